@@ -1,0 +1,33 @@
+"""What a search space may know of the data: sizes, never images."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataShape:
+    """Sizes of a data set, as a space needs them to clamp its ranges.
+
+    Attributes:
+        samples: images in the train split.
+        channels: 1 (grey) or 3 (RGB).
+        height, width: in pixels, as stored.
+        classes: number of classes.
+        imbalance: images in the largest class over images in the smallest, in the train split.
+    """
+
+    samples: int
+    channels: int
+    height: int
+    width: int
+    classes: int
+    imbalance: float = 1.0
+
+    @property
+    def side(self) -> int:
+        """The shorter side in pixels."""
+        return min(self.height, self.width)
+
+    @property
+    def pixels(self) -> int:
+        """Values in one image: channels x height x width."""
+        return self.channels * self.height * self.width

@@ -1,0 +1,295 @@
+"""What a search space is made of: three kinds of range, conditions, and a frozen dataclass that carries them.
+
+A space is both the description of what may vary and, as an instance, one configuration. Recipes receive the
+instance, typed; Optuna and W&B get the description, translated.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from functools import cache
+from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
+
+from search_spaces._errors import InputError
+from search_spaces._shape import DataShape
+
+Value = float | int | str
+
+
+@dataclass(frozen=True)
+class Float:
+    """A real number between `low` and `high`, both inclusive; `log` draws its logarithm evenly."""
+
+    low: float
+    high: float
+    log: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_range(self)
+
+    def __contains__(self, value: object) -> bool:
+        return _is_number(value) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low:g}..{self.high:g}{' (log)' if self.log else ''}"
+
+    def read(self, text: object) -> float:
+        """A number from a flag or a YAML file; YAML reads `1e-4` as text.
+
+        Raises:
+            ValueError: `text` is not a number.
+        """
+        if isinstance(text, bool):
+            raise ValueError("true and false are not numbers")
+        number = float(text) if isinstance(text, int | float | str) else math.nan
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is not a number")
+        return number
+
+    def nearest(self, value: Value) -> Value:
+        """The member closest to `value`."""
+        return min(max(float(value), self.low), self.high)
+
+    def at_most(self, limit: float) -> "Float":
+        """The part that is not above `limit`, or `limit` alone where all of it is."""
+        return replace(self, low=min(self.low, limit), high=min(self.high, limit))
+
+
+@dataclass(frozen=True)
+class Int:
+    """A whole number between `low` and `high`, both inclusive; `log` draws its logarithm evenly."""
+
+    low: int
+    high: int
+    log: bool = field(default=False, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_range(self)
+
+    def __contains__(self, value: object) -> bool:
+        return _is_number(value) and value == int(value) and self.low <= value <= self.high
+
+    def __str__(self) -> str:
+        return f"{self.low}..{self.high}{' (log)' if self.log else ''}"
+
+    def read(self, text: object) -> int:
+        """A whole number from a flag or a YAML file.
+
+        Raises:
+            ValueError: `text` is not a whole number.
+        """
+        if isinstance(text, bool) or not isinstance(text, int | float | str) or float(text) != int(float(text)):
+            raise ValueError(f"{text!r} is not a whole number")
+        return int(float(text))
+
+    def nearest(self, value: Value) -> Value:
+        """The member closest to `value`."""
+        return min(max(int(value), self.low), self.high)
+
+    def at_most(self, limit: float) -> "Int":
+        """The part that is not above `limit`, or `limit` alone where all of it is."""
+        return replace(self, low=min(self.low, int(limit)), high=min(self.high, int(limit)))
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of `options`: words or numbers. A switch is a choice of two words, for `bool("False")` is True."""
+
+    options: tuple[Value, ...]
+
+    def __post_init__(self) -> None:
+        if not self.options:
+            raise InputError("a choice has no options; give at least one")
+        if len(set(self.options)) < len(self.options):
+            raise InputError(f"a choice names an option twice: {self}; name each once")
+
+    def __contains__(self, value: object) -> bool:
+        return value in self.options
+
+    def __str__(self) -> str:
+        return "|".join(str(option) for option in self.options)
+
+    def read(self, text: object) -> Value:
+        """The option that is written as `text`; a number matches by value, so that 1e-3 is 0.001.
+
+        Raises:
+            ValueError: no option is written so.
+        """
+        for option in self.options:
+            if str(option) == str(text) or (_is_number(option) and _as_number(text) == option):
+                return option
+        raise ValueError(f"{text!r} is not an option")
+
+    def nearest(self, value: Value) -> Value:
+        """`value` if it is an option; else the closest number, or the first option."""
+        if value in self.options:
+            return value
+        numbers = [option for option in self.options if _is_number(option)]
+        if numbers and _is_number(value):
+            return min(numbers, key=lambda option: abs(option - value))
+        return self.options[0]
+
+    def at_most(self, limit: float) -> "Choice":
+        """The numbers that are not above `limit`, or `limit` alone where all of them are."""
+        return Choice(tuple(option for option in self.options if float(option) <= limit) or (limit,))
+
+
+Domain = Float | Int | Choice
+Domains = Mapping[str, Domain]
+
+
+@dataclass(frozen=True)
+class When:
+    """A condition on a field: it matters only while field `name` is active and has a value in `domain`."""
+
+    name: str
+    domain: Domain
+
+
+@dataclass(frozen=True, kw_only=True)
+class Space:
+    """Base of all search spaces: a subclass is a frozen dataclass of annotated fields with defaults.
+
+        width: Annotated[int, Int(16, 128, log=True)] = 32
+        momentum: Annotated[float, Float(0.5, 0.99), When("optimizer", Choice(("sgd",)))] = 0.9
+
+    A field with a condition comes after the field that the condition names.
+    """
+
+    deterministic: ClassVar[bool] = False
+    """True where training draws nothing at random: one seed says all."""
+
+    @classmethod
+    @cache
+    def domains(cls) -> dict[str, Domain]:
+        """What each field may be, in the order of the fields."""
+        return {name: next(m for m in marks if isinstance(m, Domain)) for name, marks in _annotations(cls).items()}
+
+    @classmethod
+    @cache
+    def conditions(cls) -> dict[str, tuple[When, ...]]:
+        """The conditions of each field; all must hold."""
+        return {name: tuple(m for m in marks if isinstance(m, When)) for name, marks in _annotations(cls).items()}
+
+    @classmethod
+    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
+        """What this data leaves of some fields: a number is an upper bound, a tuple the options that make sense."""
+        return {}
+
+    @classmethod
+    def clamped(cls, shape: DataShape, domains: Domains | None = None) -> dict[str, Domain]:
+        """`domains` (default: the whole space) without what the data rules out; never empty."""
+        clamped = dict(domains or cls.domains())
+        for name, limit in cls.limits(shape).items():
+            domain = clamped[name]
+            if isinstance(limit, tuple):
+                assert isinstance(domain, Choice), f"{cls.__name__}.{name}: options limit a choice only"
+                kept = tuple(option for option in domain.options if option in limit)
+                clamped[name] = Choice(kept or limit[:1])
+            else:
+                clamped[name] = domain.at_most(limit)
+        return clamped
+
+    @classmethod
+    def default(cls, domains: Domains | None = None) -> Self:
+        """The hand-tuned configuration, moved into `domains` where it lies outside."""
+        values = {f.name: (domains or cls.domains())[f.name].nearest(_default(f)) for f in fields(cls)}
+        return cls(**values)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, object]) -> Self:
+        """A configuration from text or YAML; what is not named keeps its default.
+
+        Raises:
+            InputError: an unknown field, or a value outside its domain.
+        """
+        return cls(**{name: read_value(cls, name, value) for name, value in values.items()})
+
+    def active(self) -> dict[str, Value]:
+        """The fields that matter in this configuration, in order: those whose conditions hold."""
+        active: dict[str, Value] = {}
+        for name, conditions in self.conditions().items():
+            if holds(conditions, active):
+                active[name] = getattr(self, name)
+        return active
+
+
+def holds(conditions: tuple[When, ...], active: Mapping[str, Value]) -> bool:
+    """Whether every condition is met by the active fields."""
+    return all(when.name in active and active[when.name] in when.domain for when in conditions)
+
+
+def domain_of(space: type[Space], name: str) -> Domain:
+    """The domain of a field.
+
+    Raises:
+        InputError: there is no such field.
+    """
+    domains = space.domains()
+    if name not in domains:
+        raise InputError(f"{_recipe(space)} has no field {name!r}; it has: {', '.join(domains)}")
+    return domains[name]
+
+
+def read_value(space: type[Space], name: str, text: object) -> Value:
+    """The value of a field as written by a person.
+
+    Raises:
+        InputError: there is no such field, or the value lies outside its domain.
+    """
+    domain = domain_of(space, name)
+    try:
+        value = domain.read(text)
+    except (ValueError, OverflowError):
+        value = None
+    if value is None or value not in domain:
+        raise InputError(f"{_recipe(space)}.{name}={text} is outside its domain; choose from {domain}")
+    return value
+
+
+def narrow(space: type[Space], name: str, text: object) -> Domain:
+    """The part of a field's domain that a person leaves: `value` fixes it, `low..high` narrows it, `a|b` lists.
+
+    Raises:
+        InputError: an unknown field, a reversed range, or a value outside the field's domain.
+    """
+    domain = domain_of(space, name)
+    written = str(text)
+    if ".." in written:
+        if isinstance(domain, Choice):
+            raise InputError(f"{_recipe(space)}.{name} is a choice, not a range; list options: {domain}")
+        low, high = (read_value(space, name, end) for end in written.split("..", 1))
+        return replace(domain, low=low, high=high)
+    return Choice(tuple(read_value(space, name, option) for option in written.split("|")))
+
+
+def _check_range(domain: Float | Int) -> None:
+    if domain.low > domain.high:
+        raise InputError(f"range {domain.low:g}..{domain.high:g} is reversed; write {domain.high:g}..{domain.low:g}")
+    if domain.log and domain.low <= 0:
+        raise InputError(f"range {domain.low:g}..{domain.high:g} is drawn by its logarithm; let it begin above 0")
+
+
+def _annotations(space: type[Space]) -> dict[str, tuple[Any, ...]]:
+    hints = get_type_hints(space, include_extras=True)
+    return {f.name: get_args(hints[f.name])[1:] for f in fields(space) if get_origin(hints[f.name]) is Annotated}
+
+
+def _default(f: Any) -> Value:
+    value: Value = f.default
+    return value
+
+
+def _recipe(space: type[Space]) -> str:
+    return space.__module__.rpartition(".")[2]
+
+
+def _is_number(value: object) -> Any:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _as_number(text: object) -> float | None:
+    try:
+        return float(str(text))
+    except ValueError:
+        return None

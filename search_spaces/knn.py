@@ -1,0 +1,27 @@
+"""Nearest neighbours on pixels, standardised or reduced by PCA first."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from search_spaces._shape import DataShape
+from search_spaces._space import Choice, Float, Int, Space, Value, When
+
+
+@dataclass(frozen=True, kw_only=True)
+class KNN(Space):
+    """What may vary: preprocessing, the number of neighbours and how they vote."""
+
+    deterministic: ClassVar[bool] = True
+
+    scale: Annotated[str, Choice(("none", "standard"))] = "none"
+    reduce: Annotated[str, Choice(("none", "pca"))] = "none"
+    components: Annotated[int, Int(2, 256, log=True), When("reduce", Choice(("pca",)))] = 64
+    neighbors: Annotated[int, Int(1, 64, log=True)] = 5
+    weights: Annotated[str, Choice(("uniform", "distance"))] = "distance"
+    smoothing: Annotated[float, Float(1e-3, 1.0, log=True)] = 0.1
+
+    @classmethod
+    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
+        """PCA finds no more components than samples or pixels; there are no more neighbours than samples."""
+        return {"components": min(shape.samples, shape.pixels), "neighbors": shape.samples}

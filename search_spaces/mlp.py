@@ -1,0 +1,17 @@
+"""A multi-layer perceptron on pixels."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from search_spaces._space import Choice, Float, Int
+from search_spaces._training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class MLP(Training):
+    """What may vary: hidden layers, batch norm and dropout, beside the training."""
+
+    depth: Annotated[int, Int(1, 4)] = 2
+    width: Annotated[int, Int(32, 1024, log=True)] = 256
+    norm: Annotated[str, Choice(("batch", "none"))] = "batch"
+    dropout: Annotated[float, Float(0.0, 0.6)] = 0.2

@@ -1,0 +1,27 @@
+"""A plain convolutional network: stages of convolution, norm and pooling, then a linear head."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+from search_spaces._shape import DataShape
+from search_spaces._space import Choice, Float, Int, Value
+from search_spaces._training import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainCNN(Training):
+    """What may vary: stages, width, kernel, norm, pooling and dropout, beside the training."""
+
+    stages: Annotated[int, Int(1, 4)] = 2
+    convs: Annotated[int, Int(1, 2)] = 2
+    width: Annotated[int, Int(8, 64, log=True)] = 32
+    kernel: Annotated[int, Choice((3, 5))] = 3
+    norm: Annotated[str, Choice(("batch", "none"))] = "batch"
+    pool: Annotated[str, Choice(("max", "average"))] = "max"
+    dropout: Annotated[float, Float(0.0, 0.5)] = 0.1
+
+    @classmethod
+    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
+        """Every stage halves the image, so there are no more of them than halvings; a kernel fits the image."""
+        return {**super().limits(shape), "stages": max(1, shape.side.bit_length() - 1), "kernel": shape.side}

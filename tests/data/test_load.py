@@ -1,0 +1,166 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from search_spaces._errors import InputError
+from trainables._data import DataSpec, Split, load_test, load_train, prepare
+from trainables._data import _load as load
+from trainables._data._memory import _below_limit, free_memory
+
+from .pictures import fill
+
+CPU = torch.device("cpu")
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")),
+]
+
+
+@pytest.fixture(scope="module")
+def prepared_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the data set, its store and an experiment. Only to be copied or read."""
+    base = tmp_path_factory.mktemp("load")
+    root = fill(base / "data", {"a": 40, "b": 60})
+    prepare(DataSpec(source=str(root)), cache=base / "cache").write(base / "experiment")
+    return base
+
+
+@pytest.fixture
+def experiment(prepared_once: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(prepared_once / "experiment", tmp_path / "experiment"))
+
+
+def test_train_and_val_hold_the_images_of_their_rows(experiment: Path, prepared_once: Path) -> None:
+    data = load_train(experiment, CPU)
+    assert data.classes == ("a", "b")
+    assert data.shape.samples == len(data.train) == 70
+    assert len(data.val) == 15
+    assert data.device == CPU
+    store = next((prepared_once / "cache").glob("*/images.npy"))
+    rows = np.load(experiment / "splits" / "val.npy")
+    images, labels = data.val.arrays()
+    np.testing.assert_array_equal(images, np.load(store)[rows])
+    np.testing.assert_array_equal(labels, np.load(store.parent / "labels.npy")[rows])
+
+
+def test_loading_train_never_opens_the_test_split(experiment: Path) -> None:
+    (experiment / "splits" / "test.npy").unlink()
+    data = load_train(experiment, CPU)
+    for split in (data.train, data.val):
+        for images, _ in split.batches(32):
+            assert images.shape[1:] == (3, 8, 8)
+    with pytest.raises(FileNotFoundError):
+        load_test(experiment, CPU)
+
+
+def test_test_is_loaded_by_the_one_function_for_it(experiment: Path) -> None:
+    test = load_test(experiment, CPU)
+    assert len(test) == 15
+    seen = {row.tobytes() for row in test.arrays()[0]}
+    data = load_train(experiment, CPU)
+    for split in (data.train, data.val):
+        assert not seen & {row.tobytes() for row in split.arrays()[0]}
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_streamed_batches_equal_resident_ones(experiment: Path, device: str) -> None:
+    on = torch.device(device)
+    resident = load_train(experiment, on, resident=True).train
+    streamed = load_train(experiment, on, resident=False).train
+    assert resident.resident
+    assert not streamed.resident
+    indices = torch.randperm(70, generator=torch.Generator().manual_seed(0))
+    indices = torch.cat([indices[:33], indices[:3]])  # some twice
+    for at in (indices, indices.to(on)):
+        for ours, theirs in zip(resident.batch(at), streamed.batch(at), strict=True):
+            assert ours.device.type == theirs.device.type == device
+            assert ours.dtype == theirs.dtype
+            assert torch.equal(ours, theirs)
+    for ours, theirs in zip(resident.batches(32), streamed.batches(32), strict=True):
+        assert torch.equal(ours[0], theirs[0])
+        assert torch.equal(ours[1], theirs[1])
+    for ours, theirs in zip(resident.arrays(), streamed.arrays(), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_split_is_loaded_in_parts(experiment: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _ = load_train(experiment, CPU).train.arrays()
+    monkeypatch.setattr(load, "_COPIED_AT_ONCE", 1000)
+    split = load_train(experiment, torch.device(device), resident=True).train
+    np.testing.assert_array_equal(torch.cat([images for images, _ in split.batches(16)]).cpu(), whole)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_batches_come_in_order_and_of_the_size_asked_for(experiment: Path, resident: bool) -> None:
+    split = load_train(experiment, CPU, resident=resident).train
+    batches = list(split.batches(32))
+    assert [len(labels) for _, labels in batches] == [32, 32, 6]
+    assert torch.equal(torch.cat([labels for _, labels in batches]), split.labels)
+    assert batches[0][0].dtype == torch.uint8
+    assert split.labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_changing_a_batch_or_an_array_does_not_change_the_split(experiment: Path, resident: bool) -> None:
+    split = load_train(experiment, CPU, resident=resident).train
+    images, labels = split.arrays()
+    for batch in (*split.batches(16), split.batch(torch.arange(70))):
+        batch[0].zero_()
+        batch[1].fill_(9)
+    taken = split.arrays()
+    taken[0][:] = 0
+    taken[1][:] = 9
+    again = [torch.cat(parts) for parts in zip(*split.batches(16), strict=True)]
+    np.testing.assert_array_equal(again[0], images)
+    np.testing.assert_array_equal(again[1], labels)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_an_index_outside_the_split_is_an_error(experiment: Path, resident: bool) -> None:
+    split = load_train(experiment, CPU, resident=resident).val
+    with pytest.raises(IndexError):
+        split.batch(torch.tensor([15]))
+
+
+@pytest.mark.parametrize(("free", "resident"), [(4 * 70 * 192, True), (4 * 70 * 192 - 4, False)])
+def test_a_split_is_resident_if_it_fits_in_a_quarter_of_the_free_memory(
+    experiment: Path, monkeypatch: pytest.MonkeyPatch, free: int, resident: bool
+) -> None:
+    monkeypatch.setattr(load, "free_memory", lambda _: free)
+    assert load_train(experiment, CPU).train.resident is resident
+
+
+def test_an_empty_split_has_no_batches() -> None:
+    images, rows = np.zeros((3, 1, 2, 2), np.uint8), np.array([], np.int64)
+    split = Split(images, np.zeros(3, np.int64), rows, CPU)
+    assert len(split) == 0
+    assert list(split.batches(4)) == []
+
+
+def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no data\.json: it is not an experiment with prepared data"):
+        load_train(tmp_path, CPU)
+
+
+def test_a_store_that_is_gone_is_refused(prepared_once: Path, tmp_path: Path) -> None:
+    base = Path(shutil.copytree(prepared_once, tmp_path / "copy"))
+    card = (base / "experiment" / "data.json").read_text()
+    (base / "experiment" / "data.json").write_text(
+        card.replace(str(prepared_once / "cache"), str(base / "none"))
+    )
+    with pytest.raises(InputError, match=r"the image store .* is gone or damaged .*: prepare the data again"):
+        load_train(base / "experiment", CPU)
+
+
+def test_free_memory_is_within_the_limit_of_the_container(tmp_path: Path) -> None:
+    assert 2**20 < free_memory(CPU) < 2**50
+    assert _below_limit(tmp_path) == 2**63
+    (tmp_path / "memory.current").write_text("300\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert _below_limit(tmp_path) == 2**63
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert _below_limit(tmp_path) == 700

@@ -1,0 +1,81 @@
+"""The checkpoints of one trial: the last epoch and the best, nothing else.
+
+An epoch is a folder `ATTEMPT-EPOCH` that appears whole, by a rename. Attempts have names of their own, so that a
+process that was only cut off can never write over its successor. Weights are safetensors; the state is read with
+torch's restricted unpickler, which builds tensors, numbers and containers only.
+"""
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save
+from torch import nn
+
+from trainables._protocol import Metrics, State
+from trainables._run import EpochResult
+
+
+HISTORY = "history.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A saved epoch.
+
+    Attributes:
+        state: what `train` continues from, the weights included.
+        history: the reports of all epochs so far.
+        end: how the trial ended with this epoch; empty where epochs follow.
+    """
+
+    state: State
+    history: list[Metrics]
+    end: str
+
+
+class Checkpoints:
+    """The checkpoints in `folder`, written by attempt number `attempt` (from 1) of a trial."""
+
+    def __init__(self, folder: Path, attempt: int) -> None:
+        self.folder, self.attempt = folder, attempt
+
+    def save(self, result: EpochResult, history: list[Metrics], *, end: str, best: int) -> None:
+        """Write the epoch of `result`, with which `history` ends; then delete all but it and epoch `best`."""
+        name = f"{self.attempt:02d}-{result.epoch:04d}"
+        draft = self.folder / f".{name}"
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir(parents=True)
+        (draft / "model.safetensors").write_bytes(weights_of(result.model))
+        torch.save(dict(result.state), draft / "state.pt")
+        (draft / HISTORY).write_text(json.dumps({"epochs": history, "end": end}))
+        draft.rename(self.folder / name)
+        for other in self._whole():
+            if other.name != name and _epoch(other) != best:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def load(self) -> Checkpoint | None:
+        """The last whole epoch of any attempt, or None."""
+        for folder in reversed(self._whole()):
+            state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
+            state["model"] = load_file(folder / "model.safetensors")
+            saved = json.loads((folder / HISTORY).read_text())
+            return Checkpoint(state=state, history=saved["epochs"], end=saved["end"])
+        return None
+
+    def _whole(self) -> list[Path]:
+        """Folders of whole epochs, by epoch and then attempt."""
+        found = (f for f in self.folder.glob("[0-9]*-[0-9]*") if (f / HISTORY).exists())
+        return sorted(found, key=lambda f: (_epoch(f), f.name))
+
+
+def weights_of(model: nn.Module) -> bytes:
+    """Parameters and buffers of `model` in the safetensors format."""
+    return save({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def _epoch(folder: Path) -> int:
+    return int(folder.name.partition("-")[2])

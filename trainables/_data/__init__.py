@@ -1,0 +1,18 @@
+"""Data: decoded once into a store, split, and loaded so that a trial cannot see test."""
+
+from trainables._data._decode import BrokenImageError, decode
+from trainables._data._load import Split, TrainData, load_test, load_train
+from trainables._data._prepare import Prepared, prepare
+from trainables._data._spec import DataSpec
+
+__all__ = [
+    "BrokenImageError",
+    "DataSpec",
+    "Prepared",
+    "Split",
+    "TrainData",
+    "decode",
+    "load_test",
+    "load_train",
+    "prepare",
+]

@@ -1,0 +1,179 @@
+"""The data card: what a search was run on, and what a person should know before trusting its figures."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from itertools import combinations, islice
+from math import comb
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from trainables._data._contents import Source
+from trainables._data._decode import RESIZE_RULE
+from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec
+from trainables._data._split import Codes
+from trainables._data._store import Store
+
+_LISTED_PAIRS = 100
+_STRONG_IMBALANCE = 10
+
+
+def describe(
+    spec: DataSpec,
+    source: Source,
+    store: Store,
+    codes: Codes,
+    *,
+    names: Sequence[str],
+    groups: Sequence[str] | None,
+    decoded_now: bool,
+) -> dict[str, Any]:
+    """Compile the card, JSON-able: digests, sizes, counts, doubtful images and warnings.
+
+    Args:
+        spec: what was asked for.
+        source: what it was read from.
+        store: the decoded images.
+        codes: (N,), the split of each image of the store, or UNASSIGNED.
+        names: N paths.
+        groups: N groups, or None.
+        decoded_now: whether the images were decoded for this card.
+    """
+    counts = {
+        split: np.bincount(store.labels[codes == code], minlength=len(store.classes))
+        for code, split in enumerate(SPLITS)
+    }
+    duplicates = find_duplicates(store, codes, names)
+    _, channels, height, width = store.images.shape
+    return {
+        "source": source.name,
+        "spec": asdict(spec),
+        **_digests(store, codes),
+        "store": str(store.path),
+        "store_key": store.key,
+        "resize": {"rule": RESIZE_RULE, "side": height},
+        "classes": list(store.classes),
+        "shape": {
+            "samples": int(counts["train"].sum()),
+            "channels": channels,
+            "height": height,
+            "width": width,
+            "classes": len(store.classes),
+            "imbalance": float(counts["train"].max() / counts["train"].min()),
+        },
+        "images": {split: int(count.sum()) for split, count in counts.items()},
+        "images_left_out": int((codes == UNASSIGNED).sum()),
+        "counts": {
+            split: dict(zip(store.classes, count.tolist(), strict=True)) for split, count in counts.items()
+        },
+        "splits_of_source": [split for code, split in enumerate(SPLITS) if (store.official == code).any()],
+        "groups": None if groups is None else len(set(groups)),
+        "decoded_now": decoded_now,
+        "bad_images": list(store.bad),
+        "ignored_files": source.ignored,
+        "duplicates": duplicates,
+        "warnings": [
+            *source.notes,
+            *_count_warnings(store.classes, counts),
+            *_duplicate_warnings(duplicates),
+            *_group_warnings(groups, codes),
+            *([f"{len(store.bad)} images cannot be decoded and are left out"] if store.bad else []),
+        ],
+    }
+
+
+def find_duplicates(store: Store, codes: Codes, names: Sequence[str]) -> dict[str, Any]:
+    """Find images of equal pixels in two splits, and under two labels, among those in a split.
+
+    Returns:
+        For "across_splits" and "across_labels" the total of such pairs, and the first 100 of them with path,
+        split and class of both images.
+    """
+    used = np.flatnonzero(codes != UNASSIGNED)
+    _, inverse, sizes = np.unique(
+        store.digests[used].view("V16").ravel(), return_inverse=True, return_counts=True
+    )
+    by_digest = used[np.argsort(inverse.ravel(), kind="stable")]
+    starts = np.cumsum(sizes) - sizes
+    sets = [by_digest[starts[k] : starts[k] + sizes[k]] for k in np.flatnonzero(sizes > 1)]
+    sets.sort(key=lambda rows: int(rows[0]))
+
+    def summary(mark: npt.NDArray[Any]) -> dict[str, Any]:
+        total = sum(_unequal_pairs(mark[rows]) for rows in sets)
+        pairs = (
+            pair for rows in sets for pair in combinations(rows.tolist(), 2) if mark[pair[0]] != mark[pair[1]]
+        )
+        return {
+            "total": total,
+            "pairs": [[image(row) for row in pair] for pair in islice(pairs, _LISTED_PAIRS)],
+        }
+
+    def image(row: int) -> dict[str, str]:
+        return {
+            "path": names[row],
+            "split": SPLITS[codes[row]],
+            "class": store.classes[store.labels[row]],
+        }
+
+    return {"across_splits": summary(codes), "across_labels": summary(store.labels)}
+
+
+def _unequal_pairs(marks: npt.NDArray[Any]) -> int:
+    """Number of pairs whose marks differ."""
+    _, counts = np.unique(marks, return_counts=True)
+    return comb(len(marks), 2) - sum(comb(count, 2) for count in counts.tolist())
+
+
+def _digests(store: Store, codes: Codes) -> dict[str, str]:
+    """Digest what a search sees: not where it lies, how files are named, or when they were written."""
+    meaning = {"classes": store.classes, "shape": store.images.shape, "resize": RESIZE_RULE}
+    parts = {
+        "images_digest": [json.dumps(meaning).encode(), store.digests.tobytes(), store.labels.tobytes()],
+        "split_digest": [codes.tobytes()],
+    }
+    digests = {name: hashlib.sha256(b"".join(part)).hexdigest() for name, part in parts.items()}
+    both = "".join(digests.values())
+    return {"digest": hashlib.sha256(both.encode()).hexdigest(), **digests}
+
+
+def _count_warnings(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[str]:
+    train = counts["train"]
+    ratio = train.max() / train.min()
+    if ratio >= _STRONG_IMBALANCE:
+        largest, smallest = classes[int(train.argmax())], classes[int(train.argmin())]
+        yield (
+            f"train is imbalanced: largest class {largest!r} ({train.max()}) to smallest {smallest!r} "
+            f"({train.min()}) is {ratio:.1f} to 1"
+        )
+    for split in ("val", "test"):
+        absent = [name for name, count in zip(classes, counts[split], strict=True) if count == 0]
+        if absent:
+            yield f"{split} has no image of {len(absent)} of {len(classes)} classes: {', '.join(absent[:10])}"
+
+
+def _duplicate_warnings(duplicates: dict[str, Any]) -> Iterator[str]:
+    if total := duplicates["across_splits"]["total"]:
+        yield (
+            f"{total} pairs of identical images lie in two splits, as the source comes split that way: "
+            "they make figures on val and test too good"
+        )
+    if total := duplicates["across_labels"]["total"]:
+        yield f"{total} pairs of identical images have different labels: no model can get both right"
+
+
+def _group_warnings(groups: Sequence[str] | None, codes: Codes) -> Iterator[str]:
+    if groups is None:
+        return
+    splits_of: dict[str, set[int]] = {}
+    for group, code in zip(groups, codes.tolist(), strict=True):
+        if code != UNASSIGNED:
+            splits_of.setdefault(group, set()).add(code)
+    parted = sorted(group for group, splits in splits_of.items() if len(splits) > 1)
+    if parted:
+        yield (
+            f"{len(parted)} of {len(splits_of)} groups lie in several splits, as the source comes split "
+            f"that way: {', '.join(parted[:10])}"
+        )

@@ -1,0 +1,168 @@
+"""From an experiment folder to batches on a device: train and val for trials, test for the finals alone."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from search_spaces._errors import InputError
+from search_spaces._shape import DataShape
+from trainables._data._memory import free_memory
+
+RESIDENT_SHARE = 0.25
+"""The part of a device's free memory that a split may fill to be kept there whole; the rest is for models,
+for other splits and for the trials beside this one."""
+
+_COPIED_AT_ONCE = 64 * 2**20  # bytes on the way to the device, so that a split is never twice in memory
+
+
+class Split:
+    """The images and labels of one split, given in batches on the device.
+
+    A *resident* split lies on the device whole; another is read from the memory-mapped store batch by batch.
+    Both give identical batches.
+
+    Attributes:
+        labels: int64 (N,), on the device.
+        resident: whether the images lie on the device.
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        device: torch.device,
+        *,
+        resident: bool | None = None,
+    ) -> None:
+        """Take the split that is `rows` of a store.
+
+        Args:
+            images: uint8 (M, C, H, W), the memory-mapped images of the store.
+            labels: int64 (M,), the labels of the store.
+            rows: int64 (N,), ascending.
+            device: where batches shall be.
+            resident: None for as the free memory allows (see RESIDENT_SHARE).
+        """
+        self._store = images
+        self._rows = rows
+        self._device = device
+        self.labels = torch.from_numpy(labels[rows]).to(device)
+        size = len(rows) * images[:1].nbytes
+        self.resident = size <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
+        self._images = self._copy_to_device() if self.resident else None
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the images uint8 (B, C, H, W) and labels int64 (B,) at `indices`, int64 (B,) in 0..N-1."""
+        on_device = indices.to(self._device)
+        labels = self.labels[on_device]
+        if self._images is not None:
+            return self._images[on_device], labels
+        pinned = self._device.type == "cuda"
+        images = torch.empty((len(indices), *self._store.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+        self._gather(self._rows[indices.cpu().numpy()], images)
+        return images.to(self._device, non_blocking=True), labels
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the whole split in order, `size` images at a time, the last batch with what is left."""
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+    def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Give a copy of all images, uint8 (N, C, H, W), and labels, int64 (N,), in main memory."""
+        return self._store[self._rows], self.labels.cpu().numpy().copy()
+
+    def _copy_to_device(self) -> Tensor:
+        images = torch.empty((len(self), *self._store.shape[1:]), dtype=torch.uint8, device=self._device)
+        step = max(1, _COPIED_AT_ONCE // max(1, self._store[:1].nbytes))
+        for start in range(0, len(self), step):
+            part = images[start : start + step]
+            part.copy_(torch.from_numpy(self._store[self._rows[start : start + step]]))
+        return images
+
+    def _gather(self, rows: npt.NDArray[np.int64], into: Tensor) -> None:
+        # mode="clip" makes NumPy write straight into `out`; the rows are known to be within bounds.
+        np.take(self._store, rows, axis=0, out=into.numpy(), mode="clip")
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What a trial may see of a data set: everything but test.
+
+    Attributes:
+        train: the images to learn from.
+        val: the images to choose by.
+        classes: names of the classes; a label is an index into them.
+        shape: sizes, `samples` being those of train.
+        device: where batches are.
+    """
+
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+    shape: DataShape
+    device: torch.device
+
+
+def load_train(folder: Path, device: torch.device, *, resident: bool | None = None) -> TrainData:
+    """Load train and val of an experiment folder. The test split is not opened.
+
+    Args:
+        folder: where `Prepared.write` has written.
+        device: where batches shall be.
+        resident: True or False to hold the splits on the device or to stream them; None to decide by memory.
+
+    Raises:
+        InputError: if the folder holds no prepared data, or its image store is gone.
+    """
+    card = _read_card(folder)
+    return TrainData(
+        train=_load(folder, card, "train", device, resident),
+        val=_load(folder, card, "val", device, resident),
+        classes=tuple(card["classes"]),
+        shape=DataShape(**card["shape"]),
+        device=device,
+    )
+
+
+def load_test(folder: Path, device: torch.device, *, resident: bool | None = None) -> Split:
+    """Load the test split of an experiment folder: for the final stage, once. Arguments as in `load_train`.
+
+    Raises:
+        InputError: if the folder holds no prepared data, or its image store is gone.
+    """
+    return _load(folder, _read_card(folder), "test", device, resident)
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    try:
+        card: dict[str, Any] = json.loads((folder / "data.json").read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} has no data.json: it is not an experiment with prepared data") from error
+    return card
+
+
+def _load(
+    folder: Path, card: dict[str, Any], split: str, device: torch.device, resident: bool | None
+) -> Split:
+    store = Path(card["store"])
+    try:
+        images = np.load(store / "images.npy", mmap_mode="r")
+        labels = np.load(store / "labels.npy")
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"the image store {store} of {folder} is gone or damaged ({error}): prepare the data again, "
+            f"from {card['source']}"
+        ) from error
+    rows = np.load(folder / "splits" / f"{split}.npy")
+    return Split(images, labels, rows, device, resident=resident)

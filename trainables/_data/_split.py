@@ -1,0 +1,188 @@
+"""Dealing images to train, val and test: by the seed, stratified, and never parting what belongs together.
+
+Images are put in order by a hash of the seed and their pixels, not by a random generator: so the split
+depends neither on file names nor on NumPy's version, and a larger `limit` keeps all that a smaller one kept.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from search_spaces._errors import InputError
+from trainables._data._spec import SPLITS, UNASSIGNED
+
+Codes = npt.NDArray[np.int8]
+Labels = npt.NDArray[np.int64]
+Digests = npt.NDArray[np.uint8]
+
+_TRAIN = SPLITS.index("train")
+
+
+def split_images(
+    *,
+    labels: Labels,
+    official: Codes,
+    digests: Digests,
+    groups: Sequence[str] | None,
+    classes: tuple[str, ...],
+    fractions: tuple[float, float, float],
+    seed: int,
+) -> Codes:
+    """Give every image a split.
+
+    The splits that the source itself comes with stay. Those it lacks are dealt: out of all images of a source
+    without splits, else out of its train images.
+
+    Args:
+        labels: (N,), indices into `classes`.
+        official: (N,), the source's own split of an image, or UNASSIGNED.
+        digests: uint8 (N, 16), equal for images with equal pixels.
+        groups: N names; images with the same one stay together. None: no groups.
+        classes: names of the classes.
+        fractions: shares of train, val and test.
+        seed: of the order in which images are dealt.
+
+    Returns:
+        Codes (N,): indices into SPLITS.
+
+    Raises:
+        InputError: if a class is too small to be in each split that is dealt.
+    """
+    fixed = set(np.unique(official).tolist()) - {UNASSIGNED, _TRAIN}
+    dealt = [code for code in range(len(SPLITS)) if code not in fixed]
+    free = np.flatnonzero((official == UNASSIGNED) | (official == _TRAIN))
+    totals = np.bincount(labels[free], minlength=len(classes))
+    _check_enough(totals, "images", classes, dealt)
+    codes = official.copy()
+    if dealt == [_TRAIN]:
+        return codes
+    units = _units(digests[free], None if groups is None else [groups[i] for i in free.tolist()], seed)
+    free_labels = labels[free].tolist()
+    contents = [_count(free_labels[i] for i in unit) for unit in units]
+    holding = np.bincount([label for content in contents for label in content], minlength=len(classes))
+    _check_enough(holding, "sets of images that stay together (a group, or identical)", classes, dealt)
+    shares = [fractions[code] / sum(fractions[other] for other in dealt) for code in dealt]
+    for unit, choice in zip(units, _deal(contents, totals.tolist(), shares), strict=True):
+        codes[free[unit]] = dealt[choice]
+    untrained = sorted(set(range(len(classes))) - set(labels[codes == _TRAIN].tolist()))
+    if untrained:
+        raise InputError(
+            f"class {classes[untrained[0]]!r} has no image in train, as its groups hold other classes too: "
+            "give another seed or a finer group_by"
+        )
+    return codes
+
+
+def limit_train(
+    codes: Codes, *, labels: Labels, digests: Digests, classes: tuple[str, ...], limit: int, seed: int
+) -> Codes:
+    """Keep `limit` train images, each class in proportion but at least one, and unassign the others.
+
+    Raises:
+        InputError: if `limit` is smaller than the number of classes.
+    """
+    train = np.flatnonzero(codes == _TRAIN)
+    if limit < len(classes):
+        raise InputError(
+            f"limit is {limit}, but must be at least {len(classes)}: one train image for each class"
+        )
+    ordered = train[_order(digests[train], seed)]
+    order_labels = labels[ordered]
+    sizes = np.bincount(order_labels, minlength=len(classes))
+    by_class = np.argsort(order_labels, kind="stable")
+    rank = np.empty(len(ordered), np.int64)
+    rank[by_class] = np.arange(len(ordered)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    # Sainte-Lague's method: unlike rounded quotas, its seats only grow with the size of the house.
+    priority = np.where(rank == 0, 0, (rank + 0.5) / sizes[order_labels])
+    left_out = ordered[np.argsort(priority, kind="stable")[limit:]]
+    limited = codes.copy()
+    limited[left_out] = UNASSIGNED
+    return limited
+
+
+def _units(digests: Digests, groups: Sequence[str] | None, seed: int) -> list[list[int]]:
+    """Collect what must stay together, the largest unit first and equal ones in the seed's order.
+
+    Images are joined by a group or by equal pixels, and through each other: if a picture occurs in two
+    groups, both stay together.
+    """
+    count = len(digests)
+    keys = [np.unique(digests.view("V16").ravel(), return_inverse=True)[1]]
+    if groups is not None:
+        keys.append(np.unique(np.array(groups, dtype=object), return_inverse=True)[1])
+    # A graph of images, then a node for each digest, then one for each group.
+    images, nodes, size = [], [], count
+    for key in keys:
+        images.append(np.arange(count))
+        nodes.append(key.ravel() + size)
+        size += int(key.max()) + 1
+    edges = (np.ones(count * len(keys), np.int8), (np.concatenate(images), np.concatenate(nodes)))
+    _, component = connected_components(coo_array(edges, shape=(size, size)), directed=False)
+    units: dict[int, list[int]] = {}
+    for i in _order(digests, seed):
+        units.setdefault(int(component[i]), []).append(i)
+    return sorted(units.values(), key=len, reverse=True)
+
+
+def _order(digests: Digests, seed: int) -> list[int]:
+    """Order images by a hash of the seed and their pixels."""
+    salt = f"{seed} ".encode()
+    keys = [hashlib.blake2b(salt + digest.tobytes(), digest_size=8).digest() for digest in digests]
+    return sorted(range(len(keys)), key=keys.__getitem__)
+
+
+def _count(labels: Iterable[int]) -> dict[int, int]:
+    """Count as a Counter does, which takes many times longer to make for the usual single image."""
+    counts: dict[int, int] = {}
+    for label in labels:
+        counts[label] = counts.get(label, 0) + 1
+    return counts
+
+
+def _deal(units: Sequence[dict[int, int]], totals: Sequence[int], shares: Sequence[float]) -> list[int]:
+    """Choose a share for each unit, given its number of images by class; the largest units come first.
+
+    A unit goes where it brings the counts nearest to their targets, by chi-square distance; for single images
+    that is Sainte-Lague's method, so each class is within one image of its shares. Before that comes that
+    every share has every class: the last units of a class go to the shares that still lack it.
+    """
+    targets = [[share * total for total in totals] for share in shares]
+    have = [[0] * len(totals) for _ in shares]
+    lacking = [len(shares)] * len(totals)
+    left = Counter(label for unit in units for label in unit)
+    everywhere = range(len(shares))
+
+    def cost(to: int) -> float:
+        return sum(
+            n * (n - 2 * (targets[to][label] - have[to][label])) / targets[to][label]
+            for label, n in unit.items()
+        )
+
+    chosen = []
+    for unit in units:
+        urgent = [label for label in unit if 0 < lacking[label] >= left[label]]
+        hungry = [to for to in everywhere if any(have[to][label] == 0 for label in urgent)] if urgent else []
+        choice = min(hungry or everywhere, key=cost)
+        for label, n in unit.items():
+            lacking[label] -= have[choice][label] == 0
+            have[choice][label] += n
+            left[label] -= 1
+        chosen.append(choice)
+    return chosen
+
+
+def _check_enough(
+    counts: npt.NDArray[np.int64], what: str, classes: tuple[str, ...], dealt: list[int]
+) -> None:
+    for name, count in zip(classes, counts.tolist(), strict=True):
+        if count < len(dealt):
+            splits = ", ".join(SPLITS[code] for code in dealt)
+            raise InputError(
+                f"class {name!r} has {count} {what}, but needs at least {len(dealt)}, one for each of: "
+                f"{splits}. Add images of this class, or leave it out"
+            )

@@ -1,0 +1,71 @@
+"""Optimisers and learning-rate schedules."""
+
+import math
+from collections.abc import Callable
+
+from search_spaces._training import Training
+from torch import nn, optim
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from trainables._protocol import Metrics
+
+
+def optimizer_of(model: nn.Module, space: Training) -> optim.Optimizer:
+    """SGD with Nesterov momentum, or AdamW; norms and biases are not decayed."""
+    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": weights, "weight_decay": space.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if space.optimizer == "sgd":
+        return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=True)
+    return optim.AdamW(groups, lr=space.lr)
+
+
+class Schedule:
+    """How the learning rate moves: constant, cosine with a linear warm-up by step, or by epoch on a plateau."""
+
+    def __init__(self, optimizer: optim.Optimizer, space: Training, steps: int) -> None:
+        self._by_epoch = space.schedule == "plateau"
+        self._scheduler: LambdaLR | ReduceLROnPlateau
+        if self._by_epoch:
+            self._scheduler = ReduceLROnPlateau(
+                optimizer, mode="max", factor=space.plateau_factor, patience=space.plateau_patience
+            )
+        else:
+            warmup = round(space.warmup * steps)
+            self._scheduler = LambdaLR(optimizer, cosine(warmup, steps) if space.schedule == "cosine" else constant)
+
+    def step(self) -> None:
+        """After each optimiser step."""
+        if isinstance(self._scheduler, LambdaLR):
+            self._scheduler.step()
+
+    def epoch(self, val: Metrics) -> None:
+        """After each epoch: a plateau is one of val accuracy."""
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(val["accuracy"])
+
+    def state(self) -> dict[str, object]:
+        """What `load` continues from; functions are left out, as they follow from the configuration."""
+        return {k: v for k, v in self._scheduler.state_dict().items() if k != "lr_lambdas"}
+
+    def load(self, state: dict[str, object]) -> None:
+        """Continue from `state`."""
+        if isinstance(self._scheduler, LambdaLR):
+            state = {**state, "lr_lambdas": [None]}
+        self._scheduler.load_state_dict(state)
+
+
+def constant(step: int) -> float:
+    """The base learning rate throughout."""
+    return 1.0
+
+
+def cosine(warmup: int, steps: int) -> Callable[[int], float]:
+    """Linear from near 0 over `warmup` steps, then half a cosine down to 0 at `steps`."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    return factor

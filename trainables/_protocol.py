@@ -1,0 +1,70 @@
+"""What a recipe is: a generator of epochs.
+
+A recipe trains and yields; whoever iterates evaluates the model on val, sends the metrics back, reports, saves
+and stops. So nothing in a recipe knows of trials, rungs or trackers, and it can be read and run without them.
+"""
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any, Protocol, cast
+
+from search_spaces import DataShape, Space, space_of
+from torch import nn
+
+from trainables._data import TrainData
+
+Metrics = dict[str, float]
+State = Mapping[str, Any]
+"""What training continues from: tensors, numbers and words in nested mappings and lists, no other objects."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What a recipe yields after each epoch.
+
+    Attributes:
+        model: maps raw uint8 images (N, C, H, W) to logits (N, classes); weights are those of this epoch.
+        last: no epoch follows.
+        train_loss, train_accuracy: means over the epoch, on augmented images and with dropout where there is any.
+        lr: the learning rate at the end of the epoch; None where nothing is learned by steps.
+        state: the state to continue from once the val metrics are known, without the model's own weights.
+    """
+
+    model: nn.Module
+    last: bool
+    train_loss: float | None = None
+    train_accuracy: float | None = None
+    lr: float | None = None
+    state: Callable[[Metrics], State] = lambda val: {}
+
+
+class Train(Protocol):
+    """The signature of every recipe's `train`."""
+
+    def __call__(
+        self, space: Any, data: TrainData, *, epochs: int, state: State | None = None
+    ) -> Generator[Epoch, Metrics, None]:
+        """Train for `epochs` epochs in all, from the beginning or from `state`.
+
+        `state` is what `Epoch.state` returned, with the weights of that epoch's model under "model".
+        Random numbers come from torch's global generators, which the caller seeds.
+        """
+
+
+@cache
+def train_of(recipe: str) -> Train:
+    """The `train` function of a recipe.
+
+    Raises:
+        InputError: there is no such recipe.
+    """
+    space_of(recipe)
+    return cast(Train, import_module(f"trainables.{recipe}").train)
+
+
+@cache
+def build_of(recipe: str) -> Callable[[Space, DataShape], nn.Module]:
+    """The `build` function of a recipe: the untrained model of a configuration, ready to load its weights."""
+    return cast(Callable[[Space, DataShape], nn.Module], import_module(f"trainables.{recipe}").build)

@@ -1,0 +1,96 @@
+"""Iterates a recipe: evaluates each epoch on val and sends the metrics back.
+
+A trial under Ray, a final re-training and a replay are this same loop.
+"""
+
+import gc
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from search_spaces import Space
+from torch import nn
+
+from trainables._data import TrainData
+from trainables._metrics import Evaluation, evaluate
+from trainables._protocol import Metrics, State, train_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """An evaluated epoch.
+
+    Attributes:
+        epoch: counted from 1.
+        val: evaluation on the val split.
+        report: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and
+            evaluation), images_per_second (training alone), memory_mib (peak on the GPU; absent on a CPU).
+        last: no epoch follows.
+        diverged: train or val loss is NaN or infinite.
+        model, state: what a checkpoint holds.
+    """
+
+    epoch: int
+    val: Evaluation
+    report: Metrics
+    last: bool
+    diverged: bool
+    model: nn.Module
+    state: State
+
+
+def run(
+    recipe: str, space: Space, data: TrainData, *, epochs: int, seed: int, state: State | None = None
+) -> Iterator[EpochResult]:
+    """Train a configuration and evaluate each epoch on val; ends early where the loss diverges.
+
+    Reproducible for one hardware, thread count and set of versions. `state` continues a run that was cut off.
+    """
+    torch.manual_seed(seed)
+    epoch = state["epoch"] if state else 0
+    training = train_of(recipe)(space, data, epochs=epochs, state=state)
+    try:
+        began = time.perf_counter()
+        step = next(training)
+        while True:
+            epoch += 1
+            trained = time.perf_counter()
+            val = evaluate(step.model, data.val, len(data.classes))
+            metrics = val.metrics
+            report = dict(metrics)
+            if step.train_loss is not None and step.train_accuracy is not None:
+                report |= {"train_loss": step.train_loss, "train_accuracy": step.train_accuracy}
+            if step.lr is not None:
+                report["lr"] = step.lr
+            report["seconds"] = time.perf_counter() - began
+            report["images_per_second"] = len(data.train) / (trained - began)
+            if data.device.type == "cuda":
+                report["memory_mib"] = torch.cuda.max_memory_allocated(data.device) / 2**20
+            diverged = not math.isfinite(val.loss) or not math.isfinite(step.train_loss or 0.0)
+            yield EpochResult(
+                epoch=epoch,
+                val=val,
+                report=report,
+                last=step.last or diverged,
+                diverged=diverged,
+                model=step.model,
+                state=step.state(metrics),
+            )
+            if step.last or diverged:
+                return
+            began = time.perf_counter()
+            step = training.send(metrics)
+    finally:
+        training.close()
+
+
+def release(device: torch.device) -> int:
+    """Give back what the last model held on the device; returns the bytes still allocated there (0 on a CPU)."""
+    gc.collect()
+    if device.type != "cuda":
+        return 0
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)

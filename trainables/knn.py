@@ -1,0 +1,99 @@
+"""Nearest neighbours on pixels: fitted by scikit-learn, voting in torch, so that it runs where networks run."""
+
+from collections.abc import Generator
+from typing import Any
+
+import torch
+from search_spaces import DataShape
+from search_spaces.knn import KNN
+from sklearn.decomposition import PCA
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor, nn
+
+from trainables._data import TrainData
+from trainables._protocol import Epoch, Metrics, State
+
+
+class Neighbors(nn.Module):
+    """Votes of the nearest training images as logits.
+
+    Votes are smoothed by `smoothing`, spread over the classes: a class without a vote keeps a finite log-loss, and
+    the order of the classes stays that of the votes.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    center: Tensor
+    components: Tensor
+    points: Tensor
+    classes: Tensor
+
+    def __init__(self, space: KNN, shape: DataShape) -> None:
+        super().__init__()
+        self.space, self.shape = space, shape
+        pixels = shape.pixels
+        features = space.components if space.reduce == "pca" else pixels
+        self.register_buffer("mean", torch.zeros(pixels))
+        self.register_buffer("scale", torch.ones(pixels))
+        if space.reduce == "pca":
+            self.register_buffer("center", torch.zeros(pixels))
+            self.register_buffer("components", torch.zeros(features, pixels))
+        self.register_buffer("points", torch.zeros(shape.samples, features))
+        self.register_buffer("classes", torch.zeros(shape.samples, dtype=torch.long))
+
+    def features(self, images: Tensor) -> Tensor:
+        """Uint8 (N, C, H, W) to float (N, features): standardised and projected as scikit-learn fitted it."""
+        flat = (images.flatten(1).float() / 255 - self.mean) / self.scale
+        return (flat - self.center) @ self.components.T if self.space.reduce == "pca" else flat
+
+    @torch.no_grad()
+    def fit(self, data: TrainData) -> None:
+        """Keep the training images as points."""
+        images, labels = data.train.arrays()
+        steps: list[tuple[str, Any]] = []
+        if self.space.scale == "standard":
+            steps.append(("scale", StandardScaler()))
+        if self.space.reduce == "pca":
+            steps.append(("reduce", PCA(self.space.components, random_state=0)))
+        if steps:
+            fitted = Pipeline(steps).fit(images.reshape(len(images), -1) / 255).named_steps
+            if "scale" in fitted:
+                self.mean.copy_(torch.from_numpy(fitted["scale"].mean_))
+                self.scale.copy_(torch.from_numpy(fitted["scale"].scale_))
+            if "reduce" in fitted:
+                self.center.copy_(torch.from_numpy(fitted["reduce"].mean_))
+                self.components.copy_(torch.from_numpy(fitted["reduce"].components_))
+        self.points.copy_(torch.cat([self.features(images.cpu()) for images, _ in data.train.batches(1024)]))
+        self.classes.copy_(torch.from_numpy(labels))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 (N, C, H, W) to log-probabilities (N, classes)."""
+        queries = self.features(images)
+        nearest = torch.cdist(queries, self.points).topk(self.space.neighbors, largest=False).indices
+        # cdist multiplies matrices and is coarse near zero, where weights are largest: measured again, exactly
+        distances = (queries.unsqueeze(1) - self.points[nearest]).norm(dim=2)
+        if self.space.weights == "distance":
+            exact = distances == 0  # an identical image outvotes all others
+            weights = torch.where(exact.any(1, keepdim=True), exact.float(), 1 / distances.clamp_min(1e-12))
+        else:
+            weights = torch.ones_like(distances)
+        votes = torch.zeros(len(images), self.shape.classes, device=queries.device)
+        votes.scatter_add_(1, self.classes[nearest], weights)
+        votes = votes / votes.sum(1, keepdim=True)
+        smoothing = self.space.smoothing
+        return ((votes + smoothing / self.shape.classes) / (1 + smoothing)).log()
+
+
+def build(space: KNN, shape: DataShape) -> nn.Module:
+    """The classifier without its points."""
+    return Neighbors(space, shape)
+
+
+def train(
+    space: KNN, data: TrainData, *, epochs: int, state: State | None = None
+) -> Generator[Epoch, Metrics, None]:
+    """Fit once and yield once; there is nothing to continue from."""
+    model = Neighbors(space, data.shape)
+    model.fit(data)
+    yield Epoch(model=model.to(data.device), last=True)

@@ -1,0 +1,32 @@
+"""A multi-layer perceptron on pixels."""
+
+from collections.abc import Generator
+
+from search_spaces import DataShape
+from search_spaces.mlp import MLP
+from torch import nn
+
+from trainables._data import TrainData
+from trainables._fit import fit
+from trainables._preprocess import Preprocess
+from trainables._protocol import Epoch, Metrics, State
+
+
+def build(space: MLP, shape: DataShape) -> nn.Module:
+    """Flattened pixels, `depth` hidden layers of `width` with ReLU, a linear head."""
+    layers: list[nn.Module] = [Preprocess(shape), nn.Flatten()]
+    inputs = shape.pixels
+    for _ in range(space.depth):
+        layers.append(nn.Linear(inputs, space.width, bias=space.norm == "none"))
+        if space.norm == "batch":
+            layers.append(nn.BatchNorm1d(space.width))
+        layers += [nn.ReLU(), nn.Dropout(space.dropout)]
+        inputs = space.width
+    return nn.Sequential(*layers, nn.Linear(inputs, shape.classes))
+
+
+def train(
+    space: MLP, data: TrainData, *, epochs: int, state: State | None = None
+) -> Generator[Epoch, Metrics, None]:
+    """Train by the shared loop."""
+    yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

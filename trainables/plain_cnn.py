@@ -1,0 +1,41 @@
+"""A plain convolutional network: stages of convolution, norm and pooling, then a linear head."""
+
+from collections.abc import Generator
+
+from search_spaces import DataShape
+from search_spaces.plain_cnn import PlainCNN
+from torch import nn
+
+from trainables._data import TrainData
+from trainables._fit import fit
+from trainables._preprocess import Preprocess
+from trainables._protocol import Epoch, Metrics, State
+
+GRID = 4
+"""The head sees at most this many cells a side, so that large images do not make a huge linear layer."""
+
+
+def build(space: PlainCNN, shape: DataShape) -> nn.Module:
+    """Each stage halves the image and doubles the channels."""
+    layers: list[nn.Module] = [Preprocess(shape)]
+    inputs, height, width = shape.channels, shape.height, shape.width
+    for stage in range(space.stages):
+        outputs = space.width * 2**stage
+        for _ in range(space.convs):
+            conv = nn.Conv2d(inputs, outputs, space.kernel, padding="same", bias=space.norm == "none")
+            layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()] if space.norm == "batch" else [conv, nn.ReLU()]
+            inputs = outputs
+        if min(height, width) > 1:
+            layers.append(nn.MaxPool2d(2) if space.pool == "max" else nn.AvgPool2d(2))
+            height, width = height // 2, width // 2
+    cell = -(-height // GRID), -(-width // GRID)
+    cells = (height // cell[0]) * (width // cell[1])
+    head = [nn.AvgPool2d(cell), nn.Flatten(), nn.Dropout(space.dropout), nn.Linear(inputs * cells, shape.classes)]
+    return nn.Sequential(*layers, *head)
+
+
+def train(
+    space: PlainCNN, data: TrainData, *, epochs: int, state: State | None = None
+) -> Generator[Epoch, Metrics, None]:
+    """Train by the shared loop."""
+    yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

@@ -1,0 +1,1 @@
+"""Distributed search: what knows of Ray, Optuna and W&B."""

@@ -1,0 +1,156 @@
+"""The command line: arguments to settings, and what each command runs. Light to import, so that help is instant."""
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+from search_spaces import InputError, recipes, space_of
+
+from tune.settings import RESUMABLE, Settings, flat, load, make
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit code: 0, 2 for bad input, 130 when stopped by a person."""
+    arguments = parser().parse_args(argv)
+    try:
+        code: int = arguments.run(arguments)
+        return code
+    except InputError as error:
+        print(f"toprung: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("toprung: stopped", file=sys.stderr)
+        return 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The whole surface of the command line."""
+    top = argparse.ArgumentParser(
+        prog="toprung", description="Distributed hyperparameter search for image classifiers.", allow_abbrev=False
+    )
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    search = commands.add_parser(
+        "search", help="search, train the finalists, test them, report", allow_abbrev=False
+    )
+    search.set_defaults(run=_search)
+    search.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
+    search.add_argument(
+        "--resume",
+        metavar="EXPERIMENT",
+        type=Path,
+        help=f"go on with results/NAME; these may change: {', '.join(map(_flag, RESUMABLE))}",
+    )
+    for name, field in Settings.model_fields.items():
+        options: dict[str, Any] = {"help": field.description, "default": argparse.SUPPRESS, "metavar": "X"}
+        if name == "set":
+            options |= {"action": "append", "metavar": "RECIPE.FIELD=X"}
+        elif all(isinstance(choice, str) for choice in get_args(field.annotation)):
+            options |= {"metavar": "|".join(get_args(field.annotation)) or "X"}
+        search.add_argument(_flag(name), **options)
+
+    replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
+    replay.set_defaults(run=_replay)
+    replay.add_argument("experiment", type=Path)
+    replay.add_argument("--trial", type=int, required=True, metavar="N")
+
+    report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
+    report.set_defaults(run=_report)
+    report.add_argument("experiment", type=Path)
+
+    listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
+    listing.set_defaults(run=_recipes)
+    return top
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
+    if "set" in given:
+        given["set"] = _assignments(given["set"])
+    if arguments.config:
+        from_file = load(arguments.config)
+        given = {**from_file, **given, "set": {**flat(from_file.get("set", {})), **given.get("set", {})}}
+    if not arguments.resume:
+        settings = make(given)
+
+    from rich.console import Console  # late, as it brings Ray and torch along: bad input is refused at once
+
+    from tune.experiment import Experiment
+    from tune.search import Interrupted, resume, search
+
+    if arguments.resume:
+        experiment = Experiment.open(arguments.resume)
+        settings = _resumed(experiment.settings, given)
+        run = resume
+    else:
+        experiment = Experiment.at(settings)
+        run = search
+    try:
+        report = run(experiment, settings, Console())
+    except (Interrupted, KeyboardInterrupt):
+        if not experiment.exists:
+            raise
+        print(f"toprung: stopped; go on with: toprung search --resume {experiment.folder}", file=sys.stderr)
+        return 130
+    print(f"report: {report}")
+    return 0
+
+
+def _assignments(texts: Sequence[str]) -> dict[str, str]:
+    """`["knn.neighbors=5"]` as a mapping."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text}: write recipe.field=value, =low..high or =a|b|c")
+        pairs[key] = value
+    return pairs
+
+
+def _resumed(before: Settings, given: Mapping[str, Any]) -> Settings:
+    """The settings that an experiment goes on with."""
+    after = make({**before.model_dump(), **given})
+    changed = [name for name in Settings.model_fields if getattr(before, name) != getattr(after, name)]
+    fixed = [name for name in changed if name not in RESUMABLE]
+    if fixed:
+        name = fixed[0]
+        raise InputError(
+            f"{_flag(name)} was {getattr(before, name)!r} when the experiment was begun and cannot become "
+            f"{getattr(after, name)!r}; on --resume only {', '.join(map(_flag, RESUMABLE))} may change"
+        )
+    return after
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from tune.experiment import Experiment
+    from tune.replay import replay
+
+    return replay(Experiment.open(arguments.experiment), arguments.trial)
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    from tune.experiment import Experiment
+    from tune.reporting import rebuild
+
+    print(rebuild(Experiment.open(arguments.experiment)))
+    return 0
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    for recipe in recipes():
+        space = space_of(recipe)
+        print(f"{recipe}: {(sys.modules[space.__module__].__doc__ or '').strip()}")
+        default = space.default()
+        for name, domain in space.domains().items():
+            conditions = "".join(f", when {when.name} is {when.domain}" for when in space.conditions()[name])
+            print(f"  {name:18} {domain!s:24} default {getattr(default, name)}{conditions}")
+    return 0
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

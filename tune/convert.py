@@ -1,0 +1,42 @@
+"""A search space in Optuna's dialect: define-by-run, conditions included."""
+
+from optuna.trial import Trial
+from search_spaces import Choice, Domain, Domains, Float, Int, Space, Value, holds
+
+
+def suggest(trial: Trial, recipe: str, space: type[Space], domains: Domains) -> Space:
+    """Draw a configuration of `space` within `domains`; parameters are named `recipe.field`.
+
+    A field whose conditions do not hold, or that has one value only, is no parameter.
+    """
+    active: dict[str, Value] = {}
+    for name, conditions in space.conditions().items():
+        if holds(conditions, active):
+            active[name] = _draw(trial, f"{recipe}.{name}", domains[name])
+    return space(**active)
+
+
+def parameters(recipe: str, configuration: Space, domains: Domains) -> dict[str, Value]:
+    """The Optuna parameters with which `suggest` draws `configuration`."""
+    return {f"{recipe}.{k}": v for k, v in configuration.active().items() if _only(domains[k]) is None}
+
+
+def _draw(trial: Trial, name: str, domain: Domain) -> Value:
+    only = _only(domain)
+    if only is not None:
+        return only
+    match domain:
+        case Float(low, high, log=log):
+            return trial.suggest_float(name, low, high, log=log)
+        case Int(low, high, log=log):
+            return trial.suggest_int(name, low, high, log=log)
+        case Choice(options):
+            value: Value = trial.suggest_categorical(name, options)
+            return value
+
+
+def _only(domain: Domain) -> Value | None:
+    """The value of a domain that has just one."""
+    if isinstance(domain, Choice):
+        return domain.options[0] if len(domain.options) == 1 else None
+    return domain.low if domain.low == domain.high else None

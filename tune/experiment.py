@@ -1,0 +1,141 @@
+"""The folder of an experiment: what lies where, and how it is written."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+from search_spaces import DataShape, InputError
+
+from tune.settings import Settings, load, make
+
+PACKAGES = ("torch", "torchvision", "ray", "optuna", "scikit-learn", "numpy", "kornia", "toprung")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment's folder, absolute.
+
+    settings.yaml      what was asked
+    environment.json   what it ran on
+    data.json, splits/ class names, counts, digests; which image is in which split
+    study.db           every trial and every epoch
+    trials/            checkpoints and tracebacks
+    finals/            the finalists, trained again
+    best/RECIPE/       the configuration and weights to take away
+    summary.json, trials.parquet, curves.parquet, report.md, report/index.html
+    """
+
+    folder: Path
+
+    @classmethod
+    def at(cls, settings: Settings) -> "Experiment":
+        """The experiment that settings name; it need not exist."""
+        return cls(Path(settings.out).expanduser().absolute() / settings.name)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Experiment":
+        """An experiment that exists.
+
+        Raises:
+            InputError: there is none at `path`.
+        """
+        experiment = cls(Path(path).expanduser().absolute())
+        if not experiment.exists:
+            raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
+        return experiment
+
+    @property
+    def exists(self) -> bool:
+        """Whether it was begun."""
+        return (self.folder / "settings.yaml").is_file()
+
+    @contextmanager
+    def created(self) -> Iterator[None]:
+        """Make the folder; it is gone again if what is put into it fails.
+
+        Raises:
+            InputError: it cannot be made, or another process made it first.
+        """
+        try:
+            self.folder.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(f"{self.folder} exists; choose another --name") from None
+        except OSError as error:
+            raise InputError(f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written") from None
+        try:
+            yield
+        except BaseException:
+            shutil.rmtree(self.folder)
+            raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other processes from searching here; the lock ends with this process, however it ends.
+
+        Raises:
+            InputError: another process holds it.
+        """
+        try:
+            with FileLock(self.folder / ".lock", blocking=False):
+                yield
+        except Timeout:
+            raise InputError(f"{self.folder} is being searched by another process; wait for it, or stop it") from None
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked, at the last time that it was begun or resumed."""
+        return make(load(self.folder / "settings.yaml"))
+
+    @property
+    def storage(self) -> str:
+        """URL of the study's storage."""
+        return self.settings.storage or f"sqlite:///{self.folder / 'study.db'}"
+
+    @property
+    def shape(self) -> DataShape:
+        """Sizes of the data."""
+        return DataShape(**self.read("data.json")["shape"])
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the folder."""
+        return json.loads((self.folder / name).read_text())
+
+    def write(self, name: str, content: Mapping[str, Any] | str) -> None:
+        """Write a text file, or a mapping as JSON or YAML by the name's ending; whole or not at all."""
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, str):
+            text = content
+        elif path.suffix == ".yaml":
+            text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+        else:
+            text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        draft = path.with_name(f".{path.name}.draft")
+        draft.write_text(text)
+        draft.replace(path)
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """What figures depend on beside settings and data: machine, versions, threads."""
+    import platform
+
+    import torch
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": platform.machine(),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "threads": threads,
+        "packages": {name: version(name) for name in PACKAGES},
+    }

@@ -1,0 +1,209 @@
+"""The finalists: each recipe's best configurations, trained again with several seeds and tested, once.
+
+This is the only module that reads the test split.
+"""
+
+import json
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+from search_spaces import Value, space_of
+from trainables._checkpoint import weights_of
+from trainables._data import Split, load_test
+from trainables._metrics import Metrics, evaluate
+from trainables._run import release, run
+
+from tune.intervals import Interval, bootstrap, wilson
+from tune.scheduler import rung_of
+from tune.study import Record
+from tune.trial import TrialSettings, load_data
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final:
+    """One seed of one finalist, trained and tested.
+
+    Attributes:
+        recipe, config, trial: what was trained, and the trial that found it.
+        seed: of this training.
+        epoch: the one with the best val metric, whose weights were tested.
+        val, test: metrics on the two splits.
+        seconds: training and evaluation.
+        classes: number of classes.
+        folder: where model.safetensors, labels.npy and predictions.npy lie.
+    """
+
+    recipe: str
+    config: dict[str, Value]
+    trial: int
+    seed: int
+    epoch: int
+    val: Metrics
+    test: Metrics
+    seconds: float
+    classes: int
+    folder: Path
+
+    @classmethod
+    def load(cls, folder: Path) -> "Final":
+        """A final that was trained before."""
+        return cls(**json.loads((folder / "final.json").read_text()), folder=folder)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The true class of each test image."""
+        labels: NDArray[np.int64] = np.load(self.folder / "labels.npy")
+        return labels
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The predicted class of each test image."""
+        predictions: NDArray[np.int64] = np.load(self.folder / "predictions.npy")
+        return predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """A configuration with all its seeds."""
+
+    finals: list[Final]
+
+    @property
+    def first(self) -> Final:
+        """Any of the finals: recipe, configuration and trial are the same for all."""
+        return self.finals[0]
+
+    @property
+    def val(self) -> Metrics:
+        """Each val metric, its mean over the seeds."""
+        return {name: float(np.mean([f.val[name] for f in self.finals])) for name in self.first.val}
+
+    def test(self) -> dict[str, Interval]:
+        """Each test metric with its 95% interval: Wilson's for the accuracy of a single model, else bootstrap."""
+        labels = self.first.labels
+        predictions = np.stack([final.predictions for final in self.finals])
+        intervals = bootstrap(labels, predictions, self.first.classes)
+        if len(self.finals) == 1:
+            intervals["accuracy"] = wilson(int((predictions[0] == labels).sum()), len(labels))
+        return intervals
+
+    def median(self, metric: str) -> Final:
+        """The seed of median val metric (of an even number, the lower middle one)."""
+        ranked = sorted(self.finals, key=lambda final: (final.val[metric], final.seed))
+        return ranked[(len(ranked) - 1) // 2]
+
+
+def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximize: bool) -> list[Record]:
+    """The `top` best trials of each recipe, among those on the highest rung that any of its trials reached."""
+    of_recipe: defaultdict[str, list[Record]] = defaultdict(list)
+    for record in records:
+        if record.values and record.state != "failed":
+            of_recipe[record.recipe].append(record)
+    chosen = []
+    for group in of_recipe.values():
+        highest = max(rung_of(record, milestones) for record in group)
+        reached = [record for record in group if rung_of(record, milestones) == highest]
+        pick = sorted(reached, key=lambda r: r.value or 0.0, reverse=maximize)  # stable: the earlier trial first
+        chosen += pick[:top]
+    return chosen
+
+
+def run_finals(
+    folder: Path,
+    chosen: list[Record],
+    seeds: list[int],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> tuple[list[Finalist], list[str]]:
+    """Train and test every seed that was not yet, side by side on the cluster; `progress(done, total)`.
+
+    Returns the finalists, and a line for each seed that failed; a resumed search tries those again.
+    """
+    train = ray.remote(train_final).options(num_cpus=cpus, num_gpus=gpus, max_retries=2)
+    places = {
+        folder / "finals" / f"{record.recipe}-{record.number:05d}-{seed}": (record, seed)
+        for record in chosen
+        for seed in (seeds[:1] if space_of(record.recipe).deterministic else seeds)
+    }
+    jobs = {
+        train.remote(settings, record.recipe, record.config, record.number, seed, place): place
+        for place, (record, seed) in places.items()
+        if not place.exists()
+    }
+    failures = []
+    total = len(jobs)
+    while jobs:
+        (done,), _ = ray.wait(list(jobs))
+        place = jobs.pop(done)
+        try:
+            ray.get(done)
+        except ray.exceptions.RayError as error:
+            failures.append(f"final {place.name}: {str(error).strip().splitlines()[-1]}")
+        progress(total - len(jobs), total)
+    return load_finalists(folder, [record.number for record in chosen]), failures
+
+
+def load_finalists(folder: Path, trials: list[int]) -> list[Finalist]:
+    """The finals of these trials, as far as they were trained, in the order of `trials`."""
+    finals = [Final.load(place) for place in sorted((folder / "finals").glob("*-*-*"))]
+    of_trial = {trial: [final for final in finals if final.trial == trial] for trial in trials}
+    return [Finalist(finals=found) for found in of_trial.values() if found]
+
+
+def train_final(
+    settings: TrialSettings, recipe: str, config: dict[str, Value], trial: int, seed: int, place: Path
+) -> None:
+    """Train one seed on train, take the epoch that is best on val, test it once; `place` appears whole."""
+    torch.set_num_threads(settings.threads)
+    data, _ = load_data(settings.folder, settings.device)
+    sign = 1 if settings.maximize else -1
+    began = time.perf_counter()
+    best, weights = None, b""
+    model = None
+    for epoch in run(recipe, space_of(recipe)(**config), data, epochs=settings.max_epochs, seed=seed):
+        model = epoch.model
+        value = sign * epoch.report[settings.metric]
+        if not epoch.diverged and (best is None or value > sign * best.report[settings.metric]):
+            best, weights = epoch, weights_of(model)
+    if best is None or model is None:
+        raise RuntimeError("diverged in its first epoch")
+    model.load_state_dict(load(weights))
+    test = evaluate(model, _test_split(settings.folder, settings.device), len(data.classes))
+    final = {
+        "recipe": recipe,
+        "config": config,
+        "trial": trial,
+        "seed": seed,
+        "epoch": best.epoch,
+        "val": best.val.metrics,
+        "test": test.metrics,
+        "seconds": time.perf_counter() - began,
+        "classes": test.classes,
+    }
+    draft = place.with_name(f".{place.name}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    (draft / "model.safetensors").write_bytes(weights)
+    (draft / "final.json").write_text(json.dumps(final, indent=1))
+    np.save(draft / "labels.npy", test.labels)
+    np.save(draft / "predictions.npy", test.predictions)
+    draft.rename(place)
+    release(data.device)
+
+
+@cache
+def _test_split(folder: str, device: str) -> Split:
+    return load_test(Path(folder), torch.device(device))

@@ -1,0 +1,118 @@
+"""One screen of live progress in a terminal, plain lines elsewhere."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from ray.tune import Callback
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from tune.settings import Settings
+from tune.study import Record, SearchStudy
+
+PLAIN_EVERY = 15.0
+"""Seconds between lines where the output is no terminal."""
+REDRAW_EVERY = 0.25
+
+
+class Progress(Callback):  # type: ignore[misc]  # Ray is untyped here
+    """Shows how a search goes on. A context manager; Ray calls it between events."""
+
+    def __init__(self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float]) -> None:
+        self._console, self._settings, self._study, self._used = console, settings, study, used
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._drawn = -float("inf")
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._live.start()
+        self._show()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live:
+            self._live.stop()
+        if kind is None:
+            self._console.print(self._line())
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Ray has handled an event."""
+        if time.monotonic() - self._drawn > (REDRAW_EVERY if self._live else PLAIN_EVERY):
+            self._show()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        return {}
+
+    def _show(self) -> None:
+        self._drawn = time.monotonic()
+        if self._live:
+            self._live.update(self._screen(), refresh=True)
+        else:
+            self._console.print(self._line())
+
+    def _line(self) -> str:
+        counts = Counter(record.state for record in self._study.records)
+        states = ", ".join(f"{counts[state]} {state}" for state in ("running", "pruned", "complete", "failed"))
+        best = ", ".join(f"{recipe} {value:.4f}" for recipe, value in best_values(self._study).items())
+        return f"{clock(self._used())} {states}{f'; best {self._settings.metric}: {best}' if best else ''}"
+
+    def _screen(self) -> Group:
+        records, settings = self._study.records, self._settings
+        done = sum(record.state != "running" for record in records)
+        head = Table.grid(padding=(0, 2))
+        used = self._used()
+        left = (
+            f"{clock(max(0.0, settings.time_budget - used))} left"
+            if settings.time_budget
+            else f"about {clock(used / done * (settings.trials - done))} left" if done else ""
+        )
+        bar = ProgressBar(total=settings.trials, completed=done, width=40)
+        head.add_row(Text(settings.name, style="bold"), bar, f"{done}/{settings.trials}", clock(used), left)
+        table = Table("recipe", "running", "pruned", "complete", "failed", f"best {settings.metric}", "of trial")
+        for column in table.columns[1:]:
+            column.justify = "right"
+        best = best_records(self._study)
+        for recipe in settings.recipes:
+            counts = Counter(record.state for record in records if record.recipe == recipe)
+            top = best.get(recipe)
+            figures = (f"{top.value:.4f}", str(top.number)) if top else ("", "")
+            states = (str(counts[state]) for state in ("running", "pruned", "complete", "failed"))
+            table.add_row(recipe, *states, *figures)
+        running = [
+            f"trial {r.number} {r.recipe}, epoch {len(r.epochs)} of {settings.max_epochs}"
+            for r in records
+            if r.state == "running"
+        ]
+        return Group(head, table, Text("\n".join(running[:8]), style="dim"))
+
+
+def best_records(study: SearchStudy) -> dict[str, Record]:
+    """Each recipe's trial with the best value so far."""
+    best: dict[str, Record] = {}
+    sign = 1 if study.maximize else -1
+    for record in study.records:
+        if record.value is not None and record.state != "failed":
+            top = best.get(record.recipe)
+            if top is None or top.value is None or sign * record.value > sign * top.value:
+                best[record.recipe] = record
+    return best
+
+
+def best_values(study: SearchStudy) -> dict[str, float]:
+    """Each recipe's best value so far."""
+    return {recipe: record.value for recipe, record in best_records(study).items() if record.value is not None}
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes and seconds, or hours and minutes."""
+    whole = round(seconds)
+    return f"{whole // 60}:{whole % 60:02d}" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}"

@@ -1,0 +1,70 @@
+"""What the machine or the cluster has, and whether it is enough for a trial."""
+
+import math
+import os
+from dataclasses import dataclass
+
+import ray
+import torch
+from ray._private.state import state as cluster
+from search_spaces import InputError
+
+from tune.settings import Settings
+
+Node = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a trial gets, and how many run at a time."""
+
+    cpus: float
+    gpus: float
+    concurrent: int
+
+    @property
+    def device(self) -> str:
+        """Where trials train."""
+        return "cuda" if self.gpus else "cpu"
+
+    @property
+    def threads(self) -> int:
+        """Torch's threads in a trial."""
+        return max(1, int(self.cpus))
+
+
+def this_machine() -> Node:
+    """What this machine has; Ray need not run."""
+    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(torch.cuda.device_count())}
+
+
+def cluster_nodes() -> list[Node]:
+    """What the nodes of the connected cluster have, and those that its autoscaler can start."""
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    config = cluster.get_cluster_config()
+    groups = config.node_group_configs if config is not None else ()
+    startable = [dict(group.resources) for group in groups for _ in range(max(0, group.max_count))]
+    return max(there, startable, key=len) if startable else there
+
+
+def allot(settings: Settings, nodes: list[Node]) -> Resources:
+    """What a trial gets on nodes like these; one node holds a trial.
+
+    Raises:
+        InputError: no node has what a trial asks for.
+    """
+    most = {kind: max((node.get(kind, 0.0) for node in nodes), default=0.0) for kind in ("CPU", "GPU")}
+    cpus = settings.cpus_per_trial
+    gpus = settings.gpus_per_trial
+    if gpus is None:
+        gpus = min(1.0, most["GPU"])
+    for flag, asked, kind in (("cpus", cpus, "CPU"), ("gpus", gpus, "GPU")):
+        if asked > most[kind]:
+            raise InputError(
+                f"--{flag}-per-trial {asked:g}: no node has more than {most[kind]:g} {kind}s; ask for at most that"
+            )
+    slots = [
+        min(node.get("CPU", 0.0) / cpus, node.get("GPU", 0.0) / gpus if gpus else math.inf) for node in nodes
+    ]
+    fit = sum(math.floor(slot + 1e-9) for slot in slots)
+    return Resources(cpus, gpus, min(fit, settings.concurrent or fit))

@@ -1,0 +1,68 @@
+"""ASHA with rungs for each recipe: a slow-starting network is not compared with one that is good at once.
+
+Asynchronous successive halving as in Li et al., "A System for Massively Parallel Hyperparameter Tuning" (MLSys
+2020), in the stopping variant that Ray Tune's ASHAScheduler implements, with its rule for the cutoff. Ray's own
+scheduler is not used because its rungs are lost when a search is resumed and are keyed by Ray's trial ids, which
+change; these are filled from the study and keyed by its trial numbers.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+
+from tune.study import Record
+
+
+def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> list[int]:
+    """The epochs at which trials are compared: grace x factor^k, below `max_epochs`."""
+    epochs = []
+    epoch = grace_period
+    while epoch < max_epochs:
+        epochs.append(epoch)
+        epoch *= reduction_factor
+    return epochs
+
+
+def rung_of(record: Record, at: list[int]) -> int:
+    """How many rungs a trial has reached; one that ended by itself reached the top, above all milestones."""
+    return len(at) + 1 if record.state == "complete" else sum(milestone <= len(record.epochs) for milestone in at)
+
+
+class Rungs:
+    """The values that one recipe's trials had at each milestone."""
+
+    def __init__(self, at: list[int], reduction_factor: int, *, maximize: bool) -> None:
+        self._sign = 1.0 if maximize else -1.0
+        self._quantile = 1 - 1 / reduction_factor
+        self._rungs: dict[int, dict[int, float]] = {milestone: {} for milestone in at}
+
+    def survives(self, number: int, epoch: int, value: float) -> bool:
+        """Record a trial's value at an epoch; False if it is not among the best 1/factor of those before it."""
+        rung = self._rungs.get(epoch)
+        if rung is None or number in rung:
+            return True
+        others = list(rung.values())
+        rung[number] = self._sign * value
+        return not others or rung[number] >= float(np.quantile(others, self._quantile))
+
+
+class RecipeASHA(FIFOScheduler):  # type: ignore[misc]  # Ray is untyped here
+    """Stops trials that fall behind the others of their recipe; starts the rest in order."""
+
+    def __init__(self, at: list[int], reduction_factor: int, *, maximize: bool, known: Iterable[Record]) -> None:
+        super().__init__()
+        self._rungs: defaultdict[str, Rungs] = defaultdict(partial(Rungs, at, reduction_factor, maximize=maximize))
+        for record in known:
+            for epoch, value in sorted(record.values.items()):
+                self._rungs[record.recipe].survives(record.number, epoch, value)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        """Ray calls this after each epoch but a trial's own last, which is compared with none."""
+        rungs = self._rungs[trial.config["recipe"]]
+        survives = rungs.survives(result["number"], result["epoch"], result["best"])
+        return str(FIFOScheduler.CONTINUE if survives else FIFOScheduler.STOP)

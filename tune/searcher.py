@@ -1,0 +1,177 @@
+"""A Ray searcher over the study: proposes trials, keeps every result, closes trials as they end.
+
+Ray asks `suggest` for trials, tells `on_trial_result` of every epoch that does not end a trial and
+`on_trial_complete` of the one that does. Both write to the study before Ray goes on.
+"""
+
+from collections import Counter, deque
+from collections.abc import Mapping
+from typing import Any
+
+from ray.tune.search import Searcher
+from search_spaces import Domains
+
+from tune.sampler import RecipeSampler, fingerprint, seed_of
+from tune.study import DIVERGED, Record, SearchStudy
+from tune.trial import TrialFiles, TrialSettings, trial_config
+
+MACHINE_FAILURES = 3
+"""How often a trial is begun in all when its worker dies without an error of the trial's own."""
+LOST = "its worker died"
+
+
+class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
+    """Proposes the trials of a search from a study, the unfinished ones of an earlier process first.
+
+    Args:
+        study: where everything is kept.
+        domains: what is searched of each recipe, clamped to the data.
+        trials: how many there shall be in the study.
+        seed: what all draws and the seeds of all trials follow from.
+        adaptive: let the sampler choose the recipe, instead of giving each an equal share.
+        settings: what all trials have in common.
+    """
+
+    def __init__(
+        self,
+        study: SearchStudy,
+        domains: Mapping[str, Domains],
+        *,
+        trials: int,
+        seed: int,
+        adaptive: bool,
+        settings: TrialSettings,
+    ) -> None:
+        super().__init__()
+        self._study, self._settings = study, settings
+        self._trials, self._seed = trials, seed
+        groups = [tuple(domains)] if adaptive else [(recipe,) for recipe in domains]
+        startup = min(10, max(4, trials // len(groups) // 3))
+        self._samplers = {
+            group: RecipeSampler(
+                {recipe: domains[recipe] for recipe in group}, seed=seed, startup=startup, maximize=study.maximize
+            )
+            for group in groups
+        }
+        self._group_of = {recipe: group for group in groups for recipe in group}
+        self._exhausted: set[tuple[str, ...]] = set()
+        self._begun: Counter[tuple[str, ...]] = Counter()
+        self._tried: set[str] = set()
+        self._waiting: deque[int] = deque()
+        self._running: dict[str, int] = {}
+        self._best: dict[str, Record] = {}
+        for record in study.records:
+            self._count(record)
+            if record.state == "running":
+                self._sampler_of(record).began(record)
+                self._waiting.append(record.number)
+            else:
+                self._close(record)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        """The next trial: one to go on with, else a new one; None to be asked again; FINISHED at the end."""
+        if self._waiting:
+            record = self._study.again(self._waiting.popleft())
+        else:
+            drawn = self._draw() if self._begun.total() < self._trials else None
+            if drawn is None:
+                return None if self._running else str(Searcher.FINISHED)
+            record = drawn
+        self._running[trial_id] = record.number
+        return trial_config(record, self._settings)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep an epoch after which the trial goes on."""
+        self._keep(self._running[trial_id], result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Keep the last epoch and close the trial, as its end says."""
+        number = self._running.pop(trial_id)
+        if error:
+            self._failed(number)
+        elif result and "number" in result:
+            if result["end"] == "diverged":
+                losses = f"train loss {result.get('figures/train_loss')}, val loss {result['figures/loss']}"
+                ended = self._study.end(number, "failed", f"{DIVERGED} in epoch {result['epoch']}: {losses}")
+            else:
+                self._keep(number, result)
+                ended = self._study.end(number, "complete" if result["end"] else "pruned")
+            self._close(ended)
+
+    def stop(self, note: str) -> None:
+        """Close the trials that were running when the search was ended, as pruned."""
+        for record in self._study.records:
+            if record.state == "running":
+                self._close(self._study.end(record.number, "pruned", note))
+
+    def _draw(self) -> Record | None:
+        """Begin a new trial of the recipe with the fewest, or None where no recipe has anything new."""
+        while groups := [group for group in self._samplers if group not in self._exhausted]:
+            group = min(groups, key=lambda group: self._begun[group])
+            number = self._begun.total()
+            drawn = self._samplers[group].draw(number, self._tried)
+            if drawn is None:
+                self._exhausted.add(group)
+                continue
+            record = self._study.begin(
+                drawn.recipe,
+                drawn.config,
+                seed=seed_of(self._seed, number),
+                params=drawn.params,
+                distributions=drawn.distributions,
+            )
+            assert record.number == number, "another process writes to this study"
+            self._count(record)
+            return record
+        return None
+
+    def _keep(self, number: int, result: Mapping[str, Any]) -> None:
+        figures = {key.removeprefix("figures/"): v for key, v in result.items() if key.startswith("figures/")}
+        self._study.report(number, result["epoch"], figures, result["best"])
+
+    def _failed(self, number: int) -> None:
+        """By its own error it has failed for good; after a failure of the machine it is begun again."""
+        record = self._study.records[number]
+        error = TrialFiles(self._settings.folder, number).error(record.attempts)
+        if error is None and record.attempts < MACHINE_FAILURES:
+            self._waiting.append(number)
+            return
+        if error is None:
+            self._tried.discard(fingerprint(record.recipe, record.config))
+        self._close(self._study.end(number, "failed", error or f"{LOST} {record.attempts} times"))
+
+    def _count(self, record: Record) -> None:
+        self._begun[self._group_of[record.recipe]] += 1
+        if not record.note.startswith(LOST):
+            self._tried.add(fingerprint(record.recipe, record.config))
+
+    def _close(self, record: Record) -> None:
+        """Tell the sampler, and keep checkpoints of each recipe's best complete trial only."""
+        self._sampler_of(record).ended(record)
+        worse = record
+        if record.state == "complete":
+            best = self._best.get(record.recipe)
+            if best is None or self._better(record, best):
+                self._best[record.recipe] = record
+                if best is None:
+                    return
+                worse = best
+        TrialFiles(self._settings.folder, worse.number).discard_checkpoints()
+
+    def _better(self, one: Record, other: Record) -> bool:
+        assert one.value is not None
+        assert other.value is not None
+        return one.value > other.value if self._study.maximize else one.value < other.value
+
+    def _sampler_of(self, record: Record) -> RecipeSampler:
+        return self._samplers[self._group_of[record.recipe]]
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a resumed search makes a new searcher from the study."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        return {}

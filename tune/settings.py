@@ -1,0 +1,203 @@
+"""The settings of a search: typed, frozen, validated; from flags or a YAML file, and back into one."""
+
+import os
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from search_spaces import Domain, InputError, narrow, recipes, space_of
+
+METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
+RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent")
+"""What may change when an experiment is resumed; all else would make another experiment of it."""
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _seconds(value: object) -> object:
+    """Seconds from a number or from text such as 90, 90s, 10m, 1.5h."""
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*([0-9.]+)\s*([smhd]?)\s*", value)
+    if not match:
+        raise ValueError("write seconds, or a number with s, m, h or d, as in 10m")
+    return float(match[1]) * UNITS[match[2]]
+
+
+def _list(value: object) -> object:
+    """A list from text with commas."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def flat(value: Any) -> Any:
+    """`{"knn": {"neighbors": 5}}`, as YAML is nicely written, as `{"knn.neighbors": "5"}`."""
+    if not isinstance(value, Mapping):
+        return value
+    pairs: dict[str, str] = {}
+    for key, inner in value.items():
+        nested = inner if isinstance(inner, Mapping) else {"": inner}
+        pairs |= {f"{key}.{name}".rstrip("."): str(text) for name, text in nested.items()}
+    return pairs
+
+
+def _cache_folder() -> str:
+    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
+    return str(Path(base) / "toprung")
+
+
+class Settings(BaseModel):
+    """What a search is asked to do. The description of a field is its help on the command line."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    data: str = Field("digits", description="digits, fashion_mnist:DIR, or the folder of your images")
+    limit: int | None = Field(None, ge=1, description="use a stratified part of the training images")
+    image_size: int | None = Field(
+        None, ge=4, le=1024, description="side in pixels (default: as it is; 64 for folders of larger images)"
+    )
+    split: Annotated[tuple[float, float, float], BeforeValidator(_list)] = Field(
+        (0.70, 0.15, 0.15), description="train,val,test fractions of data that comes without splits"
+    )
+    group_by: str | None = Field(
+        None, description="regular expression on an image's path; images of one group stay in one split"
+    )
+    on_bad_image: Literal["refuse", "skip"] = Field("refuse", description="what to do about a broken image")
+    cache: str = Field(default_factory=_cache_folder, description="where decoded images are kept")
+    recipes: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
+        default_factory=recipes, description="which recipes to search, with commas between (default: all)"
+    )
+    set: Annotated[dict[str, str], BeforeValidator(flat)] = Field(
+        default_factory=dict,
+        description="recipe.field=value fixes a field, =low..high narrows it, =a|b|c restricts a choice; repeatable",
+    )
+    trials: int = Field(30, ge=1, description="configurations to try, over all recipes")
+    max_epochs: int = Field(30, ge=1, description="epochs of a trial that is never stopped")
+    grace_period: int = Field(3, ge=1, description="epochs before a trial can be stopped: the first rung")
+    reduction_factor: int = Field(3, ge=2, description="one in this many goes on from a rung")
+    allocate: Literal["equal", "adaptive"] = Field(
+        "equal", description="equal: each recipe gets the same number of trials; adaptive: the sampler chooses"
+    )
+    time_budget: Annotated[float | None, BeforeValidator(_seconds)] = Field(
+        None, gt=0, description="stop trials after this time (90s, 10m, 2h); finals come after it"
+    )
+    metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"] = Field(
+        "accuracy", description="what is optimised on val"
+    )
+    seed: int = Field(0, ge=0, lt=2**31, description="the seed that all others follow from")
+    out: str = Field("results", description="folder of all experiments")
+    name: str = Field("", description="name of the experiment (default: data set and time)")
+    storage: str | None = Field(
+        None, description="Optuna storage URL (default: study.db in the experiment's folder)"
+    )
+    address: str | None = Field(None, description="address of a running Ray cluster, or auto (default: start Ray here)")
+    cpus_per_trial: float = Field(1, gt=0, description="cores a trial")
+    gpus_per_trial: float | None = Field(
+        None, ge=0, le=1, description="GPUs a trial; parts share one (default: 1 where there are GPUs, else 0)"
+    )
+    concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as fit)")
+    final_seeds: int = Field(3, ge=1, le=100, description="seeds that a best configuration is trained again with")
+    final_top: int = Field(1, ge=1, description="best configurations a recipe that are trained again")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if not self.recipes:
+            raise ValueError(f"recipes: none given; there are: {', '.join(recipes())}")
+        for recipe in self.recipes:
+            space_of(recipe)
+        if len(set(self.recipes)) < len(self.recipes):
+            raise ValueError(f"recipes: {','.join(self.recipes)} names one twice; name each once")
+        for recipe in self.recipes:
+            self.domains(recipe)
+        for key in self.set:
+            recipe, dot, _ = key.partition(".")
+            if not dot:
+                raise ValueError(f"set: {key!r} is not recipe.field; write for instance knn.neighbors=5")
+            space_of(recipe)
+            if recipe not in self.recipes:
+                raise ValueError(
+                    f"set: {key} is of a recipe that is not searched; it is one of: {', '.join(self.recipes)}"
+                )
+        if self.name and not NAME.fullmatch(self.name):
+            raise ValueError(
+                f"name: {self.name!r} cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'"
+            )
+        if self.cpus_per_trial > 1 and self.cpus_per_trial != int(self.cpus_per_trial):
+            raise ValueError(f"cpus_per_trial: {self.cpus_per_trial} cores cannot be shared; use a whole number")
+        return self
+
+    def domains(self, recipe: str) -> dict[str, Domain]:
+        """What is searched of a recipe: its space, narrowed by `set`.
+
+        Raises:
+            InputError: an unknown field, or a value outside its domain.
+        """
+        space = space_of(recipe)
+        domains = dict(space.domains())
+        for key, text in self.set.items():
+            owner, _, name = key.partition(".")
+            if owner == recipe:
+                domains[name] = narrow(space, name, text)
+        return domains
+
+    @property
+    def maximize(self) -> bool:
+        """Whether a larger metric is better."""
+        return self.metric != "loss"
+
+    def dump(self) -> str:
+        """The settings as YAML that `load` reads."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def make(values: Mapping[str, Any]) -> Settings:
+    """Validated settings; without a name, one by data set and time.
+
+    Raises:
+        InputError: in one line, the value, the rule and the way out.
+    """
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        raise InputError("; ".join(_explain(e) for e in error.errors())) from None
+    if settings.name:
+        return settings
+    kind, _, path = settings.data.partition(":")
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", kind if path else Path(kind).name).strip("-._") or "data"
+    return settings.model_copy(update={"name": f"{stem[:40]}-{datetime.now():%Y%m%d-%H%M%S}"})
+
+
+def load(path: Path) -> dict[str, Any]:
+    """The values of a settings file, not yet validated.
+
+    Raises:
+        InputError: the file cannot be read, or is not a mapping of known settings.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"settings file {path} cannot be read: {error.strerror}; give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = str(error).replace("\n", " ")
+        raise InputError(f"settings file {path} is not YAML: {place}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"settings file {path} is not a mapping; write lines such as 'trials: 30'")
+    unknown = [str(key) for key in values if key not in Settings.model_fields]
+    if unknown:
+        raise InputError(
+            f"settings file {path} has unknown keys: {', '.join(unknown)}; known: {', '.join(Settings.model_fields)}"
+        )
+    return values
+
+
+def _explain(error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if not error["loc"]:
+        return str(message)
+    flag = "--" + str(error["loc"][0]).replace("_", "-")
+    rule = message[0].lower() + message[1:]
+    return f"{flag} {error['input']!r}: {rule}"

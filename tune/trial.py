@@ -1,0 +1,157 @@
+"""The one Ray trainable: drives any recipe's generator.
+
+Its process is used for one trial after another, of any recipe: data stays on the device, models do not.
+"""
+
+import shutil
+import traceback
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from ray.tune import Trainable
+from search_spaces import space_of
+from trainables._checkpoint import Checkpoints
+from trainables._data import TrainData, load_train
+from trainables._run import release, run
+
+from tune.study import Record
+
+LEAK_BYTES = 64 * 2**20
+"""GPU memory that may stay allocated beyond the data when a trial's model is gone (cuBLAS keeps a workspace)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSettings:
+    """What all trials of a search have in common.
+
+    Attributes:
+        folder: the experiment's folder, absolute.
+        device: "cpu" or "cuda".
+        threads: torch's threads.
+        max_epochs: epochs of a trial that is never stopped.
+        metric, maximize: what is optimised on val.
+    """
+
+    folder: str
+    device: str
+    threads: int
+    max_epochs: int
+    metric: str
+    maximize: bool
+
+
+class TrialFiles:
+    """Where a trial keeps what is its own: `trials/NUMBER/` in the experiment's folder."""
+
+    def __init__(self, folder: str, number: int) -> None:
+        self.folder = Path(folder) / "trials" / f"{number:05d}"
+
+    def checkpoints(self, attempt: int) -> Checkpoints:
+        """The checkpoints, as an attempt writes them."""
+        return Checkpoints(self.folder / "checkpoints", attempt)
+
+    def discard_checkpoints(self) -> None:
+        """Delete them; they are of no more use."""
+        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        if self.folder.is_dir() and not any(self.folder.iterdir()):
+            self.folder.rmdir()
+
+    def write_error(self, attempt: int) -> None:
+        """Keep the traceback of the error that is being handled."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / f"error-{attempt:02d}.txt").write_text(traceback.format_exc())
+
+    def error(self, attempt: int) -> str | None:
+        """The last line of an attempt's traceback, or None where it left none."""
+        file = self.folder / f"error-{attempt:02d}.txt"
+        return file.read_text().strip().splitlines()[-1] if file.exists() else None
+
+
+def trial_config(record: Record, settings: TrialSettings) -> dict[str, Any]:
+    """What Ray hands to the trainable: a trial's record and what all trials have in common."""
+    return {
+        "number": record.number,
+        "recipe": record.recipe,
+        "config": record.config,
+        "seed": record.seed,
+        "attempt": record.attempts,
+        "reported": len(record.epochs),
+        "settings": asdict(settings),
+    }
+
+
+class RecipeTrial(Trainable):  # type: ignore[misc]  # Ray is untyped here
+    """Trains one configuration, an epoch a step; the checkpoint is on disk before the epoch is reported."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin the first trial of this process."""
+        self._settings = TrialSettings(**config["settings"])
+        self._files = TrialFiles(self._settings.folder, config["number"])
+        self._attempt: int = config["attempt"]
+        self._results = results(config, self._settings, self._files)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this process, or fail, so that Ray replaces it, if the last one left memory behind."""
+        self.cleanup()
+        data, needed = load_data(self._settings.folder, self._settings.device)
+        left = release(data.device) - needed
+        if left > LEAK_BYTES:
+            raise RuntimeError(f"{left / 2**20:.0f} MiB of the last trial stay allocated on {data.device}")
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train an epoch, evaluate it on val, save it."""
+        try:
+            return next(self._results)
+        except Exception:
+            self._files.write_error(self._attempt)
+            raise
+
+    def cleanup(self) -> None:
+        """Let go of the model."""
+        self._results.close()
+
+
+def results(
+    config: dict[str, Any], settings: TrialSettings, files: TrialFiles
+) -> Generator[dict[str, Any], None, None]:
+    """A trial's results as Ray gets them, an epoch each, from its last checkpoint on.
+
+    "end" is empty while epochs follow, else complete or diverged; "best" is the best of the metric so far. An epoch
+    that was saved, but not heard of by the study, is reported again and not trained again.
+    """
+    torch.set_num_threads(settings.threads)
+    data, _ = load_data(settings.folder, settings.device)
+    checkpoints = files.checkpoints(config["attempt"])
+    saved = checkpoints.load()
+    history = saved.history if saved else []
+    pick = max if settings.maximize else min
+
+    def result(epoch: int, end: str) -> dict[str, Any]:
+        best = pick(figures[settings.metric] for figures in history[:epoch])
+        common = {"number": config["number"], "epoch": epoch, "best": best, "end": end, "done": bool(end)}
+        return {**common, "figures": history[epoch - 1]}
+
+    for epoch in range(config["reported"] + 1, len(history) + 1):
+        yield result(epoch, saved.end if saved and epoch == len(history) else "")
+    space = space_of(config["recipe"])(**config["config"])
+    state = saved.state if saved else None
+    for step in run(config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state):
+        history.append(step.report)
+        end = "diverged" if step.diverged else "complete" if step.last else ""
+        if not step.diverged:
+            best = pick(range(len(history)), key=lambda n: history[n][settings.metric]) + 1
+            checkpoints.save(step, history, end=end, best=best)
+        yield result(step.epoch, end)
+
+
+@cache
+def load_data(folder: str, device: str) -> tuple[TrainData, int]:
+    """The train and val splits of an experiment and the bytes they take on a GPU; kept from trial to trial."""
+    data = load_train(Path(folder), torch.device(device))
+    return data, release(data.device)
