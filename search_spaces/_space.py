@@ -8,7 +8,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Self, TypeGuard, get_args, get_origin, get_type_hints
 
 from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
@@ -78,7 +78,11 @@ class Int:
         Raises:
             ValueError: `text` is not a whole number.
         """
-        if isinstance(text, bool) or not isinstance(text, int | float | str) or float(text) != int(float(text)):
+        if (
+            isinstance(text, bool)
+            or not isinstance(text, int | float | str)
+            or float(text) != int(float(text))
+        ):
             raise ValueError(f"{text!r} is not a whole number")
         return int(float(text))
 
@@ -122,12 +126,9 @@ class Choice:
 
     def nearest(self, value: Value) -> Value:
         """`value` if it is an option; else the closest number, or the first option."""
-        if value in self.options:
-            return value
-        numbers = [option for option in self.options if _is_number(option)]
-        if numbers and _is_number(value):
-            return min(numbers, key=lambda option: abs(option - value))
-        return self.options[0]
+        if value in self.options or not _is_number(value):
+            return value if value in self.options else self.options[0]
+        return min(self.options, key=lambda option: abs(float(option) - value))
 
     def at_most(self, limit: float) -> "Choice":
         """The numbers that are not above `limit`, or `limit` alone where all of them are."""
@@ -163,13 +164,17 @@ class Space:
     @cache
     def domains(cls) -> dict[str, Domain]:
         """What each field may be, in the order of the fields."""
-        return {name: next(m for m in marks if isinstance(m, Domain)) for name, marks in _annotations(cls).items()}
+        return {
+            name: next(m for m in marks if isinstance(m, Domain)) for name, marks in _annotations(cls).items()
+        }
 
     @classmethod
     @cache
     def conditions(cls) -> dict[str, tuple[When, ...]]:
         """The conditions of each field; all must hold."""
-        return {name: tuple(m for m in marks if isinstance(m, When)) for name, marks in _annotations(cls).items()}
+        return {
+            name: tuple(m for m in marks if isinstance(m, When)) for name, marks in _annotations(cls).items()
+        }
 
     @classmethod
     def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
@@ -259,20 +264,27 @@ def narrow(space: type[Space], name: str, text: object) -> Domain:
         if isinstance(domain, Choice):
             raise InputError(f"{_recipe(space)}.{name} is a choice, not a range; list options: {domain}")
         low, high = (read_value(space, name, end) for end in written.split("..", 1))
-        return replace(domain, low=low, high=high)
+        if isinstance(domain, Int):
+            return replace(domain, low=int(low), high=int(high))
+        return replace(domain, low=float(low), high=float(high))
     return Choice(tuple(read_value(space, name, option) for option in written.split("|")))
 
 
 def _check_range(domain: Float | Int) -> None:
     if domain.low > domain.high:
-        raise InputError(f"range {domain.low:g}..{domain.high:g} is reversed; write {domain.high:g}..{domain.low:g}")
+        low, high = f"{domain.low:g}", f"{domain.high:g}"
+        raise InputError(f"range {low}..{high} is reversed; write {high}..{low}")
     if domain.log and domain.low <= 0:
-        raise InputError(f"range {domain.low:g}..{domain.high:g} is drawn by its logarithm; let it begin above 0")
+        raise InputError(
+            f"range {domain.low:g}..{domain.high:g} is drawn by its logarithm; let it begin above 0"
+        )
 
 
 def _annotations(space: type[Space]) -> dict[str, tuple[Any, ...]]:
     hints = get_type_hints(space, include_extras=True)
-    return {f.name: get_args(hints[f.name])[1:] for f in fields(space) if get_origin(hints[f.name]) is Annotated}
+    return {
+        f.name: get_args(hints[f.name])[1:] for f in fields(space) if get_origin(hints[f.name]) is Annotated
+    }
 
 
 def _default(f: Any) -> Value:
@@ -284,7 +296,7 @@ def _recipe(space: type[Space]) -> str:
     return space.__module__.rpartition(".")[2]
 
 
-def _is_number(value: object) -> Any:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 

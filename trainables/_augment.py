@@ -2,10 +2,11 @@
 
 from collections.abc import Callable
 
-from kornia import augmentation as K  # noqa: N812 - as its documentation writes it
+from kornia import augmentation as K
+from torch import Tensor, nn
+
 from search_spaces import DataShape
 from search_spaces._training import Training
-from torch import Tensor, nn
 
 Augment = Callable[[Tensor], Tensor]
 

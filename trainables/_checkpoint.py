@@ -18,7 +18,6 @@ from torch import nn
 from trainables._protocol import Metrics, State
 from trainables._run import EpochResult
 
-
 HISTORY = "history.json"
 
 

@@ -3,10 +3,10 @@
 from collections.abc import Generator, Iterator
 
 import torch
-from search_spaces._training import Training
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from search_spaces._training import Training
 from trainables._augment import augmentation
 from trainables._data import TrainData
 from trainables._optim import Schedule, optimizer_of
@@ -82,7 +82,7 @@ def order(data: TrainData, space: Training) -> Iterator[Tensor]:
         indices = torch.multinomial(chances, len(labels), replacement=True)
     else:
         indices = torch.randperm(len(labels))
-    batches = indices.split(space.batch_size)
+    batches = torch.split(indices, space.batch_size)
     if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm has no statistics of a single image
         batches = (*batches[:-2], torch.cat(batches[-2:]))
     return iter(batches)

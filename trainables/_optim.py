@@ -3,10 +3,10 @@
 import math
 from collections.abc import Callable
 
-from search_spaces._training import Training
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from search_spaces._training import Training
 from trainables._protocol import Metrics
 
 
@@ -14,7 +14,10 @@ def optimizer_of(model: nn.Module, space: Training) -> optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; norms and biases are not decayed."""
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": weights, "weight_decay": space.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    groups = [
+        {"params": weights, "weight_decay": space.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
     if space.optimizer == "sgd":
         return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=True)
     return optim.AdamW(groups, lr=space.lr)
@@ -32,7 +35,9 @@ class Schedule:
             )
         else:
             warmup = round(space.warmup * steps)
-            self._scheduler = LambdaLR(optimizer, cosine(warmup, steps) if space.schedule == "cosine" else constant)
+            self._scheduler = LambdaLR(
+                optimizer, cosine(warmup, steps) if space.schedule == "cosine" else constant
+            )
 
     def step(self) -> None:
         """After each optimiser step."""

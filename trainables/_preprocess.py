@@ -1,12 +1,10 @@
 """The first layer of every model: raw pixels in, normalised pixels out."""
 
-from typing import cast
-
 import torch
-from search_spaces import DataShape
 from torch import Tensor, nn
 from torchvision.transforms.v2 import functional as image
 
+from search_spaces import DataShape
 from trainables._data import Split
 
 MEASURED = 4096
@@ -34,7 +32,7 @@ class Preprocess(nn.Module):
         pixels = images.float() / 255
         if tuple(pixels.shape[-2:]) != self.size:
             pixels = image.resize(pixels, list(self.size), antialias=True)
-        return cast(Tensor, (pixels - self.mean) / self.std)
+        return (pixels - self.mean) / self.std
 
     @torch.no_grad()
     def measure(self, train: Split) -> None:

@@ -10,9 +10,9 @@ from functools import cache
 from importlib import import_module
 from typing import Any, Protocol, cast
 
-from search_spaces import DataShape, Space, space_of
 from torch import nn
 
+from search_spaces import DataShape, Space, space_of
 from trainables._data import TrainData
 
 Metrics = dict[str, float]

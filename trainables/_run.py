@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from search_spaces import Space
 from torch import nn
 
+from search_spaces import Space
 from trainables._data import TrainData
 from trainables._metrics import Evaluation, evaluate
 from trainables._protocol import Metrics, State, train_of

@@ -4,13 +4,13 @@ from collections.abc import Generator
 from typing import Any
 
 import torch
-from search_spaces import DataShape
-from search_spaces.knn import KNN
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 
+from search_spaces import DataShape
+from search_spaces.knn import KNN
 from trainables._data import TrainData
 from trainables._protocol import Epoch, Metrics, State
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Generator
 
-from search_spaces import DataShape
-from search_spaces.mlp import MLP
 from torch import nn
 
+from search_spaces import DataShape
+from search_spaces.mlp import MLP
 from trainables._data import TrainData
 from trainables._fit import fit
 from trainables._preprocess import Preprocess

@@ -2,10 +2,10 @@
 
 from collections.abc import Generator
 
-from search_spaces import DataShape
-from search_spaces.plain_cnn import PlainCNN
 from torch import nn
 
+from search_spaces import DataShape
+from search_spaces.plain_cnn import PlainCNN
 from trainables._data import TrainData
 from trainables._fit import fit
 from trainables._preprocess import Preprocess
@@ -23,14 +23,21 @@ def build(space: PlainCNN, shape: DataShape) -> nn.Module:
         outputs = space.width * 2**stage
         for _ in range(space.convs):
             conv = nn.Conv2d(inputs, outputs, space.kernel, padding="same", bias=space.norm == "none")
-            layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()] if space.norm == "batch" else [conv, nn.ReLU()]
+            layers += (
+                [conv, nn.BatchNorm2d(outputs), nn.ReLU()] if space.norm == "batch" else [conv, nn.ReLU()]
+            )
             inputs = outputs
         if min(height, width) > 1:
             layers.append(nn.MaxPool2d(2) if space.pool == "max" else nn.AvgPool2d(2))
             height, width = height // 2, width // 2
     cell = -(-height // GRID), -(-width // GRID)
     cells = (height // cell[0]) * (width // cell[1])
-    head = [nn.AvgPool2d(cell), nn.Flatten(), nn.Dropout(space.dropout), nn.Linear(inputs * cells, shape.classes)]
+    head = [
+        nn.AvgPool2d(cell),
+        nn.Flatten(),
+        nn.Dropout(space.dropout),
+        nn.Linear(inputs * cells, shape.classes),
+    ]
     return nn.Sequential(*layers, *head)
 
 

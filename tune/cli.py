@@ -4,16 +4,18 @@ import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from search_spaces import InputError, recipes, space_of
 
-from tune.settings import RESUMABLE, Settings, flat, load, make
+if TYPE_CHECKING:
+    from tune.settings import Settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit code: 0, 2 for bad input, 130 when stopped by a person."""
-    arguments = parser().parse_args(argv)
+    argv = sys.argv[1:] if argv is None else argv
+    arguments = parser(flags="search" in argv).parse_args(argv)
     try:
         code: int = arguments.run(arguments)
         return code
@@ -25,17 +27,45 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """The whole surface of the command line."""
+def parser(*, flags: bool = True) -> argparse.ArgumentParser:
+    """The whole surface of the command line; without `flags` all but those of search, which take time to import."""
     top = argparse.ArgumentParser(
-        prog="toprung", description="Distributed hyperparameter search for image classifiers.", allow_abbrev=False
+        prog="toprung",
+        description="Distributed hyperparameter search for image classifiers.",
+        allow_abbrev=False,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     search = commands.add_parser(
         "search", help="search, train the finalists, test them, report", allow_abbrev=False
     )
     search.set_defaults(run=_search)
-    search.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
+    if flags:
+        _add_settings(search)
+
+    replay = commands.add_parser(
+        "replay", help="train a trial again from its record and compare", allow_abbrev=False
+    )
+    replay.set_defaults(run=_replay)
+    replay.add_argument("experiment", type=Path)
+    replay.add_argument("--trial", type=int, required=True, metavar="N")
+
+    report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
+    report.set_defaults(run=_report)
+    report.add_argument("experiment", type=Path)
+
+    listing = commands.add_parser(
+        "recipes", help="list recipes and what may vary in each", allow_abbrev=False
+    )
+    listing.set_defaults(run=_recipes)
+    return top
+
+
+def _add_settings(search: argparse.ArgumentParser) -> None:
+    from tune.settings import RESUMABLE, Settings
+
+    search.add_argument(
+        "--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it"
+    )
     search.add_argument(
         "--resume",
         metavar="EXPERIMENT",
@@ -50,21 +80,10 @@ def parser() -> argparse.ArgumentParser:
             options |= {"metavar": "|".join(get_args(field.annotation)) or "X"}
         search.add_argument(_flag(name), **options)
 
-    replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
-    replay.set_defaults(run=_replay)
-    replay.add_argument("experiment", type=Path)
-    replay.add_argument("--trial", type=int, required=True, metavar="N")
-
-    report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
-    report.set_defaults(run=_report)
-    report.add_argument("experiment", type=Path)
-
-    listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
-    listing.set_defaults(run=_recipes)
-    return top
-
 
 def _search(arguments: argparse.Namespace) -> int:
+    from tune.settings import Settings, flat, load, make
+
     given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
     if "set" in given:
         given["set"] = _assignments(given["set"])
@@ -108,10 +127,12 @@ def _assignments(texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
-def _resumed(before: Settings, given: Mapping[str, Any]) -> Settings:
+def _resumed(before: "Settings", given: Mapping[str, Any]) -> "Settings":
     """The settings that an experiment goes on with."""
+    from tune.settings import RESUMABLE, make
+
     after = make({**before.model_dump(), **given})
-    changed = [name for name in Settings.model_fields if getattr(before, name) != getattr(after, name)]
+    changed = [name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)]
     fixed = [name for name in changed if name not in RESUMABLE]
     if fixed:
         name = fixed[0]
@@ -124,9 +145,19 @@ def _resumed(before: Settings, given: Mapping[str, Any]) -> Settings:
 
 def _replay(arguments: argparse.Namespace) -> int:
     from tune.experiment import Experiment
-    from tune.replay import replay
+    from tune.replay import TOLERANCE, replay
 
-    return replay(Experiment.open(arguments.experiment), arguments.trial)
+    deviations, differences = replay(Experiment.open(arguments.experiment), arguments.trial)
+    for deviation in deviations:
+        print(f"epoch {deviation.epoch}: {deviation.figure} deviates by {deviation.difference:.1e}")
+    worst = max(deviation.difference for deviation in deviations)
+    if worst <= TOLERANCE:
+        print(f"reproduced: {len(deviations)} epochs, every figure within {TOLERANCE:g}")
+        return 0
+    print(f"not reproduced: a figure deviates by {worst:.1e}, more than {TOLERANCE:g}")
+    for difference in differences or ["the environment is that of the record"]:
+        print(f"  {difference}")
+    return 1
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -1,6 +1,9 @@
 """A search space in Optuna's dialect: define-by-run, conditions included."""
 
+from typing import cast
+
 from optuna.trial import Trial
+
 from search_spaces import Choice, Domain, Domains, Float, Int, Space, Value, holds
 
 
@@ -22,17 +25,16 @@ def parameters(recipe: str, configuration: Space, domains: Domains) -> dict[str,
 
 
 def _draw(trial: Trial, name: str, domain: Domain) -> Value:
-    only = _only(domain)
-    if only is not None:
-        return only
+    value = _only(domain)
+    if value is not None:
+        return value
     match domain:
         case Float(low, high, log=log):
             return trial.suggest_float(name, low, high, log=log)
         case Int(low, high, log=log):
             return trial.suggest_int(name, low, high, log=log)
         case Choice(options):
-            value: Value = trial.suggest_categorical(name, options)
-            return value
+            return cast(Value, trial.suggest_categorical(name, options))
 
 
 def _only(domain: Domain) -> Value | None:

@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 from filelock import FileLock, Timeout
-from search_spaces import DataShape, InputError
 
+from search_spaces import DataShape, InputError
 from tune.settings import Settings, load, make
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "scikit-learn", "numpy", "kornia", "toprung")
@@ -49,7 +49,9 @@ class Experiment:
         """
         experiment = cls(Path(path).expanduser().absolute())
         if not experiment.exists:
-            raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
+            raise InputError(
+                f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME"
+            )
         return experiment
 
     @property
@@ -69,7 +71,9 @@ class Experiment:
         except FileExistsError:
             raise InputError(f"{self.folder} exists; choose another --name") from None
         except OSError as error:
-            raise InputError(f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written") from None
+            raise InputError(
+                f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written"
+            ) from None
         try:
             yield
         except BaseException:
@@ -87,7 +91,9 @@ class Experiment:
             with FileLock(self.folder / ".lock", blocking=False):
                 yield
         except Timeout:
-            raise InputError(f"{self.folder} is being searched by another process; wait for it, or stop it") from None
+            raise InputError(
+                f"{self.folder} is being searched by another process; wait for it, or stop it"
+            ) from None
 
     @property
     def settings(self) -> Settings:

@@ -17,12 +17,13 @@ import ray
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load
+
 from search_spaces import Value, space_of
 from trainables._checkpoint import weights_of
 from trainables._data import Split, load_test
-from trainables._metrics import Metrics, evaluate
+from trainables._metrics import evaluate
+from trainables._protocol import Metrics
 from trainables._run import release, run
-
 from tune.intervals import Interval, bootstrap, wilson
 from tune.scheduler import rung_of
 from tune.study import Record
@@ -113,7 +114,9 @@ def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximi
     for group in of_recipe.values():
         highest = max(rung_of(record, milestones) for record in group)
         reached = [record for record in group if rung_of(record, milestones) == highest]
-        pick = sorted(reached, key=lambda r: r.value or 0.0, reverse=maximize)  # stable: the earlier trial first
+        pick = sorted(
+            reached, key=lambda r: r.value or 0.0, reverse=maximize
+        )  # stable: the earlier trial first
         chosen += pick[:top]
     return chosen
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
+
 from trainables._metrics import Tally
 
 LEVEL = 0.95
@@ -59,7 +60,7 @@ def _means(
     """Each metric, its mean over the models (models, images), with the images weighted."""
 
     def count(values: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(values, weights, minlength=classes)
+        return np.bincount(values, weights, minlength=classes).astype(float)
 
     tally = Tally(
         hits=np.stack([count(labels, weights * (labels == row)) for row in predictions]),

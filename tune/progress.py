@@ -21,12 +21,16 @@ PLAIN_EVERY = 15.0
 REDRAW_EVERY = 0.25
 
 
-class Progress(Callback):  # type: ignore[misc]  # Ray is untyped here
+class Progress(Callback):
     """Shows how a search goes on. A context manager; Ray calls it between events."""
 
-    def __init__(self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float]) -> None:
+    def __init__(
+        self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float]
+    ) -> None:
         self._console, self._settings, self._study, self._used = console, settings, study, used
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._live = (
+            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        )
         self._drawn = -float("inf")
 
     def __enter__(self) -> Self:
@@ -41,7 +45,7 @@ class Progress(Callback):  # type: ignore[misc]  # Ray is untyped here
         if self._live:
             self._live.stop()
         if kind is None:
-            self._console.print(self._line())
+            self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Ray has handled an event."""
@@ -57,11 +61,13 @@ class Progress(Callback):  # type: ignore[misc]  # Ray is untyped here
         if self._live:
             self._live.update(self._screen(), refresh=True)
         else:
-            self._console.print(self._line())
+            self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:
         counts = Counter(record.state for record in self._study.records)
-        states = ", ".join(f"{counts[state]} {state}" for state in ("running", "pruned", "complete", "failed"))
+        states = ", ".join(
+            f"{counts[state]} {state}" for state in ("running", "pruned", "complete", "failed")
+        )
         best = ", ".join(f"{recipe} {value:.4f}" for recipe, value in best_values(self._study).items())
         return f"{clock(self._used())} {states}{f'; best {self._settings.metric}: {best}' if best else ''}"
 
@@ -73,11 +79,15 @@ class Progress(Callback):  # type: ignore[misc]  # Ray is untyped here
         left = (
             f"{clock(max(0.0, settings.time_budget - used))} left"
             if settings.time_budget
-            else f"about {clock(used / done * (settings.trials - done))} left" if done else ""
+            else f"about {clock(used / done * (settings.trials - done))} left"
+            if done
+            else ""
         )
         bar = ProgressBar(total=settings.trials, completed=done, width=40)
         head.add_row(Text(settings.name, style="bold"), bar, f"{done}/{settings.trials}", clock(used), left)
-        table = Table("recipe", "running", "pruned", "complete", "failed", f"best {settings.metric}", "of trial")
+        table = Table(
+            "recipe", "running", "pruned", "complete", "failed", f"best {settings.metric}", "of trial"
+        )
         for column in table.columns[1:]:
             column.justify = "right"
         best = best_records(self._study)
@@ -109,7 +119,9 @@ def best_records(study: SearchStudy) -> dict[str, Record]:
 
 def best_values(study: SearchStudy) -> dict[str, float]:
     """Each recipe's best value so far."""
-    return {recipe: record.value for recipe, record in best_records(study).items() if record.value is not None}
+    return {
+        recipe: record.value for recipe, record in best_records(study).items() if record.value is not None
+    }
 
 
 def clock(seconds: float) -> str:

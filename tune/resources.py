@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import ray
 import torch
 from ray._private.state import state as cluster
-from search_spaces import InputError
 
+from search_spaces import InputError
 from tune.settings import Settings
 
 Node = dict[str, float]
@@ -40,7 +40,7 @@ def this_machine() -> Node:
 
 def cluster_nodes() -> list[Node]:
     """What the nodes of the connected cluster have, and those that its autoscaler can start."""
-    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     config = cluster.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
     startable = [dict(group.resources) for group in groups for _ in range(max(0, group.max_count))]

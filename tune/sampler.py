@@ -17,8 +17,8 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import TPESampler
 from optuna.trial import TrialState, create_trial
-from search_spaces import Domains, Value, space_of
 
+from search_spaces import Domains, Value, space_of
 from tune.convert import parameters, suggest
 from tune.study import Record
 

@@ -12,6 +12,7 @@ from typing import Any
 
 # before Ray Tune is imported: it reads some of these then
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # CSV, JSON and TensorBoard files a trial
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # tables in the terminal, even at verbosity 0
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is handled here
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are hidden by device, not by variable
@@ -21,9 +22,9 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tun
 from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 from rich.console import Console
+
 from search_spaces import InputError, space_of
 from trainables._data import DataSpec, Prepared, prepare
-
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
 from tune.progress import Progress
@@ -42,11 +43,11 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Nothing large goes through Ray's object store: images and weights are files."""
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - not an error
     """The search was stopped in order by a signal; it can be resumed."""
 
 
-class Deadline(Stopper):  # type: ignore[misc]  # Ray is untyped here
+class Deadline(Stopper):
     """Ends a search when its time is used up, or when a person or the machine asks it to stop."""
 
     def __init__(self, study: SearchStudy, budget: float | None) -> None:
@@ -143,12 +144,11 @@ def _prepare(settings: Settings, console: Console) -> Prepared:
         on_bad_image=settings.on_bad_image,
     )
     with console.status(f"reading {settings.data}") as status:
-        prepared = prepare(
+        return prepare(
             spec,
             cache=Path(settings.cache).expanduser().absolute(),
             progress=lambda done, total: status.update(f"decoding {settings.data}: {done} of {total} images"),
         )
-    return prepared
 
 
 def _write(experiment: Experiment, settings: Settings, prepared: Prepared, resources: Resources) -> None:
@@ -230,7 +230,9 @@ def _search(
             stop=deadline,
             callbacks=[progress],
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # trials write their own
-            failure_config=FailureConfig(max_failures=0),  # the searcher begins a trial again where that helps
+            failure_config=FailureConfig(
+                max_failures=0
+            ),  # the searcher begins a trial again where that helps
         ),
     )
     with progress:

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ray.tune.search import Searcher
-from search_spaces import Domains
 
+from search_spaces import Domains
 from tune.sampler import RecipeSampler, fingerprint, seed_of
 from tune.study import DIVERGED, Record, SearchStudy
 from tune.trial import TrialFiles, TrialSettings, trial_config
@@ -20,7 +20,7 @@ MACHINE_FAILURES = 3
 LOST = "its worker died"
 
 
-class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
+class StudySearcher(Searcher):
     """Proposes the trials of a search from a study, the unfinished ones of an earlier process first.
 
     Args:
@@ -49,7 +49,10 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
         startup = min(10, max(4, trials // len(groups) // 3))
         self._samplers = {
             group: RecipeSampler(
-                {recipe: domains[recipe] for recipe in group}, seed=seed, startup=startup, maximize=study.maximize
+                {recipe: domains[recipe] for recipe in group},
+                seed=seed,
+                startup=startup,
+                maximize=study.maximize,
             )
             for group in groups
         }
@@ -68,14 +71,14 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
             else:
                 self._close(record)
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial: one to go on with, else a new one; None to be asked again; FINISHED at the end."""
+    def suggest(self, trial_id: str) -> Any:
+        """The config of the next trial, one to go on with first; None to be asked again; FINISHED at the end."""
         if self._waiting:
             record = self._study.again(self._waiting.popleft())
         else:
             drawn = self._draw() if self._begun.total() < self._trials else None
             if drawn is None:
-                return None if self._running else str(Searcher.FINISHED)
+                return None if self._running else Searcher.FINISHED
             record = drawn
         self._running[trial_id] = record.number
         return trial_config(record, self._settings)
@@ -84,7 +87,9 @@ class StudySearcher(Searcher):  # type: ignore[misc]  # Ray is untyped here
         """Keep an epoch after which the trial goes on."""
         self._keep(self._running[trial_id], result)
 
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
         """Keep the last epoch and close the trial, as its end says."""
         number = self._running.pop(trial_id)
         if error:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
 from search_spaces import Domain, InputError, narrow, recipes, space_of
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
@@ -80,7 +81,8 @@ class Settings(BaseModel):
     grace_period: int = Field(3, ge=1, description="epochs before a trial can be stopped: the first rung")
     reduction_factor: int = Field(3, ge=2, description="one in this many goes on from a rung")
     allocate: Literal["equal", "adaptive"] = Field(
-        "equal", description="equal: each recipe gets the same number of trials; adaptive: the sampler chooses"
+        "equal",
+        description="equal: each recipe gets the same number of trials; adaptive: the sampler chooses",
     )
     time_budget: Annotated[float | None, BeforeValidator(_seconds)] = Field(
         None, gt=0, description="stop trials after this time (90s, 10m, 2h); finals come after it"
@@ -94,40 +96,44 @@ class Settings(BaseModel):
     storage: str | None = Field(
         None, description="Optuna storage URL (default: study.db in the experiment's folder)"
     )
-    address: str | None = Field(None, description="address of a running Ray cluster, or auto (default: start Ray here)")
+    address: str | None = Field(
+        None, description="address of a running Ray cluster, or auto (default: start Ray here)"
+    )
     cpus_per_trial: float = Field(1, gt=0, description="cores a trial")
     gpus_per_trial: float | None = Field(
-        None, ge=0, le=1, description="GPUs a trial; parts share one (default: 1 where there are GPUs, else 0)"
+        None, ge=0, description="GPUs a trial; parts share one (default: 1 where there are GPUs, else 0)",
     )
     concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as fit)")
-    final_seeds: int = Field(3, ge=1, le=100, description="seeds that a best configuration is trained again with")
+    final_seeds: int = Field(
+        3, ge=1, le=100, description="seeds that a best configuration is trained again with"
+    )
     final_top: int = Field(1, ge=1, description="best configurations a recipe that are trained again")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
         if not self.recipes:
-            raise ValueError(f"recipes: none given; there are: {', '.join(recipes())}")
-        for recipe in self.recipes:
-            space_of(recipe)
+            raise ValueError(f"--recipes: none given; there are: {', '.join(recipes())}")
         if len(set(self.recipes)) < len(self.recipes):
-            raise ValueError(f"recipes: {','.join(self.recipes)} names one twice; name each once")
+            raise ValueError(f"--recipes {','.join(self.recipes)}: names one twice; name each once")
         for recipe in self.recipes:
             self.domains(recipe)
         for key in self.set:
             recipe, dot, _ = key.partition(".")
             if not dot:
-                raise ValueError(f"set: {key!r} is not recipe.field; write for instance knn.neighbors=5")
+                raise ValueError(f"--set {key}: is not recipe.field; write for instance knn.neighbors=5")
             space_of(recipe)
             if recipe not in self.recipes:
-                raise ValueError(
-                    f"set: {key} is of a recipe that is not searched; it is one of: {', '.join(self.recipes)}"
-                )
+                searched = ", ".join(self.recipes)
+                raise ValueError(f"--set {key}: is of a recipe that is not searched; these are: {searched}")
         if self.name and not NAME.fullmatch(self.name):
+            raise ValueError(f"--name {self.name!r}: cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'")
+        if self.gpus_per_trial is not None and self.gpus_per_trial > 1:
             raise ValueError(
-                f"name: {self.name!r} cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'"
+                f"--gpus-per-trial {self.gpus_per_trial:g}: a trial trains on one GPU at most, as a search gains more "
+                "from trials side by side; give 1 or a part of 1"
             )
         if self.cpus_per_trial > 1 and self.cpus_per_trial != int(self.cpus_per_trial):
-            raise ValueError(f"cpus_per_trial: {self.cpus_per_trial} cores cannot be shared; use a whole number")
+            raise ValueError(f"--cpus-per-trial {self.cpus_per_trial:g}: cores cannot be parted; use a whole number")
         return self
 
     def domains(self, recipe: str) -> dict[str, Domain]:

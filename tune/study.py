@@ -13,6 +13,7 @@ from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+
 from search_spaces import InputError, Value
 
 State = Literal["running", "complete", "pruned", "failed"]
@@ -92,7 +93,7 @@ class SearchStudy:
         Raises:
             InputError: the storage has a study of this name, or cannot be used.
         """
-        direction = "maximize" if maximize else "minimize"
+        direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
         try:
             return cls(optuna.create_study(study_name=name, storage=_storage(url), direction=direction))
         except DuplicatedStudyError:
@@ -136,7 +137,9 @@ class SearchStudy:
         """Add a running trial, in one transaction."""
         attrs = {"recipe": recipe, "config": dict(config), "seed": seed, "attempts": 1}
         self._study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
+            create_trial(
+                state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs
+            )
         )
         self.records.append(_record(self._study.get_trials(deepcopy=False)[len(self.records)]))
         return self.records[-1]

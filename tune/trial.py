@@ -13,15 +13,15 @@ from typing import Any
 
 import torch
 from ray.tune import Trainable
+
 from search_spaces import space_of
 from trainables._checkpoint import Checkpoints
 from trainables._data import TrainData, load_train
 from trainables._run import release, run
-
 from tune.study import Record
 
 LEAK_BYTES = 64 * 2**20
-"""GPU memory that may stay allocated beyond the data when a trial's model is gone (cuBLAS keeps a workspace)."""
+"""GPU memory that may stay allocated, beyond the data, without a model: cuBLAS keeps a workspace."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ def trial_config(record: Record, settings: TrialSettings) -> dict[str, Any]:
     }
 
 
-class RecipeTrial(Trainable):  # type: ignore[misc]  # Ray is untyped here
+class RecipeTrial(Trainable):
     """Trains one configuration, an epoch a step; the checkpoint is on disk before the epoch is reported."""
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -95,7 +95,7 @@ class RecipeTrial(Trainable):  # type: ignore[misc]  # Ray is untyped here
         self._results = results(config, self._settings, self._files)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another trial in this process, or fail, so that Ray replaces it, if the last one left memory behind."""
+        """Begin another trial in this process; or fail, so that Ray replaces it, where memory was left behind."""
         self.cleanup()
         data, needed = load_data(self._settings.folder, self._settings.device)
         left = release(data.device) - needed
@@ -122,8 +122,8 @@ def results(
 ) -> Generator[dict[str, Any], None, None]:
     """A trial's results as Ray gets them, an epoch each, from its last checkpoint on.
 
-    "end" is empty while epochs follow, else complete or diverged; "best" is the best of the metric so far. An epoch
-    that was saved, but not heard of by the study, is reported again and not trained again.
+    "end" is empty while epochs follow, else complete or diverged; "best" is the best of the metric so far. An
+    epoch that was saved, but that the study has not heard of, is reported again and not trained again.
     """
     torch.set_num_threads(settings.threads)
     data, _ = load_data(settings.folder, settings.device)
@@ -141,7 +141,9 @@ def results(
         yield result(epoch, saved.end if saved and epoch == len(history) else "")
     space = space_of(config["recipe"])(**config["config"])
     state = saved.state if saved else None
-    for step in run(config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state):
+    for step in run(
+        config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state
+    ):
         history.append(step.report)
         end = "diverged" if step.diverged else "complete" if step.last else ""
         if not step.diverged:
@@ -152,6 +154,6 @@ def results(
 
 @cache
 def load_data(folder: str, device: str) -> tuple[TrainData, int]:
-    """The train and val splits of an experiment and the bytes they take on a GPU; kept from trial to trial."""
+    """The train and val splits of an experiment, kept from trial to trial, and the bytes they take on a GPU."""
     data = load_train(Path(folder), torch.device(device))
     return data, release(data.device)

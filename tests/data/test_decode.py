@@ -182,8 +182,9 @@ def test_exif_orientation_is_applied(tmp_path: Path, suffix: str, orientation: i
     np.testing.assert_array_equal(np.asarray(upright), expected)
 
 
-def test_damaged_exif_beside_good_pixels_is_ignored(tmp_path: Path) -> None:
-    path = save(tmp_path / "x.png", corners(), exif=b"Exif\x00\x00MM\x00*\xff\xff\xff\xff")
+@pytest.mark.parametrize("exif", [b"", b"garbage!garbage!", b"MM\0*", b"MM\0*\0\0\0\x08\0\1\1\x12\0\2\0\0\0\1abc\0"])
+def test_damaged_exif_beside_good_pixels_is_ignored(tmp_path: Path, exif: bytes) -> None:
+    path = save(tmp_path / "x.png", corners(), exif=b"Exif\0\0" + exif)
     assert corner_pixels(decode(path, 8, 3)) == CORNERS
 
 

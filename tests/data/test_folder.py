@@ -61,9 +61,7 @@ def test_links_to_files_are_followed_and_links_to_folders_are_noted(tmp_path: Pa
     assert folder.notes == ("symbolic links to folders are not followed: a/loop, c",)
 
 
-def test_the_folder_itself_may_be_a_link_or_start_with_a_tilde(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_folder_itself_may_be_a_link_or_start_with_a_tilde(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fill(tmp_path / "real", {"a": 1, "b": 1})
     (tmp_path / "link").symlink_to(tmp_path / "real")
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -135,5 +133,8 @@ def test_an_unknown_source_is_refused_with_what_there_is(source: str, message: s
 
 def test_a_class_that_a_folder_has_no_images_of_is_named(tmp_path: Path) -> None:
     root = fill(tmp_path / "data", {"a": 3, "b": 3, "empty": 0})
+    spec = DataSpec(source=str(root))
     with pytest.raises(InputError, match="class 'empty' has 0 images, but needs at least 3"):
-        prepare(DataSpec(source=str(root)), cache=tmp_path / "cache")
+        prepare(spec, cache=tmp_path / "cache")
+    (root / "empty").rmdir()
+    assert prepare(spec, cache=tmp_path / "cache").card["classes"] == ["a", "b"]

@@ -122,8 +122,9 @@ def test_changing_a_batch_or_an_array_does_not_change_the_split(experiment: Path
 @pytest.mark.parametrize("resident", [True, False])
 def test_an_index_outside_the_split_is_an_error(experiment: Path, resident: bool) -> None:
     split = load_train(experiment, CPU, resident=resident).val
-    with pytest.raises(IndexError):
-        split.batch(torch.tensor([15]))
+    for index in (15, -1):
+        with pytest.raises(IndexError):
+            split.batch(torch.tensor([index]))
 
 
 @pytest.mark.parametrize(("free", "resident"), [(4 * 70 * 192, True), (4 * 70 * 192 - 4, False)])
@@ -149,9 +150,7 @@ def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
 def test_a_store_that_is_gone_is_refused(prepared_once: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(prepared_once, tmp_path / "copy"))
     card = (base / "experiment" / "data.json").read_text()
-    (base / "experiment" / "data.json").write_text(
-        card.replace(str(prepared_once / "cache"), str(base / "none"))
-    )
+    (base / "experiment" / "data.json").write_text(card.replace(str(prepared_once / "cache"), str(base / "none")))
     with pytest.raises(InputError, match=r"the image store .* is gone or damaged .*: prepare the data again"):
         load_train(base / "experiment", CPU)
 

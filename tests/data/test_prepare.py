@@ -68,22 +68,16 @@ def test_the_splits_are_disjoint_and_hold_every_image(root: Path) -> None:
 def test_an_experiment_folder_gets_the_card_and_the_splits(root: Path, tmp_path: Path) -> None:
     data = prepared(root)
     data.write(tmp_path / "experiment")
-    written = sorted(
-        str(p.relative_to(tmp_path / "experiment")) for p in (tmp_path / "experiment").rglob("*.*")
-    )
+    written = sorted(str(p.relative_to(tmp_path / "experiment")) for p in (tmp_path / "experiment").rglob("*.*"))
     assert written == ["data.json", "splits/test.npy", "splits/train.npy", "splits/val.npy"]
-    assert json.loads((tmp_path / "experiment" / "data.json").read_text()) == json.loads(
-        json.dumps(data.card)
-    )
+    assert json.loads((tmp_path / "experiment" / "data.json").read_text()) == json.loads(json.dumps(data.card))
     for split, expected in data.splits.items():
         saved = np.load(tmp_path / "experiment" / "splits" / f"{split}.npy")
         np.testing.assert_array_equal(saved, expected)
         assert saved.dtype == np.int64
 
 
-def test_the_digest_does_not_depend_on_place_times_or_names_that_keep_their_order(
-    root: Path, tmp_path: Path
-) -> None:
+def test_the_digest_does_not_depend_on_place_times_or_names_that_keep_their_order(root: Path, tmp_path: Path) -> None:
     digest = prepared(root).digest
     copy = Path(shutil.copytree(root, tmp_path / "elsewhere" / "copy"))
     for path in copy.rglob("*.png"):
@@ -105,6 +99,14 @@ def test_the_digest_changes_with_pixels_labels_classes_size_and_split(root: Path
     (root / "b").rename(root / "c")
     digests.append(prepared(root).digest)
     assert len(set(digests)) == len(digests) == 8
+
+
+def test_the_digest_of_the_images_changes_with_a_label_alone(root: Path) -> None:
+    before = prepared(root)
+    (root / "a" / "039.png").rename(root / "b" / "-.png")  # still between 038 of "a" and 000 of "b"
+    after = prepared(root)
+    np.testing.assert_array_equal(after.store.digests, before.store.digests)
+    assert after.card["images_digest"] != before.card["images_digest"]
 
 
 def test_a_limit_shortens_train_alone(root: Path) -> None:
@@ -152,9 +154,7 @@ def test_a_mended_image_is_taken_up(root: Path) -> None:
 def test_a_class_of_which_too_few_images_are_whole_is_refused(tmp_path: Path) -> None:
     root = fill(tmp_path / "data", {"a": 9, "b": 3})
     (root / "b" / "000.png").write_bytes(b"no image")
-    with pytest.raises(
-        InputError, match="class 'b' has 2 images, but needs at least 3, one for each of: train"
-    ):
+    with pytest.raises(InputError, match="class 'b' has 2 images, but needs at least 3, one for each of: train"):
         prepared(root, on_bad_image="skip")
 
 
@@ -192,9 +192,7 @@ def test_identical_images_are_kept_in_one_split(root: Path) -> None:
 
 
 def test_identical_images_across_the_splits_of_a_source_are_reported_and_stay(tmp_path: Path) -> None:
-    root = fill(
-        tmp_path / "data", {f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"}
-    )
+    root = fill(tmp_path / "data", {f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"})
     for name in ("train/a/x.png", "test/a/x.bmp", "test/b/x.png"):
         save(root / name, noise(99))
     card = prepared(root).card
@@ -214,9 +212,7 @@ def test_identical_images_across_the_splits_of_a_source_are_reported_and_stay(tm
 
 
 def test_of_many_identical_images_a_hundred_pairs_are_listed(tmp_path: Path) -> None:
-    root = fill(
-        tmp_path / "data", {f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"}
-    )
+    root = fill(tmp_path / "data", {f"{split}/{name}": 4 for split in ("train", "val", "test") for name in "ab"})
     for i in range(20):
         save(root / "train" / "a" / f"x{i}.png", noise(99))
         save(root / "val" / "a" / f"x{i}.png", noise(99))

@@ -202,9 +202,7 @@ def test_the_images_that_a_limit_keeps_are_those_of_the_seed() -> None:
 
 
 def test_a_limit_below_the_number_of_classes_is_refused() -> None:
-    with pytest.raises(
-        InputError, match="limit is 2, but must be at least 3: one train image for each class"
-    ):
+    with pytest.raises(InputError, match="limit is 2, but must be at least 3: one train image for each class"):
         limited([0, 1, 2, 2], 2)
 
 

@@ -64,9 +64,7 @@ def test_a_second_run_decodes_nothing(root: Path, tmp_path: Path, decoded: list[
     np.testing.assert_array_equal(first.images, second.images)
 
 
-def test_another_size_and_changed_files_are_other_stores(
-    root: Path, tmp_path: Path, decoded: list[Path]
-) -> None:
+def test_another_size_and_changed_files_are_other_stores(root: Path, tmp_path: Path, decoded: list[Path]) -> None:
     keys = {store_of(root, tmp_path / "cache", image_size=size)[0].key for size in (None, 4, 5)}
     save(root / "a" / "000.png", noise(500, (6, 6)))
     keys.add(store_of(root, tmp_path / "cache")[0].key)
@@ -74,10 +72,15 @@ def test_another_size_and_changed_files_are_other_stores(
     assert len(decoded) == 480
 
 
+def test_digests_are_of_the_pixels_at_full_size(root: Path, tmp_path: Path) -> None:
+    native, small = (store_of(root, tmp_path / "cache", image_size=size)[0] for size in (None, 1))
+    np.testing.assert_array_equal(small.digests, native.digests)
+
+
 def test_progress_is_told_up_to_the_last_image(root: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     store_of(root, tmp_path / "cache", progress=lambda done, total: told.append((done, total)))
-    assert told == [(32, 120), (64, 120), (96, 120), (120, 120)]
+    assert told == [(done, 120) for done in (*range(16, 120, 16), 120)]
 
 
 def test_any_number_of_threads_gives_the_same_store(root: Path, tmp_path: Path) -> None:
@@ -159,6 +162,7 @@ def truncate(store: Path) -> None:
         truncate,
         lambda store: (store / "labels.npy").unlink(),
         lambda store: (store / "names.json").unlink(),
+        lambda store: (store / "names.json").write_text("[]"),
         lambda store: (store / "manifest.json").unlink(),
         lambda store: (store / "manifest.json").write_text("{"),
         lambda store: (store / "manifest.json").write_text("{}"),
@@ -181,9 +185,7 @@ def test_a_damaged_store_is_built_anew(
 
 def test_a_cache_that_cannot_be_written_is_refused(root: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        InputError, match=r"cannot write the image store to .*/file/cache: Not a directory; give"
-    ):
+    with pytest.raises(InputError, match=r"cannot write the image store to .*/file/cache: Not a directory; give"):
         store_of(root, tmp_path / "file" / "cache")
 
 
@@ -197,9 +199,7 @@ def test_a_store_that_is_there_needs_no_cache_that_can_be_written(
 
     monkeypatch.setattr(Path, "mkdir", refuse)
     assert not store_of(root, tmp_path / "cache")[1]
-    with pytest.raises(
-        InputError, match=r"cannot write the image store to .*: Permission denied; give a cache"
-    ):
+    with pytest.raises(InputError, match=r"cannot write the image store to .*: Permission denied; give a cache"):
         store_of(root, tmp_path / "cache", image_size=5)
 
 
@@ -237,9 +237,7 @@ def test_a_killed_build_is_not_taken_for_whole_and_is_swept_by_the_next(
             os.kill(os.getpid(), signal.SIGKILL)
 
     for size in (None, 5):
-        child = fork.Process(
-            target=store_of, args=(root, cache), kwargs={"progress": die, "image_size": size}
-        )
+        child = fork.Process(target=store_of, args=(root, cache), kwargs={"progress": die, "image_size": size})
         child.start()
         child.join(30)
         assert child.exitcode == -signal.SIGKILL

@@ -145,9 +145,7 @@ def _read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
         )
     shape = tuple(int(size) for size in np.frombuffer(data[4:start], ">u4"))
     if len(data) - start != math.prod(shape) or 0 in shape:
-        raise InputError(
-            f"{path} says it holds {shape} bytes but holds {len(data) - start}: download it again"
-        )
+        raise InputError(f"{path} says it holds {shape} bytes but holds {len(data) - start}: download it again")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 

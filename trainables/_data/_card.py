@@ -66,9 +66,7 @@ def describe(
         },
         "images": {split: int(count.sum()) for split, count in counts.items()},
         "images_left_out": int((codes == UNASSIGNED).sum()),
-        "counts": {
-            split: dict(zip(store.classes, count.tolist(), strict=True)) for split, count in counts.items()
-        },
+        "counts": {split: dict(zip(store.classes, count.tolist(), strict=True)) for split, count in counts.items()},
         "splits_of_source": [split for code, split in enumerate(SPLITS) if (store.official == code).any()],
         "groups": None if groups is None else len(set(groups)),
         "decoded_now": decoded_now,
@@ -93,9 +91,7 @@ def find_duplicates(store: Store, codes: Codes, names: Sequence[str]) -> dict[st
         split and class of both images.
     """
     used = np.flatnonzero(codes != UNASSIGNED)
-    _, inverse, sizes = np.unique(
-        store.digests[used].view("V16").ravel(), return_inverse=True, return_counts=True
-    )
+    _, inverse, sizes = np.unique(store.digests[used].view("V16").ravel(), return_inverse=True, return_counts=True)
     by_digest = used[np.argsort(inverse.ravel(), kind="stable")]
     starts = np.cumsum(sizes) - sizes
     sets = [by_digest[starts[k] : starts[k] + sizes[k]] for k in np.flatnonzero(sizes > 1)]
@@ -103,9 +99,7 @@ def find_duplicates(store: Store, codes: Codes, names: Sequence[str]) -> dict[st
 
     def summary(mark: npt.NDArray[Any]) -> dict[str, Any]:
         total = sum(_unequal_pairs(mark[rows]) for rows in sets)
-        pairs = (
-            pair for rows in sets for pair in combinations(rows.tolist(), 2) if mark[pair[0]] != mark[pair[1]]
-        )
+        pairs = (pair for rows in sets for pair in combinations(rows.tolist(), 2) if mark[pair[0]] != mark[pair[1]])
         return {
             "total": total,
             "pairs": [[image(row) for row in pair] for pair in islice(pairs, _LISTED_PAIRS)],

@@ -66,12 +66,13 @@ class ImageFolder:
 
     @cached_property
     def identity(self) -> object:
-        """The folder, and each file's relative path, size in bytes and modification time in ns.
+        """The folder, its classes (one may be empty), and each file's relative path, size and time of change.
 
         The folder is in it as names, sizes and times of two data sets may agree (many archives give every
         file one time). The price is that a folder that was moved is decoded once more.
         """
-        return [self.name, [(file.path, file.size, file.modified_ns) for file in self._files]]
+        files = [(file.path, file.size, file.modified_ns) for file in self._files]
+        return [self.name, self._classes, files]
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -109,9 +110,7 @@ class ImageFolder:
             if split is None:
                 continue
             if split in split_folders:
-                raise InputError(
-                    f"{self.name} has both {split_folders[split]}/ and {child}/ for {split}: keep one"
-                )
+                raise InputError(f"{self.name} has both {split_folders[split]}/ and {child}/ for {split}: keep one")
             split_folders[split] = child
         if not split_folders:
             return {(UNASSIGNED, child): child for child in children}
@@ -159,22 +158,19 @@ class ImageFolder:
         """Yield (entry, is a folder) of what is not hidden, and count what is left out."""
         with os.scandir(self._root / below) as entries:
             for entry in entries:
-                if entry.is_symlink() and entry.is_dir():
+                if entry.name.startswith("."):
+                    self.ignored += not entry.is_dir()
+                elif entry.is_symlink() and entry.is_dir():
                     self._linked.append(f"{below}/{entry.name}".lstrip("/"))
-                elif not entry.name.startswith("."):
-                    yield entry, entry.is_dir(follow_symlinks=False)
-                elif not entry.is_dir():
-                    self.ignored += 1
+                else:
+                    yield entry, entry.is_dir()
 
     def _check(self) -> None:
         if not self._files:
-            raise InputError(
-                f"no images in {self.name}: {_LAYOUT}; images end in {', '.join(sorted(SUFFIXES))}"
-            )
+            raise InputError(f"no images in {self.name}: {_LAYOUT}; images end in {', '.join(sorted(SUFFIXES))}")
         if len(self._classes) < 2:
             raise InputError(
-                f"{self.name} has one class only, {self._classes[0]!r}, and telling classes apart takes two: "
-                f"{_LAYOUT}"
+                f"{self.name} has one class only, {self._classes[0]!r}, and telling classes apart takes two: {_LAYOUT}"
             )
         unknown = sorted({file.class_name for file in self._files} - set(self._classes))
         if unknown:

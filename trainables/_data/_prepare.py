@@ -12,12 +12,13 @@ import numpy.typing as npt
 
 from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
+from trainables._data._build import Progress
 from trainables._data._card import describe
 from trainables._data._folder import ImageFolder
 from trainables._data._sources import open_source
 from trainables._data._spec import SPLITS, DataSpec
 from trainables._data._split import limit_train, split_images
-from trainables._data._store import Progress, Store, ensure_store
+from trainables._data._store import Store, ensure_store
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,9 +70,7 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
     """
     source = open_source(spec.source)
     if spec.group_by is not None and not isinstance(source, ImageFolder):
-        raise InputError(
-            f"group_by searches in paths, but {spec.source!r} is not an image folder: leave it out"
-        )
+        raise InputError(f"group_by searches in paths, but {spec.source!r} is not an image folder: leave it out")
     store, decoded_now = ensure_store(source, image_size=spec.image_size, cache=cache, progress=progress)
     if spec.on_bad_image == "refuse" and store.bad:
         raise InputError(_refusal(store.bad))

@@ -66,8 +66,8 @@ def split_images(
     contents = [_count(free_labels[i] for i in unit) for unit in units]
     holding = np.bincount([label for content in contents for label in content], minlength=len(classes))
     _check_enough(holding, "sets of images that stay together (a group, or identical)", classes, dealt)
-    shares = [fractions[code] / sum(fractions[other] for other in dealt) for code in dealt]
-    for unit, choice in zip(units, _deal(contents, totals.tolist(), shares), strict=True):
+    chosen = _deal(contents, totals.tolist(), [fractions[code] for code in dealt])
+    for unit, choice in zip(units, chosen, strict=True):
         codes[free[unit]] = dealt[choice]
     untrained = sorted(set(range(len(classes))) - set(labels[codes == _TRAIN].tolist()))
     if untrained:
@@ -88,9 +88,7 @@ def limit_train(
     """
     train = np.flatnonzero(codes == _TRAIN)
     if limit < len(classes):
-        raise InputError(
-            f"limit is {limit}, but must be at least {len(classes)}: one train image for each class"
-        )
+        raise InputError(f"limit is {limit}, but must be at least {len(classes)}: one train image for each class")
     ordered = train[_order(digests[train], seed)]
     order_labels = labels[ordered]
     sizes = np.bincount(order_labels, minlength=len(classes))
@@ -144,24 +142,21 @@ def _count(labels: Iterable[int]) -> dict[int, int]:
     return counts
 
 
-def _deal(units: Sequence[dict[int, int]], totals: Sequence[int], shares: Sequence[float]) -> list[int]:
-    """Choose a share for each unit, given its number of images by class; the largest units come first.
+def _deal(units: Sequence[dict[int, int]], totals: Sequence[int], fractions: Sequence[float]) -> list[int]:
+    """Choose one of the fractions for each unit, given its number of images by class, the largest units first.
 
-    A unit goes where it brings the counts nearest to their targets, by chi-square distance; for single images
-    that is Sainte-Lague's method, so each class is within one image of its shares. Before that comes that
-    every share has every class: the last units of a class go to the shares that still lack it.
+    A unit goes where it brings the counts nearest to what the fractions want, by chi-square distance. For
+    single images that is Sainte-Lague's method: each class is within one image of its fractions. Before that
+    comes that every class is everywhere: its last units go where it is still lacking.
     """
-    targets = [[share * total for total in totals] for share in shares]
-    have = [[0] * len(totals) for _ in shares]
-    lacking = [len(shares)] * len(totals)
+    have = [[0] * len(totals) for _ in fractions]
+    lacking = [len(fractions)] * len(totals)
     left = Counter(label for unit in units for label in unit)
-    everywhere = range(len(shares))
+    everywhere = range(len(fractions))
 
     def cost(to: int) -> float:
-        return sum(
-            n * (n - 2 * (targets[to][label] - have[to][label])) / targets[to][label]
-            for label, n in unit.items()
-        )
+        # What the distance grows by, without the terms that are the same for every choice.
+        return sum(n * (n + 2 * have[to][label]) / (fractions[to] * totals[label]) for label, n in unit.items())
 
     chosen = []
     for unit in units:
@@ -176,9 +171,7 @@ def _deal(units: Sequence[dict[int, int]], totals: Sequence[int], shares: Sequen
     return chosen
 
 
-def _check_enough(
-    counts: npt.NDArray[np.int64], what: str, classes: tuple[str, ...], dealt: list[int]
-) -> None:
+def _check_enough(counts: npt.NDArray[np.int64], what: str, classes: tuple[str, ...], dealt: list[int]) -> None:
     for name, count in zip(classes, counts.tolist(), strict=True):
         if count < len(dealt):
             splits = ", ".join(SPLITS[code] for code in dealt)

@@ -8,33 +8,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from search_spaces._errors import InputError
+from trainables._data._build import Progress, write_arrays
 from trainables._data._contents import Contents, Source, absolute
-from trainables._data._decode import RESIZE_RULE, BrokenImageError, Header, fit, in_channels, pixel_digest
+from trainables._data._decode import RESIZE_RULE
 
-Progress = Callable[[int, int], None]
-Result = TypeVar("Result")
-_Decoded = tuple[npt.NDArray[np.uint8], bytes]
-
-_FORMAT = (
-    1  # raise it when the files of a store, or the pixels in them, come out otherwise for the same source
-)
-_LARGEST_NATIVE_SIDE = 64
-_DEFAULT_SIDE = 64
+_FORMAT = 1  # raise it when the files of a store, or the pixels in them, come out otherwise for the same source
 _MOST_THREADS = 32  # beyond it they only wait for the interpreter's lock
-_AHEAD = 64  # chunks decoded before they are written: decoded images must not pile up in memory
-_CHUNK = 32  # images a task: a task costs about as much as decoding a small image
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +89,7 @@ def ensure_store(
             if store is not None:
                 return store, False
             _sweep(cache, own=key)
+            threads = threads or min(_cores(), _MOST_THREADS)
             _build(source.contents(), image_size, cache / key, progress, threads)
     except OSError as error:
         raise InputError(
@@ -168,109 +156,24 @@ def _sweep(cache: Path, own: str) -> None:
             continue
 
 
-def _build(
-    contents: Contents, image_size: int | None, target: Path, progress: Progress | None, threads: int | None
-) -> None:
+def _build(contents: Contents, image_size: int | None, target: Path, progress: Progress | None, threads: int) -> None:
     """Decode all images into a new store at `target`, replacing a damaged one."""
     folder = _building(target.parent, target.name)
     folder.mkdir()
     try:
-        with ThreadPoolExecutor(threads or min(_cores(), _MOST_THREADS)) as pool:
-            _fill(folder, contents, image_size, pool, progress)
+        bad = write_arrays(folder, contents, image_size=image_size, threads=threads, progress=progress)
+        manifest = {
+            "format": _FORMAT,
+            "classes": contents.classes,
+            "bad": bad,
+            "files": {path.name: path.stat().st_size for path in folder.iterdir()},
+        }
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _fill(
-    folder: Path,
-    contents: Contents,
-    image_size: int | None,
-    pool: ThreadPoolExecutor,
-    progress: Progress | None,
-) -> None:
-    count = len(contents.names)
-    chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
-    headers = _in_order(pool, lambda chunk: [contents.header(i) for i in chunk], chunks)
-    side, channels = _geometry([header for chunk in headers for header in chunk], image_size)
-
-    def decode(chunk: range) -> list[_Decoded | str]:
-        return [_decode_one(contents, i, side, channels) for i in chunk]
-
-    kept: list[int] = []
-    digests: list[bytes] = []
-    bad: list[dict[str, str]] = []
-    with (folder / "images.npy").open("wb") as file:
-        start = _write_npy_header(file, (count, channels, side, side))
-        for chunk, results in zip(chunks, _in_order(pool, decode, chunks), strict=True):
-            for i, result in zip(chunk, results, strict=True):
-                if isinstance(result, str):
-                    bad.append({"path": contents.names[i], "reason": result})
-                    continue
-                pixels, digest = result
-                file.write(pixels.data)
-                kept.append(i)
-                digests.append(digest)
-            if progress is not None:
-                progress(chunk.stop, count)
-        if not kept:
-            raise InputError(
-                f"none of the {count} images can be decoded; {bad[0]['path']}: {bad[0]['reason']}"
-            )
-        file.seek(0)
-        assert _write_npy_header(file, (len(kept), channels, side, side)) == start  # NumPy pads it for growth
-    np.save(folder / "labels.npy", contents.labels[kept])
-    np.save(folder / "official.npy", contents.official[kept])
-    np.save(folder / "digests.npy", np.frombuffer(b"".join(digests), np.uint8).reshape(len(kept), -1))
-    (folder / "names.json").write_text(json.dumps([contents.names[i] for i in kept]))
-    files = {path.name: path.stat().st_size for path in folder.iterdir()}
-    manifest = {"format": _FORMAT, "classes": contents.classes, "bad": bad, "files": files}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
-
-
-def _geometry(headers: list[Header | None], image_size: int | None) -> tuple[int, int]:
-    """Choose the side and the channels of a store by the images whose header could be read."""
-    known = [header for header in headers if header is not None]
-    channels = 1 if all(header.grey for header in known) else 3
-    if image_size is not None:
-        return image_size, channels
-    sizes = {(header.width, header.height) for header in known}
-    if len(sizes) == 1:
-        width, height = sizes.pop()
-        if width == height <= _LARGEST_NATIVE_SIDE:
-            return width, channels
-    return _DEFAULT_SIDE, channels
-
-
-def _decode_one(contents: Contents, i: int, side: int, channels: int) -> _Decoded | str:
-    """Decode image i to its pixels and digest, or say why it is broken."""
-    try:
-        image = in_channels(contents.image(i), channels)
-    except BrokenImageError as error:
-        return str(error)
-    return fit(image, side), pixel_digest(image)
-
-
-def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[range], Result], chunks: Sequence[range]
-) -> Iterator[Result]:
-    """Do the work in threads and yield its results in order, at most _AHEAD chunks before they are taken."""
-    pending: deque[Future[Result]] = deque()
-    for chunk in chunks:
-        pending.append(pool.submit(work, chunk))
-        if len(pending) >= _AHEAD:
-            yield pending.popleft().result()
-    while pending:
-        yield pending.popleft().result()
-
-
-def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    """Write the header of a .npy file of bytes, and return its length."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(file, header)
-    return file.tell()
 
 
 def _cores() -> int:

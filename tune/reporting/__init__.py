@@ -1,6 +1,67 @@
 """From study and finals to what a person takes away: tables, a page, Markdown, files."""
-def write_report(experiment, study, finalists, failures, *, seconds): 
-    for f in finalists:
-        print(f.first.recipe, f.first.config, f.val["accuracy"], f.test()["accuracy"], f.test()["macro_f1"])
-    print(failures, seconds)
-    return experiment.folder / "report" / "index.html"
+
+from pathlib import Path
+
+from tune.experiment import Experiment
+from tune.finals import Finalist, choose, load_finalists
+from tune.reporting._best import write_best
+from tune.reporting._leaderboard import leaderboard
+from tune.reporting._markdown import markdown
+from tune.reporting._numbers import printable
+from tune.reporting._page import page
+from tune.reporting._results import Results
+from tune.reporting._summary import summarize
+from tune.reporting._tables import write_tables
+from tune.study import SearchStudy
+
+__all__ = ["leaderboard", "rebuild", "write_report"]
+
+PAGE = "report/index.html"
+
+
+def write_report(
+    experiment: Experiment,
+    study: SearchStudy,
+    finalists: list[Finalist],
+    failures: list[str],
+    *,
+    seconds: float,
+) -> Path:
+    """Write tables, summary, best configurations, Markdown and page into the experiment's folder; returns the page.
+
+    Args:
+        experiment: the folder.
+        study: all trials.
+        finalists: what was trained again, as far as it was.
+        failures: a line for each final that failed.
+        seconds: how long the search took.
+    """
+    results = Results(
+        experiment=experiment, records=study.records, finalists=finalists, failures=failures, seconds=seconds
+    )
+    write_tables(results)
+    write_best(results)
+    summary = summarize(results)
+    experiment.write("summary.json", summary)
+    experiment.write("report.md", printable(markdown(results, summary)))
+    experiment.write(PAGE, printable(page(results, summary)))
+    return experiment.folder / PAGE
+
+
+def rebuild(experiment: Experiment) -> Path:
+    """Write the report again from the folder alone, also while a search is running; returns the page.
+
+    Failures of finals are not kept anywhere else, so they are taken from the summary that is there.
+    """
+    settings = experiment.settings
+    study = SearchStudy.load(experiment.storage, settings.name)
+    before = experiment.read("summary.json") if (experiment.folder / "summary.json").exists() else {}
+    results = Results(experiment=experiment, records=study.records, finalists=[], failures=[], seconds=0.0)
+    chosen = choose(study.records, results.milestones, settings.final_top, maximize=settings.maximize)
+    return write_report(
+        experiment,
+        study,
+        load_finalists(experiment.folder, [record.number for record in chosen]),
+        before.get("failures", []),
+        seconds=max(study.seconds, before.get("seconds") or 0.0),
+    )

@@ -1,0 +1,229 @@
+"""A search as a person runs it: real Ray, real Optuna storage, real digits."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from optuna.trial import TrialState
+from tune.cli import main
+from tune.experiment import Experiment
+from tune.study import Record, SearchStudy
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+
+QUICK = ["--data", "digits", "--limit", "200", "--max-epochs", "6", "--grace-period", "1", "--reduction-factor", "2"]
+
+
+def records(experiment: Path) -> list[Record]:
+    opened = Experiment.open(experiment)
+    return SearchStudy.load(opened.storage, opened.settings.name).records
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("results")
+
+
+@pytest.fixture(scope="module")
+def common(out: Path, cache: Path) -> list[str]:
+    return ["search", *QUICK, "--out", str(out), "--cache", str(cache)]
+
+
+@pytest.fixture(scope="module")
+def searched(ray_session: None, out: Path, common: list[str]) -> Path:
+    """An experiment over the recipes that are shipped."""
+    recipes = ["--recipes", "knn,mlp,plain_cnn", "--set", "plain_cnn.width=8..16", "--set", "mlp.width=32..64"]
+    assert main([*common, "--name", "digits", *recipes, "--trials", "12", "--final-seeds", "2"]) == 0
+    return out / "digits"
+
+
+def test_every_trial_has_an_end_and_each_recipe_its_share(searched: Path) -> None:
+    found = records(searched)
+    assert len(found) == 12
+    assert all(record.state in ("complete", "pruned") for record in found)
+    for recipe in ("knn", "mlp", "plain_cnn"):
+        assert sum(record.recipe == recipe for record in found) == 4
+    assert any(record.state == "pruned" for record in found)
+
+
+def test_stopped_trials_are_pruned_with_all_their_epochs(searched: Path) -> None:
+    study = optuna.load_study(study_name="digits", storage=f"sqlite:///{searched / 'study.db'}")
+    for trial, record in zip(study.trials, records(searched), strict=True):
+        epochs = sorted(trial.intermediate_values)
+        assert epochs == list(range(1, len(record.epochs) + 1))
+        if trial.state == TrialState.PRUNED:
+            assert epochs[-1] in (1, 2, 4)
+            assert trial.value == trial.intermediate_values[epochs[-1]]
+        else:
+            assert epochs[-1] == (1 if record.recipe == "knn" else 6)
+
+
+def test_the_reported_value_is_the_best_so_far(searched: Path) -> None:
+    for record in records(searched):
+        accuracies = [epoch["accuracy"] for epoch in record.epochs]
+        assert list(record.values.values()) == [max(accuracies[: n + 1]) for n in range(len(accuracies))]
+
+
+def test_every_epoch_reports_what_is_promised(searched: Path) -> None:
+    promised = {
+        "epoch", "loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
+        "weighted_recall", "weighted_f1", "seconds", "images_per_second",
+    }  # fmt: skip
+    for record in records(searched):
+        for epoch in record.epochs:
+            assert promised <= set(epoch)
+            if record.recipe != "knn":
+                assert {"train_loss", "train_accuracy", "lr"} <= set(epoch)
+
+
+def test_the_default_point_of_each_recipe_is_its_first_trial(searched: Path) -> None:
+    firsts = {}
+    for record in records(searched):
+        firsts.setdefault(record.recipe, record)
+    assert firsts["knn"].config["neighbors"] == 5
+    assert firsts["mlp"].config["lr"] == firsts["plain_cnn"].config["lr"] == 2e-3
+    assert firsts["plain_cnn"].config["width"] == 16  # 32 is outside of what was asked for
+
+
+def test_only_the_best_complete_trial_of_a_recipe_keeps_checkpoints(searched: Path) -> None:
+    kept = {int(folder.name) for folder in (searched / "trials").iterdir() if (folder / "checkpoints").exists()}
+    for recipe in ("knn", "mlp", "plain_cnn"):
+        complete = [r for r in records(searched) if r.recipe == recipe and r.state == "complete"]
+        best = max(complete, key=lambda r: r.value or 0)
+        assert [r.number for r in records(searched) if r.recipe == recipe and r.number in kept] == [best.number]
+
+
+def test_finals_have_their_seeds_and_one_for_a_deterministic_recipe(searched: Path) -> None:
+    finals = sorted(folder.name for folder in (searched / "finals").iterdir())
+    of_recipe = {recipe: [name for name in finals if name.startswith(recipe)] for recipe in ("knn", "mlp", "plain_cnn")}
+    assert {recipe: len(names) for recipe, names in of_recipe.items()} == {"knn": 1, "mlp": 2, "plain_cnn": 2}
+
+
+def test_the_folder_has_all_that_is_promised(searched: Path) -> None:
+    for name in (
+        "settings.yaml", "environment.json", "data.json", "study.db", "trials.parquet", "curves.parquet",
+        "summary.json", "report.md", "report/index.html",
+    ):  # fmt: skip
+        assert (searched / name).is_file(), name
+    for recipe in ("knn", "mlp", "plain_cnn"):
+        for name in ("config.yaml", "model.safetensors", "metrics.json"):
+            assert (searched / "best" / recipe / name).is_file(), f"{recipe}/{name}"
+    assert pq.read_table(searched / "trials.parquet").num_rows == 12
+    assert pq.read_table(searched / "curves.parquet").num_rows == sum(len(r.epochs) for r in records(searched))
+    assert not list(searched.rglob("*.draft"))
+    summary = json.loads((searched / "summary.json").read_text())
+    assert summary["winner"] in ("knn", "mlp", "plain_cnn")
+    assert summary["recipes"]["mlp"]["test"]["seeds"] == [0, 1]
+
+
+def test_a_trial_is_reproduced_from_its_record(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for recipe in ("knn", "mlp", "plain_cnn"):
+        number = next(r.number for r in records(searched) if r.recipe == recipe)
+        assert main(["replay", str(searched), "--trial", str(number)]) == 0
+        assert "reproduced" in capsys.readouterr().out
+    assert main(["replay", str(searched), "--trial", "99"]) == 2
+    assert "trials 0 to 11" in capsys.readouterr().err
+
+
+def test_a_name_that_exists_is_refused_and_nothing_is_touched(
+    searched: Path, common: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in searched.rglob("*")}
+    assert main([*common, "--name", "digits"]) == 2
+    assert "choose another name, or go on with it: --resume" in capsys.readouterr().err
+    assert before == {path: path.stat().st_mtime_ns for path in searched.rglob("*")}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "fashion"], "fashion"),
+        (["--data", "/nowhere"], "/nowhere"),
+        (["--gpus-per-trial", "1"], "no node has more than 0 GPUs"),
+        (["--cpus-per-trial", "1000"], "--cpus-per-trial 1000"),
+        (["--storage", "nonsense"], "give an Optuna storage URL"),
+        (["--limit", "5"], "limit"),
+        (["--out", "/proc/results"], "--out /proc/results"),
+    ],
+)
+def test_what_cannot_be_carried_out_is_refused_and_leaves_nothing(
+    common: list[str], arguments: list[str], message: str, out: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(out.iterdir())
+    assert main([*common, "--name", "refused", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") <= 2
+    assert "Traceback" not in err
+    assert set(out.iterdir()) == before
+
+
+def test_resumed_with_more_trials_it_keeps_what_it_has_and_tests_no_final_again(searched: Path) -> None:
+    before = records(searched)
+    finals = {path: path.stat().st_mtime_ns for path in (searched / "finals").rglob("*")}
+    assert main(["search", "--resume", str(searched), "--trials", "15"]) == 0
+    after = records(searched)
+    assert after[:12] == before
+    assert len(after) == 15
+    assert all(record.state in ("complete", "pruned") for record in after)
+    assert finals.items() <= {p: p.stat().st_mtime_ns for p in (searched / "finals").rglob("*")}.items()
+    assert yaml.safe_load((searched / "settings.yaml").read_text())["trials"] == 15
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seed", "1"], "--seed was 0 when the experiment was begun and cannot become 1; on --resume only --trials"),
+        (["--metric", "loss"], "--metric was 'accuracy'"),
+        (["--set", "mlp.depth=1"], "--set was"),
+        (["--data", "/other"], "--data was 'digits'"),
+    ],
+)
+def test_resumed_otherwise_it_is_refused(
+    searched: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (searched / "settings.yaml").read_text()
+    assert main(["search", "--resume", str(searched), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert (searched / "settings.yaml").read_text() == before
+
+
+def test_resumed_with_other_data_it_is_refused(searched: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    card = searched / "data.json"
+    before = card.read_text()
+    card.write_text(json.dumps({**json.loads(before), "digest": "other"}))
+    assert main(["search", "--resume", str(searched), "--trials", "16"]) == 2
+    assert "is not what" in capsys.readouterr().err
+    card.write_text(before)
+
+
+def test_the_time_budget_ends_the_search_and_leaves_no_trial_running(out: Path, common: list[str]) -> None:
+    arguments = ["--name", "budget", "--recipes", "mlp", "--trials", "500", "--time-budget", "5s", "--final-seeds", "1"]
+    assert main([*common, *arguments]) == 0
+    found = records(out / "budget")
+    assert 0 < len(found) < 500
+    assert all(record.state in ("complete", "pruned") for record in found)
+    assert any("time budget" in record.note for record in found)
+
+
+def test_one_at_a_time_the_same_seed_gives_the_same_search(out: Path, common: list[str]) -> None:
+    arguments = ["--recipes", "mlp,knn", "--set", "mlp.width=32", "--trials", "12", "--concurrent", "1"]
+    for name in ("one", "two"):
+        assert main([*common, *arguments, "--final-seeds", "1", "--name", name]) == 0
+    one, two = (
+        [(r.recipe, r.config, r.seed, r.state, r.values) for r in records(out / name)] for name in ("one", "two")
+    )
+    assert one == two
+
+
+def test_the_sampler_may_choose_the_recipe(out: Path, common: list[str]) -> None:
+    arguments = ["--recipes", "mlp,knn", "--set", "mlp.width=32", "--trials", "8", "--allocate", "adaptive"]
+    assert main([*common, *arguments, "--final-seeds", "1", "--metric", "loss", "--name", "adaptive"]) == 0
+    found = records(out / "adaptive")
+    assert {record.recipe for record in found} == {"mlp", "knn"}
+    for record in found:  # of loss, the best is the smallest
+        losses = [epoch["loss"] for epoch in record.epochs]
+        assert record.value == min(losses)

@@ -1,0 +1,15 @@
+"""A recipe for tests: it trains nothing, at once, and behaves as it is told."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from search_spaces import Choice, Float, Int, Space
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe(Space):
+    """What it shall do, and how good it shall look."""
+
+    behaviour: Annotated[str, Choice(("train", "raise", "diverge", "die", "die-always"))] = "train"
+    skill: Annotated[float, Float(0.0, 1.0)] = 0.5
+    number: Annotated[int, Int(1, 1000)] = 1

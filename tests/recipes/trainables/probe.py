@@ -1,0 +1,51 @@
+"""A recipe for tests: it trains nothing, at once, and behaves as it is told."""
+
+import os
+import signal
+from collections.abc import Generator
+
+import torch
+from search_spaces import DataShape
+from search_spaces.probe import Probe  # type: ignore[import-not-found]
+from torch import Tensor, nn
+from trainables._data import TrainData
+from trainables._protocol import Epoch, Metrics, State
+
+
+class Guess(nn.Module):
+    """Says class 0, more or less firmly."""
+
+    def __init__(self, skill: float, classes: int) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.linspace(skill, 0, classes))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits.expand(len(images), -1)
+
+
+def build(space: Probe, shape: DataShape) -> nn.Module:
+    return Guess(space.skill, shape.classes)
+
+
+def train(
+    space: Probe, data: TrainData, *, epochs: int, state: State | None = None
+) -> Generator[Epoch, Metrics, None]:
+    model = build(space, data.shape)
+    if state:
+        model.load_state_dict(state["model"])
+    for epoch in range(state["epoch"] + 1 if state else 1, epochs + 1):
+        if epoch == 2:
+            if space.behaviour == "raise":
+                raise ArithmeticError("as it was told")
+            if space.behaviour == "diverge":
+                model.logits.data.fill_(float("nan"))
+            if space.behaviour == "die" and state is None:
+                os.kill(os.getpid(), signal.SIGKILL)
+            if space.behaviour == "die-always":
+                os.kill(os.getpid(), signal.SIGKILL)
+        with torch.no_grad():
+            model.logits += 0.01
+        yield Epoch(
+            model=model, last=epoch == epochs, train_loss=1.0, train_accuracy=0.1, lr=0.1,
+            state=lambda val, epoch=epoch: {"epoch": epoch},
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Reports of experiments that were made up."""

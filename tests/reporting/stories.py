@@ -1,0 +1,151 @@
+"""Experiments that never ran: a real folder and study, with trials and finals as a test tells them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+
+from search_spaces import Value, space_of
+from trainables._metrics import Evaluation
+from tune.convert import suggest
+from tune.experiment import Experiment
+from tune.finals import Finalist, load_finalists
+from tune.settings import Settings
+from tune.study import Record, SearchStudy
+
+TEST_IMAGES = 40
+
+
+@dataclass
+class Story:
+    """An experiment that is being made up.
+
+    Each trial draws its configuration at random; a final is right on so many of the test images and takes the
+    others for the next class.
+    """
+
+    experiment: Experiment
+    study: SearchStudy
+    classes: Sequence[str]
+    _draws: optuna.Study = field(
+        default_factory=lambda: optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    )
+
+    @classmethod
+    def begin(
+        cls,
+        folder: Path,
+        *,
+        classes: Sequence[str] = ("ant", "bee", "cat"),
+        on_disk: bool = False,
+        card: dict[str, Any] | None = None,
+        **given: Any,
+    ) -> "Story":
+        settings = Settings.model_validate(
+            {"recipes": ("knn", "mlp"), "max_epochs": 9, "trials": 6, "out": str(folder), "name": "story"} | given
+        )
+        experiment = Experiment.at(settings)
+        experiment.write("settings.yaml", settings.dump())
+        experiment.write("environment.json", environment())
+        experiment.write("data.json", data_card(classes) | (card or {}))
+        if on_disk:
+            study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
+        else:
+            direction = "maximize" if settings.maximize else "minimize"
+            study = SearchStudy(optuna.create_study(direction=direction))
+        return cls(experiment, study, classes)
+
+    def trial(
+        self,
+        recipe: str,
+        values: Sequence[float],
+        state: Literal["running", "complete", "pruned", "failed"] = "complete",
+        *,
+        note: str = "",
+        **figures: float,
+    ) -> Record:
+        """A trial with these values of the metric, an epoch each."""
+        space = space_of(recipe)
+        drawn = self._draws.ask()
+        config = suggest(drawn, recipe, space, space.domains()).active()
+        record = self.study.begin(recipe, config, seed=7, params=drawn.params, distributions=dict(drawn.distributions))
+        settings = self.experiment.settings
+        for epoch, value in enumerate(values, start=1):
+            best = (max if settings.maximize else min)(values[:epoch])
+            self.study.report(
+                record.number, epoch, {**val_figures(0.5), settings.metric: value, "seconds": 1.5, **figures}, best
+            )
+        return record if state == "running" else self.study.end(record.number, state, note)
+
+    def final(
+        self, record: Record, *, seed: int, val: float, right: int, config: dict[str, Value] | None = None
+    ) -> None:
+        """A trained and tested seed of a trial."""
+        labels = np.arange(TEST_IMAGES) % len(self.classes)
+        predictions = np.where(np.arange(TEST_IMAGES) < right, labels, (labels + 1) % len(self.classes))
+        test = Evaluation(loss=0.4, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
+        place = self.experiment.folder / "finals" / f"{record.recipe}-{record.number:05d}-{seed}"
+        place.mkdir(parents=True)
+        np.save(place / "labels.npy", labels)
+        np.save(place / "predictions.npy", predictions)
+        (place / "model.safetensors").write_bytes(f"weights of seed {seed}".encode())
+        final = {
+            "recipe": record.recipe,
+            "config": config or record.config,
+            "trial": record.number,
+            "seed": seed,
+            "epoch": 3 + seed,
+            "val": {**val_figures(0.5), self.experiment.settings.metric: val},
+            "test": test,
+            "seconds": 2.0,
+            "classes": len(self.classes),
+        }
+        (place / "final.json").write_text(json.dumps(final))
+
+    def finalists(self, *records: Record) -> list[Finalist]:
+        return load_finalists(self.experiment.folder, [record.number for record in records])
+
+
+def val_figures(value: float) -> dict[str, float]:
+    names = [f"{kind}_{name}" for kind in ("macro", "weighted") for name in ("precision", "recall", "f1")]
+    return {"loss": 0.7, "accuracy": value, **dict.fromkeys(names, value)}
+
+
+def environment() -> dict[str, Any]:
+    return {
+        "python": "3.11.7",
+        "platform": "Linux",
+        "processor": "x86_64",
+        "cpu": "AVX2",
+        "cores": 2,
+        "device": "cpu",
+        "threads": 1,
+        "packages": {"torch": "2.11.0", "toprung": "0.1.0"},
+    }
+
+
+def data_card(classes: Sequence[str]) -> dict[str, Any]:
+    counts = {"train": 30, "val": 10, "test": 12}
+    return {
+        "source": "digits",
+        "digest": "0123456789abcdef" * 4,
+        "classes": list(classes),
+        "shape": {
+            "samples": 30 * len(classes),
+            "channels": 3,
+            "height": 16,
+            "width": 16,
+            "classes": len(classes),
+            "imbalance": 1.0,
+        },
+        "images": {split: count * len(classes) for split, count in counts.items()},
+        "images_left_out": 0,
+        "counts": {split: dict.fromkeys(classes, count) for split, count in counts.items()},
+        "bad_images": [],
+        "duplicates": {kind: {"total": 0, "pairs": []} for kind in ("across_splits", "across_labels")},
+        "warnings": [],
+    }

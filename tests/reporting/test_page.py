@@ -1,0 +1,171 @@
+"""The page: self-contained, escaped, and there whatever became of the search."""
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from typing import Any
+
+import pytest
+
+from reporting.stories import Story
+from tune.experiment import Experiment
+from tune.reporting import write_report
+
+EVIL = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Elements, their attributes, the text outside of scripts, and the figures of a page."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self.text = ""
+        self.feed(html)
+        self.figures: dict[str, Any] = json.loads(self.scripts[0], parse_constant=pytest.fail)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        match self.elements[-1][0] if self.elements else "":
+            case "script" if self.get_starttag_text().startswith("<script"):  # type: ignore[union-attr]
+                self.scripts.append(data) if data.strip() else None
+            case "style" if data.strip():
+                self.styles.append(data)
+        self.text += f" {data}"
+
+
+def page_of(experiment: Experiment) -> Page:
+    return Page((experiment.folder / "report/index.html").read_text())
+
+
+def written(story: Story, *finalists: Any) -> Page:
+    write_report(story.experiment, story.study, story.finalists(*finalists), [], seconds=1.0)
+    return page_of(story.experiment)
+
+
+def test_it_loads_nothing_from_elsewhere(finished: Experiment) -> None:
+    page = page_of(finished)
+    links = [
+        value
+        for _, attributes in page.elements
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "data", "action", "poster")
+    ]
+    assert links == ["data:,"]
+    for style in page.styles:
+        assert not re.search(r"@import|url\(", style)
+    policy = next(a["content"] for tag, a in page.elements if "http-equiv" in a)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'")
+    assert "http" not in policy
+
+
+def test_it_is_small_enough_to_send(finished: Experiment) -> None:
+    assert (finished.folder / "report/index.html").stat().st_size < 6e6
+
+
+def test_the_answer_is_on_top(finished: Experiment) -> None:
+    text = " ".join(page_of(finished).text.split())
+    assert re.search(r"mlp 80\.0% test accuracy 95% interval \d+\.\d\N{EN DASH}\d+\.\d%", text)
+    assert "40 images, 3 seeds" in text
+    assert "5 trials in 1 min 15 s" in text
+
+
+def test_every_place_of_a_figure_has_its_figure(finished: Experiment) -> None:
+    page = page_of(finished)
+    places = [attributes["data-figure"] for _, attributes in page.elements if "data-figure" in attributes]
+    assert sorted(map(str, places)) == sorted(page.figures)
+    assert {"curves", "history", "counts", "confusion-mlp", "confusion-knn", "classes-mlp"} <= set(page.figures)
+
+
+def test_learning_curves_show_every_trial_with_an_epoch(finished: Experiment) -> None:
+    curves = page_of(finished).figures["curves"]
+    assert sorted(len(trace["x"]) for trace in curves["data"]) == [1, 1, 3, 6]
+    hover = next(trace["hovertemplate"] for trace in curves["data"] if len(trace["x"]) == 3)
+    assert "mlp, trial 2" in hover
+    assert "pruned" in hover
+    assert "optimizer" in hover
+    assert [shape["x0"] for shape in curves["layout"]["shapes"]] == [3]
+
+
+def test_failed_trials_stand_with_their_note(finished: Experiment) -> None:
+    assert "ValueError: broken" in page_of(finished).text
+
+
+def test_what_comes_from_outside_is_never_markup(begin: Callable[..., Story]) -> None:
+    bad = {"path": f"{EVIL}.png", "reason": "</td><img src=x onerror=alert(1)>"}
+    pair = [{"path": EVIL, "split": "train", "class": EVIL}, {"path": "\udcff", "split": "val", "class": EVIL}]
+    story = begin(
+        recipes=("mlp",),
+        classes=[EVIL, "</script><b>", "\udcff {{ 7 * 7 }} %{x}"],
+        data=f"/tmp/{EVIL}",
+        card={
+            "source": f"/tmp/{EVIL}",
+            "warnings": [EVIL],
+            "bad_images": [bad],
+            "duplicates": {kind: {"total": 1, "pairs": [pair]} for kind in ("across_splits", "across_labels")},
+        },
+    )
+    trial = story.trial("mlp", [0.5])
+    story.trial("mlp", [0.5], "failed", note=f"ValueError: {EVIL} </script> \udcff")
+    story.final(trial, seed=0, val=0.5, right=20)
+    page = written(story, trial)
+    assert sum(tag == "script" for tag, _ in page.elements) == 3
+    assert not [tag for tag, _ in page.elements if tag == "img"]
+    assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]
+    html = (story.experiment.folder / "report/index.html").read_text()
+    assert EVIL not in html
+    assert "{{ 7 * 7 }}" in html
+    ticks = page.figures["confusion-mlp"]["layout"]["xaxis"]["ticktext"]
+    assert ticks[0].startswith("&lt;script&gt;alert(1)")
+    assert "<" not in json.dumps(page.figures["counts"]["data"][0]["customdata"])
+
+
+def test_with_many_classes_the_pairs_that_were_confused_are_listed(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",), classes=[f"class {n}" for n in range(40)])
+    trial = story.trial("mlp", [0.5])
+    story.final(trial, seed=0, val=0.5, right=30)
+    page = written(story, trial)
+    assert "confusion-mlp" not in page.figures
+    assert "taken for" in page.text
+
+
+def test_importance_needs_enough_trials_that_differ(begin: Callable[..., Story]) -> None:
+    story = begin()
+    for n in range(10):
+        story.trial("mlp", [n / 10], "complete" if n % 2 else "pruned")
+        story.trial("knn", [0.5])
+    page = written(story)
+    assert sum(page.figures["importance-mlp"]["data"][0]["x"]) == pytest.approx(1, abs=0.01)
+    assert "importance-knn" not in page.figures
+    assert "All trials have the same value" in page.text
+
+
+def test_with_few_trials_it_says_that_they_are_too_few(finished: Experiment) -> None:
+    assert "too few to say which fields matter" in page_of(finished).text
+
+
+@pytest.mark.parametrize("state", ["none", "running", "failed", "pruned"])
+def test_it_is_written_whatever_became_of_the_trials(begin: Callable[..., Story], state: str) -> None:
+    story = begin(metric="loss")
+    if state != "none":
+        story.trial("mlp", [], "failed" if state == "failed" else "running")
+        story.trial("mlp", [0.5], state)  # type: ignore[arg-type]
+    text = " ".join(written(story).text.split())
+    assert {
+        "none": "No trial came to a result.",
+        "running": "The best so far on val is mlp, trial 1: loss 0.5000.",
+        "failed": "No trial came to a result.",
+        "pruned": "The best so far on val is mlp, trial 1: loss 0.5000.",
+    }[state] in text
+
+
+def test_the_default_stands_beside_the_best_configuration(finished: Experiment) -> None:
+    text = " ".join(page_of(finished).text.split())
+    config = finished.read("summary.json")["recipes"]["mlp"]["config"]
+    assert f"depth {config['depth']} 2" in text

@@ -1,0 +1,127 @@
+"""Writing a report, and writing it again from the folder."""
+
+import json
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from reporting.stories import Story
+from tune.cli import parser
+from tune.experiment import Experiment
+from tune.reporting import leaderboard, rebuild, write_report
+from tune.reporting._command import PLACES, command
+from tune.settings import Settings, make
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_all_files_are_there_and_no_draft_is_left(finished: Experiment) -> None:
+    files = contents(finished.folder)
+    assert {"trials.parquet", "curves.parquet", "summary.json", "report.md", "report/index.html"} <= set(files)
+    assert {f"best/mlp/{name}" for name in ("config.yaml", "model.safetensors", "metrics.json")} <= set(files)
+    assert not [name for name in files if "draft" in name]
+
+
+def test_the_page_is_what_is_returned(begin: Callable[..., Story]) -> None:
+    story = begin()
+    page = write_report(story.experiment, story.study, [], [], seconds=0.0)
+    assert page == story.experiment.folder / "report" / "index.html"
+    assert page.is_file()
+
+
+def test_rebuilding_writes_the_same_again(finished: Experiment) -> None:
+    before = contents(finished.folder)
+    assert rebuild(finished) == finished.folder / "report" / "index.html"
+    after = contents(finished.folder)
+    assert [name for name in before if before[name] != after.get(name)] == []
+    assert set(after) == set(before)
+
+
+def test_a_report_can_be_made_while_the_search_is_running(begin: Callable[..., Story]) -> None:
+    story = begin(on_disk=True)
+    story.trial("mlp", [0.5, 0.6], "running")
+    story.study.note_seconds(12.0)
+    rebuild(story.experiment)
+    summary = story.experiment.read("summary.json")
+    assert summary["seconds"] == 12.0
+    assert summary["recipes"]["mlp"]["trials"]["running"] == 1
+    assert "Not tested yet" in (story.experiment.folder / "report.md").read_text()
+
+
+def shown(summary: object, width: int = 80) -> list[str]:
+    console = Console(file=StringIO(), width=width)
+    console.print(leaderboard(summary))  # type: ignore[arg-type]
+    return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+
+
+def test_the_leaderboard_has_the_winner_on_top(finished: Experiment) -> None:
+    lines = shown(finished.read("summary.json"))
+    rows = [line.split() for line in lines if "mlp" in line or "knn" in line]
+    assert [row[:3] for row in rows] == [["1", "mlp", "0.9500"], ["2", "knn", "0.9000"]]
+    assert rows[0][-1] == "1/1/1"
+    assert any("0.8000" in line for line in lines)
+    assert not any("…" in line for line in lines)
+
+
+def test_recipes_without_finals_have_no_rank_and_stand_below(begin: Callable[..., Story]) -> None:
+    story = begin()
+    knn, _ = story.trial("knn", [0.4]), story.trial("mlp", [0.9])
+    story.final(knn, seed=0, val=0.4, right=20)
+    write_report(story.experiment, story.study, story.finalists(knn), [], seconds=1.0)
+    rows = [line.split() for line in shown(story.experiment.read("summary.json")) if "mlp" in line or "knn" in line]
+    assert [row[:2] for row in rows] == [["1", "knn"], ["\N{EN DASH}", "mlp"]]
+
+
+def test_the_markdown_escapes_what_comes_from_outside(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",), classes=["a|b", "<script>alert(1)</script>", "*x*\n# y"])
+    trial = story.trial("mlp", [0.5])
+    story.final(trial, seed=0, val=0.5, right=20)
+    write_report(story.experiment, story.study, story.finalists(trial), ["`x` <img>"], seconds=1.0)
+    text = (story.experiment.folder / "report.md").read_text()
+    assert "| a\\|b |" in text
+    assert "<script>" not in text
+    assert "<img>" not in text
+    assert "| \\*x\\* \\# y |" in text
+
+
+def test_the_markdown_has_answer_configuration_classes_and_command(finished: Experiment) -> None:
+    text = (finished.folder / "report.md").read_text()
+    assert "mlp is best on val. Its test accuracy is 0.8000" in text
+    assert "**mlp**, trial 1" in text
+    assert "| bee | 0.7857 | 0.8462 | 0.8148 | 13 |" in text
+    assert "toprung search --data digits --recipes knn,mlp" in text
+    assert "final mlp-00001-3: out of memory" in text
+
+
+def test_the_command_means_the_same_settings(tmp_path: Path) -> None:
+    settings = make(
+        {
+            "data": str(tmp_path / "odd 'name'"),
+            "recipes": "mlp,knn",
+            "set": {"mlp.lr": "1e-4..1e-3", "mlp.optimizer": "sgd|adamw"},
+            "split": "0.6,0.2,0.2",
+            "time_budget": "10m",
+            "seed": 3,
+            "final_top": 2,
+            "out": str(tmp_path),
+            "name": "here",
+        }
+    )
+    import shlex
+
+    from tune.cli import _assignments
+
+    given = {k: v for k, v in vars(parser().parse_args(shlex.split(command(settings))[1:])).items() if v is not None}
+    values = {name: given[name] for name in Settings.model_fields if name in given}
+    again = make(values | {"set": _assignments(values["set"])})
+    assert again.model_dump(exclude=set(PLACES)) == settings.model_dump(exclude=set(PLACES))
+
+
+def test_json_has_no_nan(finished: Experiment) -> None:
+    for path in finished.folder.rglob("*.json"):
+        json.loads(path.read_text(), parse_constant=pytest.fail)

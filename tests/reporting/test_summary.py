@@ -1,0 +1,140 @@
+"""summary.json: what it says, and that it says it as its schema does."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+import tune.reporting
+from reporting.stories import TEST_IMAGES, Story
+from tune.experiment import Experiment
+from tune.reporting import write_report
+
+SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
+
+
+def summary_of(story: Story, *finalists: Any, failures: list[str] | None = None) -> dict[str, Any]:
+    """The summary as written, checked against its schema."""
+    write_report(story.experiment, story.study, story.finalists(*finalists), failures or [], seconds=10.0)
+    summary: dict[str, Any] = story.experiment.read("summary.json")
+    jsonschema.validate(summary, SCHEMA)
+    return summary
+
+
+def test_it_matches_its_schema(finished: Experiment) -> None:
+    jsonschema.validate(finished.read("summary.json"), SCHEMA)
+
+
+def test_the_schema_refuses_what_it_does_not_name(finished: Experiment) -> None:
+    summary = finished.read("summary.json")
+    summary["recipes"]["mlp"]["extra"] = 1
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(summary, SCHEMA)
+
+
+def test_the_winner_is_best_on_val_though_another_is_better_on_test(finished: Experiment) -> None:
+    summary = finished.read("summary.json")
+    test = {recipe: entry["test"]["accuracy"]["mean"] for recipe, entry in summary["recipes"].items()}
+    assert test["knn"] > test["mlp"]
+    assert summary["winner"] == "mlp"
+    assert list(summary["recipes"]) == ["mlp", "knn"]
+
+
+def test_figures_of_a_recipe_are_means_over_its_seeds(finished: Experiment) -> None:
+    entry = finished.read("summary.json")["recipes"]["mlp"]
+    assert entry["trials"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 0}
+    assert entry["best_trial"] == 1
+    assert entry["val"]["accuracy"] == pytest.approx(0.95)
+    assert entry["test"]["accuracy"]["mean"] == pytest.approx(32 / TEST_IMAGES)
+    assert entry["test"]["accuracy"]["low"] < 32 / TEST_IMAGES < entry["test"]["accuracy"]["high"]
+    assert (entry["test"]["n"], entry["test"]["seeds"]) == (TEST_IMAGES, [0, 1, 2])
+    assert entry["final_epochs"] == [3, 4, 5]
+
+
+def test_figures_of_classes_are_those_of_the_seed_of_median_val(finished: Experiment) -> None:
+    entry = finished.read("summary.json")["recipes"]["mlp"]
+    assert entry["median_seed"] == 2
+    assert sum(entry["confusion"][i][i] for i in range(3)) == 32
+    assert list(entry["per_class"]) == ["ant", "bee", "cat"]
+    assert entry["per_class"]["bee"] == {
+        "precision": pytest.approx(11 / 14),
+        "recall": pytest.approx(11 / 13),
+        "f1": pytest.approx(22 / 27),
+        "support": 13,
+    }
+
+
+def test_warnings_are_of_data_and_search_and_failures_of_finals(finished: Experiment) -> None:
+    summary = finished.read("summary.json")
+    assert summary["warnings"] == ["two images are alike", "1 trial not finished when this was written"]
+    assert summary["failures"] == ["final mlp-00001-3: out of memory"]
+    assert summary["seconds"] == 75.0
+
+
+def test_of_loss_the_smaller_wins(begin: Callable[..., Story]) -> None:
+    story = begin(metric="loss")
+    knn, mlp = story.trial("knn", [0.30]), story.trial("mlp", [0.5, 0.2, 0.4])
+    story.final(knn, seed=0, val=0.30, right=38)
+    story.final(mlp, seed=0, val=0.25, right=30)
+    summary = summary_of(story, knn, mlp)
+    assert summary["winner"] == "mlp"
+    assert summary["recipes"]["mlp"]["val"]["loss"] == 0.25
+
+
+def test_of_several_finalists_the_best_on_val_stands_for_the_recipe(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",), final_top=2)
+    first, second = story.trial("mlp", [0.9]), story.trial("mlp", [0.8])
+    story.final(first, seed=0, val=0.7, right=38)
+    story.final(second, seed=0, val=0.8, right=30)
+    entry = summary_of(story, first, second)["recipes"]["mlp"]
+    assert entry["best_trial"] == second.number
+    assert [other["best_trial"] for other in entry["finalists"]] == [first.number]
+    assert entry["finalists"][0]["test"]["accuracy"]["mean"] == 38 / TEST_IMAGES
+
+
+def test_a_recipe_without_finals_is_shown_by_its_best_trial(begin: Callable[..., Story]) -> None:
+    story = begin()
+    knn, mlp = story.trial("knn", [0.4]), story.trial("mlp", [0.5, 0.99, 0.6])
+    story.final(knn, seed=0, val=0.4, right=20)
+    summary = summary_of(story, knn, failures=["final mlp-00001-0: diverged"])
+    assert summary["winner"] == "knn"
+    entry = summary["recipes"]["mlp"]
+    assert entry["test"] is None
+    assert entry["best_trial"] == mlp.number
+    assert entry["val"]["accuracy"] == 0.99
+    assert "mlp: not tested, as its best trial was not trained again" in summary["warnings"]
+
+
+def test_without_any_final_there_is_no_winner(begin: Callable[..., Story]) -> None:
+    story = begin()
+    story.trial("knn", [0.4])
+    summary = summary_of(story)
+    assert summary["winner"] is None
+    assert summary["recipes"]["knn"]["val"]["accuracy"] == 0.4
+    assert "mlp: no trial was begun" in summary["warnings"]
+
+
+def test_without_a_complete_trial_the_best_stopped_one_is_shown(begin: Callable[..., Story]) -> None:
+    story = begin()
+    story.trial("mlp", [0.4, 0.4, 0.4], "pruned")
+    best = story.trial("mlp", [0.5, 0.5, 0.5], "pruned")
+    assert summary_of(story)["recipes"]["mlp"]["best_trial"] == best.number
+
+
+def test_where_all_trials_failed_it_says_so(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",))
+    for _ in range(2):
+        story.trial("mlp", [], "failed", note="RuntimeError: no")
+    summary = summary_of(story)
+    assert summary["winner"] is None
+    assert summary["recipes"]["mlp"]["best_trial"] is None
+    assert summary["warnings"] == ["mlp: all of its 2 trials failed"]
+
+
+def test_what_is_no_number_becomes_null(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",))
+    story.trial("mlp", [0.5], loss=float("nan"), train_loss=float("inf"))
+    assert summary_of(story)["recipes"]["mlp"]["val"]["loss"] is None

@@ -1,0 +1,97 @@
+"""The laws of docs/design.md that can be read off the code."""
+
+import ast
+import subprocess
+import sys
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("search_spaces", "trainables", "tune")
+MAY_IMPORT = {
+    "search_spaces": {"search_spaces"},
+    "trainables": {"search_spaces", "trainables"},
+    "tune": {"search_spaces", "trainables", "tune"},
+}
+NEVER = {
+    "search_spaces": None,  # standard library only
+    "trainables": {"ray", "optuna", "wandb", "tune", "pydantic", "rich"},
+    "tune": set(),
+}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of everything that a module imports, at any depth of its code."""
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_go_one_way(package: str) -> None:
+    for path in modules(package):
+        tops = {name.partition(".")[0] for name in imported(path)}
+        ours = tops & set(PACKAGES)
+        assert ours <= MAY_IMPORT[package], f"{path} imports {ours - MAY_IMPORT[package]}"
+        never = NEVER[package]
+        foreign = tops - set(PACKAGES) - set(sys.stdlib_module_names)
+        assert not (foreign if never is None else foreign & never), path
+
+
+def test_only_the_finals_can_reach_the_test_split() -> None:
+    readers = {
+        path.relative_to(ROOT).as_posix()
+        for package in PACKAGES
+        for path in modules(package)
+        if "load_test" in path.read_text()
+    }
+    assert readers == {
+        "trainables/_data/__init__.py",
+        "trainables/_data/_load.py",
+        "tune/finals.py",
+    }
+
+
+def test_no_module_of_tune_hides_another_package() -> None:
+    """Ray and `python tune/run.py` put the folder `tune/` on the path, where its files are top-level modules."""
+    taken = set(sys.stdlib_module_names) | set(packages_distributions())
+    stems = {path.stem for path in (ROOT / "tune").iterdir() if path.suffix == ".py" or path.is_dir()}
+    assert not stems & taken
+
+
+def test_recipes_and_spaces_have_the_same_names() -> None:
+    names = {
+        package: {p.stem for p in (ROOT / package).glob("*.py") if not p.stem.startswith("_")}
+        for package in ("search_spaces", "trainables")
+    }
+    assert names["search_spaces"] == names["trainables"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["recipes"]])
+def test_help_and_the_list_of_recipes_are_instant(arguments: list[str]) -> None:
+    """Seconds are not asserted; what takes them is not imported."""
+    code = (
+        "import sys, tune.cli\n"
+        f"try: tune.cli.main({arguments!r})\n"
+        "except SystemExit: pass\n"
+        "print(*{'torch', 'ray', 'optuna', 'sklearn', 'pydantic', 'numpy'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout
+    assert done.stderr.strip() == ""
+
+
+def test_run_py_has_no_logic() -> None:
+    tree = ast.parse((ROOT / "tune" / "run.py").read_text())
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]

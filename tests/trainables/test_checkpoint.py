@@ -1,0 +1,66 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from search_spaces.mlp import MLP
+from trainables._checkpoint import Checkpoints
+from trainables._data import TrainData
+from trainables._run import EpochResult, run
+
+
+@pytest.fixture(scope="module")
+def epochs(digits: TrainData) -> list[EpochResult]:
+    return list(run("mlp", MLP(width=32), digits, epochs=4, seed=0))
+
+
+def save(checkpoints: Checkpoints, epochs: list[EpochResult], until: int, best: int) -> None:
+    for n in range(1, until + 1):
+        checkpoints.save(epochs[n - 1], [e.report for e in epochs[:n]], end="", best=min(best, n))
+
+
+def test_the_last_and_the_best_epoch_are_kept_and_no_other(tmp_path: Path, epochs: list[EpochResult]) -> None:
+    save(Checkpoints(tmp_path, 1), epochs, until=4, best=2)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["01-0002", "01-0004"]
+    assert sorted(f.name for f in (tmp_path / "01-0004").iterdir()) == ["history.json", "model.safetensors", "state.pt"]
+
+
+def test_the_last_whole_epoch_of_any_attempt_is_loaded(tmp_path: Path, epochs: list[EpochResult]) -> None:
+    save(Checkpoints(tmp_path, 1), epochs, until=2, best=1)
+    Checkpoints(tmp_path, 2).save(epochs[2], [e.report for e in epochs[:3]], end="complete", best=1)
+    loaded = Checkpoints(tmp_path, 3).load()
+    assert loaded is not None
+    assert loaded.state["epoch"] == 3
+    assert loaded.end == "complete"
+    assert len(loaded.history) == 3
+
+
+def test_a_half_written_epoch_is_not_taken_for_whole(tmp_path: Path, epochs: list[EpochResult]) -> None:
+    checkpoints = Checkpoints(tmp_path, 1)
+    save(checkpoints, epochs, until=1, best=1)
+    torn = tmp_path / ".01-0002"
+    torn.mkdir()
+    (torn / "state.pt").write_bytes(b"half")
+    loaded = checkpoints.load()
+    assert loaded is not None
+    assert loaded.state["epoch"] == 1
+    checkpoints.save(epochs[1], [e.report for e in epochs[:2]], end="", best=2)  # the torn one is no hindrance
+    assert checkpoints.load().state["epoch"] == 2  # type: ignore[union-attr]
+
+
+def test_there_may_be_no_checkpoint(tmp_path: Path) -> None:
+    assert Checkpoints(tmp_path / "none", 1).load() is None
+
+
+def test_a_pickle_with_foreign_objects_is_not_loaded(tmp_path: Path, epochs: list[EpochResult]) -> None:
+    checkpoints = Checkpoints(tmp_path, 1)
+    save(checkpoints, epochs, until=1, best=1)
+    torch.save({"epoch": 1, "bad": Path("x")}, tmp_path / "01-0001" / "state.pt")
+    with pytest.raises(Exception, match="[Ww]eights.only|weights_only"):
+        checkpoints.load()
+
+
+def test_the_history_is_plain_json(tmp_path: Path, epochs: list[EpochResult]) -> None:
+    save(Checkpoints(tmp_path, 1), epochs, until=1, best=1)
+    saved = json.loads((tmp_path / "01-0001" / "history.json").read_text())
+    assert saved["epochs"][0]["accuracy"] == epochs[0].report["accuracy"]

@@ -1,0 +1,74 @@
+"""The surface of the command line, which changes on purpose only."""
+
+import argparse
+from pathlib import Path
+
+import pytest
+from tune.cli import main, parser
+
+SURFACE = {
+    "search": [
+        "--address", "--allocate", "--cache", "--concurrent", "--config", "--cpus-per-trial", "--data",
+        "--final-seeds", "--final-top", "--gpus-per-trial", "--grace-period", "--group-by", "--help",
+        "--image-size", "--limit", "--max-epochs", "--metric", "--name", "--on-bad-image", "--out", "--recipes",
+        "--reduction-factor", "--resume", "--seed", "--set", "--split", "--storage", "--time-budget", "--trials",
+        "-h",
+    ],
+    "replay": ["--help", "--trial", "-h", "experiment"],
+    "report": ["--help", "-h", "experiment"],
+    "recipes": ["--help", "-h"],
+}  # fmt: skip
+
+
+def test_the_surface_is_this() -> None:
+    (commands,) = (a for a in parser()._actions if isinstance(a, argparse._SubParsersAction))
+    surface = {
+        name: sorted(option for action in command._actions for option in action.option_strings or [action.dest])
+        for name, command in commands.choices.items()
+    }
+    assert surface == SURFACE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["search", "--recipes", "resnet"], "no recipe 'resnet'"),
+        (["search", "--set", "knn.neighbors"], "write recipe.field=value"),
+        (["search", "--config", "/nowhere.yaml"], "cannot be read"),
+        (["search", "--resume", "/nowhere"], "no experiment in /nowhere"),
+        (["replay", "/nowhere", "--trial", "1"], "no experiment in /nowhere"),
+        (["report", "/nowhere"], "no experiment in /nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
+) -> None:
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_an_abbreviated_or_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    for flag in ("--trial", "--epochs"):
+        with pytest.raises(SystemExit) as stop:
+            main(["search", flag, "3"])
+        assert stop.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recipes"]) == 0
+    listed = capsys.readouterr().out
+    assert "knn: Nearest neighbours" in listed
+    assert "components         2..256 (log)             default 64, when reduce is pca" in listed
+
+
+def test_a_config_file_is_overridden_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The file alone would be refused for its metric; with the flag, the error is the flag's."""
+    (tmp_path / "s.yaml").write_text("metric: auc\nset: {knn: {neighbors: 3}}\n")
+    assert main(["search", "--config", str(tmp_path / "s.yaml")]) == 2
+    assert "'auc'" in capsys.readouterr().err
+    assert main(["search", "--config", str(tmp_path / "s.yaml"), "--metric", "loss", "--set", "knn.neighbors=0"]) == 2
+    assert "knn.neighbors=0" in capsys.readouterr().err

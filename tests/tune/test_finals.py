@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tune.finals import Final, Finalist, choose
+from tune.intervals import bootstrap, wilson
+from tune.study import Record
+
+
+def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state: str = "pruned") -> Record:
+    return Record(
+        number=number, recipe=recipe, config={}, seed=0, params={}, distributions={}, state=state,  # type: ignore[arg-type]
+        epochs=[{"epoch": e + 1} for e in range(epochs)], values={e + 1: value for e in range(epochs)},
+    )  # fmt: skip
+
+
+def test_finalists_come_from_the_highest_rung_that_any_trial_of_the_recipe_reached() -> None:
+    records = [
+        record(0, 3, 0.99),  # lucky, but stopped at the first rung
+        record(1, 30, 0.90, state="complete"),
+        record(2, 30, 0.95, state="complete"),
+        record(3, 30, 0.97, state="failed"),
+        record(4, 9, 0.80, recipe="plain_cnn"),  # no trial of it was completed
+        record(5, 3, 0.85, recipe="plain_cnn"),
+        record(6, 5, 0.70, recipe="knn", state="running"),
+    ]
+    assert [r.number for r in choose(records, [3, 9], 1, maximize=True)] == [2, 4, 6]
+    assert [r.number for r in choose(records, [3, 9], 2, maximize=True)] == [2, 1, 4, 6]
+
+
+def test_of_equals_the_earlier_trial_is_chosen_and_loss_is_minimised() -> None:
+    records = [record(n, 30, v, state="complete") for n, v in enumerate((0.5, 0.2, 0.2, 0.9))]
+    assert [r.number for r in choose(records, [3], 2, maximize=False)] == [1, 2]
+    assert [r.number for r in choose(records, [3], 1, maximize=True)] == [3]
+
+
+def test_without_an_epoch_there_is_no_finalist() -> None:
+    assert choose([record(0, 0, 0.0)], [3], 1, maximize=True) == []
+
+
+def final(seed: int, val: float, folder: Path = Path()) -> Final:
+    metrics = {"accuracy": val}
+    return Final(
+        recipe="mlp", config={}, trial=0, seed=seed, epoch=1, val=metrics, test=metrics, seconds=1.0,
+        classes=2, folder=folder,
+    )  # fmt: skip
+
+
+def test_the_median_is_by_validation() -> None:
+    finals = [final(0, 0.9), final(1, 0.7), final(2, 0.8)]
+    assert Finalist(finals=finals).median("accuracy").seed == 2
+    assert Finalist(finals=finals[:2]).median("accuracy").seed == 1
+    assert Finalist(finals=finals).val["accuracy"] == pytest.approx(0.8)
+
+
+def test_one_model_gets_wilsons_interval_and_several_the_bootstraps(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 200)
+    finals = []
+    for seed in range(3):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        np.save(folder / "labels.npy", labels)
+        np.save(folder / "predictions.npy", np.where(rng.random(200) < 0.9, labels, 1 - labels))
+        finals.append(final(seed, 0.9, folder))
+    right = int((finals[0].predictions == labels).sum())
+    assert Finalist(finals=finals[:1]).test()["accuracy"] == wilson(right, 200)
+    several = Finalist(finals=finals).test()["accuracy"]
+    assert several.mean == pytest.approx(np.mean([(f.predictions == labels).mean() for f in finals]))
+    assert several.low < several.mean < several.high
+
+
+def test_wilsons_interval_is_the_textbooks() -> None:
+    interval = wilson(81, 263)  # Newcombe 1998, table I
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.3080, 0.2553, 0.3662), abs=1e-4)
+    assert wilson(20, 20).high == pytest.approx(1.0)
+    assert wilson(0, 20).low == pytest.approx(0.0)
+
+
+def test_the_bootstrap_agrees_with_the_normal_interval_for_accuracy() -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 5, 2000)
+    predictions = np.where(rng.random(2000) < 0.8, labels, (labels + 1) % 5)
+    accuracy = bootstrap(labels, predictions[None], 5)["accuracy"]
+    half = 1.96 * np.sqrt(accuracy.mean * (1 - accuracy.mean) / 2000)
+    assert accuracy.high - accuracy.low == pytest.approx(2 * half, rel=0.1)
+    assert set(bootstrap(labels, predictions[None], 5)) == {
+        "accuracy", "macro_precision", "macro_recall", "macro_f1",
+        "weighted_precision", "weighted_recall", "weighted_f1",
+    }  # fmt: skip
+
+
+def test_seeds_that_disagree_widen_the_interval() -> None:
+    labels = np.zeros(400, dtype=np.int64)
+    alike = np.stack([np.repeat([0, 1], [360, 40])] * 3)
+    apart = np.stack([np.repeat([0, 1], [right, 400 - right]) for right in (320, 360, 400)])
+    narrow, wide = (bootstrap(labels, p, 2)["accuracy"] for p in (alike, apart))
+    assert narrow.mean == pytest.approx(wide.mean)
+    assert wide.high - wide.low > 1.3 * (narrow.high - narrow.low)

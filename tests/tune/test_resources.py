@@ -1,0 +1,46 @@
+import pytest
+from search_spaces import InputError
+from tune.resources import allot, this_machine
+from tune.settings import make
+
+LAPTOP = {"CPU": 8.0}
+SERVER = {"CPU": 32.0, "GPU": 4.0}
+
+
+def test_trials_fill_the_cores_of_a_machine_without_gpus() -> None:
+    assert allot(make({}), [LAPTOP]).concurrent == 8
+    assert allot(make({"cpus_per_trial": 3}), [LAPTOP]).concurrent == 2
+    assert allot(make({"cpus_per_trial": 0.5}), [LAPTOP]).concurrent == 16
+
+
+def test_where_there_are_gpus_a_trial_gets_one_and_parts_share_it() -> None:
+    whole = allot(make({}), [SERVER])
+    assert (whole.gpus, whole.concurrent, whole.device) == (1.0, 4, "cuda")
+    assert allot(make({"gpus_per_trial": 0.25}), [SERVER]).concurrent == 16
+    assert allot(make({"gpus_per_trial": 0.1}), [{"CPU": 64.0, "GPU": 1.0}]).concurrent == 10
+    assert allot(make({"gpus_per_trial": 0}), [SERVER]).device == "cpu"
+
+
+def test_a_trial_stays_within_a_node() -> None:
+    assert allot(make({"cpus_per_trial": 5}), [LAPTOP, LAPTOP]).concurrent == 2
+
+
+def test_concurrency_can_be_lowered_only() -> None:
+    assert allot(make({"concurrent": 3}), [LAPTOP]).concurrent == 3
+    assert allot(make({"concurrent": 99}), [LAPTOP]).concurrent == 8
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"gpus_per_trial": 0.5}, "--gpus-per-trial 0.5: no node has more than 0 GPUs"),
+        ({"cpus_per_trial": 9}, "--cpus-per-trial 9: no node has more than 8 CPUs"),
+    ],
+)
+def test_a_request_that_no_node_can_meet_is_refused(values: dict[str, float], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        allot(make(values), [LAPTOP])
+
+
+def test_this_machine_has_a_core() -> None:
+    assert this_machine()["CPU"] >= 1

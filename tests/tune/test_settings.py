@@ -1,0 +1,94 @@
+from pathlib import Path
+
+import pytest
+import yaml
+from search_spaces import Choice, Float, InputError
+from tune.settings import Settings, load, make
+
+
+def test_settings_read_back_what_they_wrote(tmp_path: Path) -> None:
+    settings = make({"name": "a", "trials": 7, "set": {"mlp.lr": "1e-3..1e-2"}, "time_budget": "10m", "seed": 3})
+    (tmp_path / "settings.yaml").write_text(settings.dump())
+    assert make(load(tmp_path / "settings.yaml")) == settings
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        make({}).trials = 3  # type: ignore[misc]
+
+
+def test_values_may_be_text_as_on_the_command_line() -> None:
+    settings = make({"trials": "12", "recipes": "knn, mlp", "split": "0.6,0.2,0.2", "time_budget": "1.5h"})
+    assert (settings.trials, settings.recipes, settings.split) == (12, ("knn", "mlp"), (0.6, 0.2, 0.2))
+    assert settings.time_budget == 5400
+
+
+def test_a_name_is_made_of_data_set_and_time() -> None:
+    assert make({"data": "/some/where/My photos!"}).name.startswith("My-photos-20")
+    assert make({"data": "fashion_mnist:/x"}).name.startswith("fashion_mnist-20")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"recipes": "resnet"}, "no recipe 'resnet'; there are: knn, mlp, plain_cnn"),
+        ({"recipes": ""}, "recipes: none given"),
+        ({"recipes": "knn,knn"}, "names one twice"),
+        ({"metric": "auc"}, "--metric 'auc': input should be 'accuracy', 'macro_f1', 'weighted_f1' or 'loss'"),
+        ({"trials": 0}, "--trials 0: input should be greater than or equal to 1"),
+        ({"trials": "many"}, "--trials 'many': input should be a valid integer"),
+        ({"time_budget": "soon"}, "--time-budget 'soon': write seconds, or a number with s, m, h or d"),
+        ({"time_budget": "."}, "--time-budget '.'"),
+        ({"gpus_per_trial": 2}, "--gpus-per-trial 2: a trial trains on one GPU at most, as a search gains more"),
+        ({"cpus_per_trial": 1.5}, "use a whole number"),
+        ({"name": "../up"}, "'../up': cannot name a folder"),
+        ({"name": "a" * 65}, "cannot name a folder"),
+        ({"set": {"knn.neighbors": "9..3"}}, "range 9..3 is reversed"),
+        ({"set": {"knn.neighbors": "100"}}, "knn.neighbors=100 is outside its domain; choose from 1..64"),
+        ({"set": {"mlp.lr": "0..1e-2"}}, "mlp.lr=0 is outside its domain"),
+        ({"set": {"knn.depth": "2"}}, "knn has no field 'depth'; it has: scale"),
+        ({"set": {"neighbors": "2"}}, "--set neighbors: is not recipe.field"),
+        ({"set": {"resnet.lr": "2"}}, "no recipe 'resnet'"),
+        ({"set": {"mlp.lr": "1e-3"}, "recipes": "knn"}, "mlp.lr: is of a recipe that is not searched"),
+        ({"split": "0.5,0.5"}, "--split"),
+        ({"colour": 1}, "--colour 1: extra inputs are not permitted"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line(values: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError) as error:
+        make(values)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("trails: 3", "has unknown keys: trails; known: data, limit"),
+        ("- a\n- b", "is not a mapping"),
+        ("a: [", "is not YAML"),
+        ("\0", "is not YAML"),
+    ],
+)
+def test_a_broken_settings_file_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "s.yaml").write_text(text)
+    with pytest.raises(InputError, match=message) as error:
+        load(tmp_path / "s.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read: No such file"):
+        load(tmp_path / "none.yaml")
+
+
+def test_set_narrows_what_is_searched_also_nested_in_yaml() -> None:
+    nested = yaml.safe_load("set: {mlp: {lr: 1e-3..1e-2, norm: batch}, knn.neighbors: 5}")
+    settings = make(nested)
+    assert settings.domains("mlp")["lr"] == Float(1e-3, 1e-2, log=True)
+    assert settings.domains("mlp")["norm"] == Choice(("batch",))
+    assert settings.domains("knn")["neighbors"] == Choice((5,))
+
+
+def test_every_setting_says_what_it_is() -> None:
+    assert all(field.description for field in Settings.model_fields.values())

@@ -1,0 +1,55 @@
+"""Trains a trial again from its record, to see that its figures are what training gives."""
+
+from dataclasses import dataclass
+
+import torch
+
+from search_spaces import InputError, space_of
+from trainables._data import load_train
+from trainables._run import run
+from tune.experiment import Experiment, environment
+from tune.study import SearchStudy
+
+TOLERANCE = 1e-6
+TIMINGS = ("epoch", "seconds", "images_per_second", "memory_mib")
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """The largest difference of a figure in an epoch from what was recorded."""
+
+    epoch: int
+    figure: str
+    difference: float
+
+
+def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[str]]:
+    """The largest deviation of each epoch, and what differs from the environment of the record.
+
+    Raises:
+        InputError: there is no such trial, or it has no epoch to compare with.
+    """
+    settings = experiment.settings
+    records = SearchStudy.load(experiment.storage, settings.name).records
+    if not 0 <= trial < len(records):
+        raise InputError(f"--trial {trial}: the experiment has trials 0 to {len(records) - 1}")
+    record = records[trial]
+    if not record.epochs:
+        raise InputError(f"--trial {trial}: it has no epoch to compare with ({record.state}: {record.note})")
+    recorded = experiment.read("environment.json")
+    gpu = recorded["device"] != "cpu" and torch.cuda.is_available()
+    device = "cuda" if gpu else "cpu"
+    torch.set_num_threads(recorded["threads"])
+    now = environment(device, recorded["threads"])
+    differences = [f"{key}: {recorded[key]} then, {now[key]} now" for key in now if recorded[key] != now[key]]
+    data = load_train(experiment.folder, torch.device(device))
+    space = space_of(record.recipe)(**record.config)
+    deviations = []
+    steps = run(record.recipe, space, data, epochs=settings.max_epochs, seed=record.seed)
+    for step, known in zip(
+        steps, record.epochs, strict=False
+    ):  # a pruned trial has fewer epochs than it could
+        figures = {name: abs(step.report[name] - known[name]) for name in known if name not in TIMINGS}
+        worst = max(figures, key=lambda name: figures[name])
+        deviations.append(Deviation(step.epoch, worst, figures[worst]))
+    return deviations, differences

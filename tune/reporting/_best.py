@@ -1,0 +1,62 @@
+"""`best/RECIPE/`: a recipe's best configuration, its weights and their figures, to take away."""
+
+import shutil
+from typing import Any
+
+import yaml
+
+from search_spaces import Value, space_of
+from tune.experiment import Experiment
+from tune.finals import Final
+from tune.reporting._files import whole
+from tune.reporting._numbers import finite
+from tune.reporting._results import Results
+
+
+def write_best(results: Results) -> None:
+    """Write the folder of every recipe with finals, from the seed of median val metric; remove those of the others."""
+    for recipe in results.settings.recipes:
+        finalists = results.finalists_of(recipe)
+        if finalists:
+            _write(results, finalists[0].median(results.settings.metric))
+        else:
+            shutil.rmtree(results.experiment.folder / "best" / recipe, ignore_errors=True)
+
+
+def configuration(results: Results, recipe: str, config: dict[str, Value]) -> str:
+    """Settings as YAML that train just this configuration, on any data: `toprung search --config FILE --data ...`."""
+    settings: dict[str, Any] = {
+        "recipes": [recipe],
+        "trials": 1,
+        "max_epochs": results.settings.max_epochs,
+        "set": {f"{recipe}.{name}": value for name, value in _allowed(recipe, config).items()},
+    }
+    head = f"# {recipe}, the best of experiment {results.settings.name}: toprung search --config config.yaml --data ..."
+    return f"{head}\n{yaml.safe_dump(settings, sort_keys=False)}"
+
+
+def _allowed(recipe: str, config: dict[str, Value]) -> dict[str, Value]:
+    """A configuration inside its space; small data may have clamped it to a value outside, and will again."""
+    domains = space_of(recipe).domains()
+    return {name: domains[name].nearest(value) for name, value in config.items()}
+
+
+def _write(results: Results, final: Final) -> None:
+    experiment: Experiment = results.experiment
+    place = f"best/{final.recipe}"
+    with whole(experiment.folder / place / "model.safetensors") as draft:
+        shutil.copyfile(final.folder / "model.safetensors", draft)
+    experiment.write(f"{place}/config.yaml", configuration(results, final.recipe, final.config))
+    metrics = {
+        "recipe": final.recipe,
+        "config": final.config,
+        "trial": final.trial,
+        "seed": final.seed,
+        "epoch": final.epoch,
+        "seconds": final.seconds,
+        "val": final.val,
+        "test": final.test,
+        "classes": results.classes,
+        "data": results.card["digest"],
+    }
+    experiment.write(f"{place}/metrics.json", finite(metrics))

@@ -1,0 +1,143 @@
+"""The table of recipes, best first: its cells as text, and as the command line prints it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from tune.reporting._numbers import NOTHING, TIMES, counted, interval, metric
+from tune.reporting._summary import STATES, Summary
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A recipe's line; what it has no figure for is a dash."""
+
+    rank: str
+    recipe: str
+    val: str
+    accuracy: str
+    accuracy_interval: str
+    macro_f1: str
+    macro_f1_interval: str
+    tested: str
+    trials: str
+    won: bool
+
+
+def rows(summary: Summary) -> list[Row]:
+    """The lines of a leaderboard; only recipes that were tested have a rank."""
+    return [_row(summary, rank, recipe) for rank, recipe in enumerate(summary["recipes"], start=1)]
+
+
+def headings(summary: Summary) -> list[str]:
+    """The columns of a leaderboard in text."""
+    return [
+        "rank",
+        "recipe",
+        f"val {summary['metric']}",
+        "test accuracy",
+        "95% interval",
+        "macro F1",
+        "95% interval",
+        f"images {TIMES} seeds",
+        "complete/pruned/failed",
+    ]
+
+
+def cells(row: Row) -> list[str]:
+    """A line under `headings`."""
+    return [
+        row.rank,
+        row.recipe,
+        row.val,
+        row.accuracy,
+        row.accuracy_interval,
+        row.macro_f1,
+        row.macro_f1_interval,
+        row.tested,
+        row.trials,
+    ]
+
+
+def leaderboard(summary: Summary) -> Table:
+    """The recipes of a `summary.json`, the winner on top, those without finals below; fits into 80 columns."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in (
+        "#",
+        "recipe",
+        f"val\n{summary['metric']}",
+        "test\naccuracy",
+        "test\nmacro F1",
+        f"images\n{TIMES} seeds",
+        "complete/\npruned/\nfailed",
+    ):
+        justify: Literal["left", "right"] = "left" if heading == "recipe" else "right"
+        table.add_column(Text(heading), justify=justify, vertical="bottom", no_wrap=True)
+    for row in rows(summary):
+        lines = (
+            row.rank,
+            row.recipe,
+            row.val,
+            f"{row.accuracy}\n{row.accuracy_interval}",
+            f"{row.macro_f1}\n{row.macro_f1_interval}",
+            row.tested,
+            row.trials,
+        )
+        table.add_row(*(Text(line, no_wrap=True) for line in lines), style="bold" if row.won else "")
+    return table
+
+
+def _row(summary: Summary, rank: int, recipe: str) -> Row:
+    entry = summary["recipes"][recipe]
+    test, trials = entry["test"], entry["trials"]
+    states = [str(trials[state]) for state in STATES if state != "running"]
+    running = f" + {trials['running']} running" if trials["running"] else ""
+    return Row(
+        rank=str(rank) if test else NOTHING,
+        recipe=recipe,
+        val=metric((entry["val"] or {}).get(summary["metric"])),
+        accuracy=metric(test["accuracy"]["mean"]) if test else NOTHING,
+        accuracy_interval=interval(test["accuracy"]) if test else NOTHING,
+        macro_f1=metric(test["macro_f1"]["mean"]) if test else NOTHING,
+        macro_f1_interval=interval(test["macro_f1"]) if test else NOTHING,
+        tested=f"{test['n']} {TIMES} {len(test['seeds'])}" if test else NOTHING,
+        trials="/".join(states) + running,
+        won=recipe == summary["winner"],
+    )
+
+
+def answer(summary: Summary) -> str:
+    """What came out, in a sentence or two."""
+    recipes, name = summary["recipes"], summary["metric"]
+    if summary["winner"] is None:
+        first = next(iter(recipes))
+        value = (recipes[first]["val"] or {}).get(name)
+        if value is None:
+            return "No trial has a result yet." if _running(summary) else "No trial came to a result."
+        trial = recipes[first]["best_trial"]
+        return f"Not tested yet. The best so far on val is {first}, trial {trial}: {name} {metric(value)}."
+    test = recipes[summary["winner"]]["test"]
+    seeds = counted(len(test["seeds"]), "seed")
+    return (
+        f"{summary['winner']} is best on val. Its test accuracy is {metric(test['accuracy']['mean'])} "
+        f"(95% interval {interval(test['accuracy'])}) on {counted(test['n'], 'image')} with {seeds}."
+    )
+
+
+def runner_up(summary: Summary) -> str:
+    """How clear the answer is; empty where only one recipe was tested."""
+    tested = [recipe for recipe, entry in summary["recipes"].items() if entry["test"]]
+    if len(tested) < 2:
+        return ""
+    first, second = (summary["recipes"][recipe]["test"]["accuracy"] for recipe in tested[:2])
+    text = f"Second on val is {tested[1]} with a test accuracy of {metric(second['mean'])} ({interval(second)})"
+    if first["low"] <= second["high"] and second["low"] <= first["high"]:
+        return f"{text}; the intervals overlap, so these test images do not settle which is better."
+    return f"{text}."
+
+
+def _running(summary: Summary) -> bool:
+    return any(entry["trials"]["running"] for entry in summary["recipes"].values())

@@ -1,0 +1,93 @@
+"""`report.md`: the results as Markdown, to be pasted into a pull request."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from tune.reporting._command import command
+from tune.reporting._leaderboard import answer, cells, headings, rows, runner_up
+from tune.reporting._numbers import TIMES, duration, metric, setting
+from tune.reporting._results import Results
+from tune.reporting._summary import Summary
+
+SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|~#"})
+
+
+def markdown(results: Results, summary: Summary) -> str:
+    """The whole report."""
+    parts = [
+        f"# {_text(results.settings.name)}",
+        _text(" ".join(filter(None, [answer(summary), runner_up(summary)]))),
+        _table(headings(summary), (cells(row) for row in rows(summary))),
+        "Ranked on val, mean over the seeds; test decides nothing.",
+        *_list("Warnings", summary["warnings"]),
+        *_list("Failed finals", summary["failures"]),
+        *_configurations(summary),
+        *_classes(summary),
+        *_data(results),
+        *_repeat(results),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _configurations(summary: Summary) -> list[str]:
+    parts = []
+    for recipe, entry in summary["recipes"].items():
+        if entry["config"] is not None:
+            fields = ", ".join(f"{name} {setting(value)}" for name, value in entry["config"].items())
+            parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields)}")
+    return ["## Best configurations", "\n".join(parts)] if parts else []
+
+
+def _classes(summary: Summary) -> list[str]:
+    if summary["winner"] is None:
+        return []
+    entry = summary["recipes"][summary["winner"]]
+    lines = (
+        [name, *(metric(figures[key]) for key in ("precision", "recall", "f1")), str(figures["support"])]
+        for name, figures in entry["per_class"].items()
+    )
+    return [
+        f"## Classes: {_text(summary['winner'])}, seed {entry['median_seed']}",
+        _table(["class", "precision", "recall", "F1", "test images"], lines),
+    ]
+
+
+def _data(results: Results) -> list[str]:
+    card, shape = results.card, results.experiment.shape
+    images = ", ".join(f"{count:,} {split}" for split, count in card["images"].items())
+    facts = f"{card['source']}: {images} images of {shape.classes} classes, {shape.width} {TIMES} {shape.height} pixels"
+    return ["## Data", f"{_text(facts)}, digest {card['digest'][:16]}."]
+
+
+def _repeat(results: Results) -> list[str]:
+    environment = results.environment
+    packages = ", ".join(f"{name} {version}" for name, version in environment["packages"].items())
+    machine = f"Python {environment['python']} on {environment['platform']}, {environment['device']}"
+    return [
+        "## Repeat it",
+        _code(command(results.settings)),
+        _text(f"Took {duration(results.seconds)}. {machine}; {packages}."),
+    ]
+
+
+def _list(title: str, lines: Sequence[str]) -> list[str]:
+    return [f"## {title}", "\n".join(f"- {_text(line)}" for line in lines)] if lines else []
+
+
+def _table(names: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
+    divider = ["---" if name in ("class", "recipe") else "---:" for name in names]
+    written = [names, divider, *([_text(cell) for cell in line] for line in lines)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in written)
+
+
+def _text(text: str) -> str:
+    """Text that is not read as Markdown or HTML, on one line."""
+    return escape(" ".join(text.split()), quote=False).translate(SPECIAL)
+
+
+def _code(text: str) -> str:
+    """A block of code; its fence is longer than any in the text."""
+    fence = "```"
+    while fence in text:
+        fence += "`"
+    return f"{fence}\n{text}\n{fence}"

@@ -1,0 +1,73 @@
+"""How values are written for people, and made safe for JSON."""
+
+import math
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+DASH = "\N{EN DASH}"
+TIMES = "\N{MULTIPLICATION SIGN}"
+NOTHING = DASH
+
+
+def metric(value: float | None) -> str:
+    """A metric with four decimals; a loss may be large."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
+
+
+def interval(values: Mapping[str, float]) -> str:
+    """The ends of an interval, with as many decimals as its width is worth."""
+    decimals = 4 if values["high"] - values["low"] < 0.02 else 3
+    return f"{values['low']:.{decimals}f}{DASH}{values['high']:.{decimals}f}"
+
+
+def percent(value: float) -> str:
+    """A fraction in percent, with one decimal."""
+    return f"{100 * value:.1f}%"
+
+
+def setting(value: object) -> str:
+    """The value of a field of a configuration."""
+    if value is None:
+        return NOTHING
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number with its noun, in the plural where it must be."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two units that matter."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def finite(value: Any) -> Any:
+    """`value` for JSON: numbers of NumPy as Python's, NaN and infinity as None, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(inner) for key, inner in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return finite(value.tolist())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def plotly_text(text: str) -> str:
+    """`text` for Plotly, which reads some HTML, but leaves quotes as they are."""
+    return escape(text, quote=False)
+
+
+def printable(text: str) -> str:
+    r"""`text` as UTF-8 can hold it: a byte of a file name that is no text is written as \udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,0 +1,209 @@
+"""The page: everything a person wants to see of an experiment, in one file that needs no network."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from search_spaces import space_of
+from tune.reporting import _class_figures, _search_figures
+from tune.reporting._command import command
+from tune.reporting._leaderboard import answer, rows, runner_up
+from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
+from tune.reporting._results import Results
+from tune.reporting._summary import Summary
+
+PADDING = 0.06
+"""Of the leaderboard's scale, on either side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """An interval in the leaderboard, in percent of the column's width."""
+
+    left: float
+    width: float
+    mean: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A field of a configuration beside its default."""
+
+    name: str
+    value: str
+    default: str
+
+    @property
+    def differs(self) -> bool:
+        """Whether the default is another."""
+        return self.value != self.default
+
+
+class Figures:
+    """The figures of a page by the id of their place; a sentence or nothing takes the place of a figure."""
+
+    def __init__(self) -> None:
+        self.drawn: dict[str, Any] = {}
+
+    def place(self, name: str, figure: Figure | str | None) -> str | None:
+        """Keep a figure to be drawn at `name`; what is no figure is handed back."""
+        if not isinstance(figure, Figure):
+            return figure
+        content = finite(figure.to_plotly_json())
+        content["layout"].pop("template", None)
+        self.drawn[name] = content
+        return None
+
+
+def page(results: Results, summary: Summary) -> str:
+    """The page as HTML."""
+    figures = Figures()
+    notes = {
+        "curves": figures.place("curves", _search_figures.learning_curves(results)),
+        "history": figures.place("history", _search_figures.history(results)),
+        "counts": figures.place("counts", _class_figures.class_counts(results)),
+    }
+    panels = [_panel(results, recipe, entry, figures) for recipe, entry in summary["recipes"].items()]
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            settings=results.settings,
+            summary=summary,
+            tested=summary["recipes"][summary["winner"]]["test"] if summary["winner"] else None,
+            answer=answer(summary),
+            second=runner_up(summary),
+            facts=_facts(results, summary),
+            board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
+            panels=panels,
+            notes=notes,
+            figures=figures.drawn,
+            data=_data_facts(results),
+            card=results.card,
+            failed=[record for record in results.records if record.state == "failed"],
+            environment=_environment_facts(results),
+            command=command(results.settings),
+            version=version("toprung"),
+            plotly=_plotly(),
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        metric=metric, percent=percent, interval=interval, setting=setting, duration=duration, printable=printable
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+@cache
+def _plotly() -> Markup:
+    return Markup(get_plotlyjs())  # trusted, and free of "</script"
+
+
+def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
+    """What stands beside the answer."""
+    facts = [("data", Path(results.card["source"]).name or results.card["source"])]
+    if summary["winner"]:
+        entry = summary["recipes"][summary["winner"]]
+        test = entry["test"]
+        facts += [
+            (f"val {summary['metric']}", metric(entry["val"][summary["metric"]])),
+            ("macro F1 on test", f"{metric(test['macro_f1']['mean'])} ({interval(test['macro_f1'])})"),
+            ("tested on", f"{counted(test['n'], 'image')}, {counted(len(test['seeds']), 'seed')}"),
+        ]
+    facts += [("search", f"{counted(len(results.records), 'trial')} in {duration(results.seconds)}")]
+    return facts
+
+
+def _bars(summary: Summary) -> list[Bar | None]:
+    """The accuracy intervals of all recipes on one scale."""
+    tests = [entry["test"] for entry in summary["recipes"].values()]
+    intervals = [test["accuracy"] if test else None for test in tests]
+    low = min((each["low"] for each in intervals if each), default=0.0)
+    high = max((each["high"] for each in intervals if each), default=1.0)
+    margin = PADDING * (high - low) or 0.01
+    low, high = low - margin, high + margin
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    return [
+        each and Bar(left=place(each["low"]), width=place(each["high"]) - place(each["low"]), mean=place(each["mean"]))
+        for each in intervals
+    ]
+
+
+def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figures) -> dict[str, Any]:
+    """What is shown of one recipe."""
+    panel: dict[str, Any] = {
+        "recipe": recipe,
+        "colour": _search_figures.colour(results, recipe),
+        "entry": entry,
+        "settings": _configuration(results, recipe, entry),
+        "importance": figures.place(f"importance-{recipe}", _search_figures.importance(results, recipe)),
+        "valued": len(_search_figures.valued(results, recipe)),
+        "pairs": [],
+    }
+    if entry["test"]:
+        figures.place(f"confusion-{recipe}", _class_figures.confusion(results, entry))
+        figures.place(f"classes-{recipe}", _class_figures.per_class(entry))
+        panel["pairs"] = _class_figures.confused_pairs(results, entry)
+    return panel
+
+
+def _configuration(results: Results, recipe: str, entry: dict[str, Any]) -> list[Setting]:
+    """The best configuration beside the default, which was the first trial."""
+    if entry["config"] is None:
+        return []
+    default = space_of(recipe).default(results.domains(recipe)).active()
+    names = [name for name in space_of(recipe).domains() if name in entry["config"] or name in default]
+    return [
+        Setting(name=name, value=setting(entry["config"].get(name)), default=setting(default.get(name)))
+        for name in names
+    ]
+
+
+def _data_facts(results: Results) -> list[tuple[str, str]]:
+    card = results.card
+    shape = results.experiment.shape
+    channels = {1: "grey", 3: "RGB"}.get(shape.channels, f"{shape.channels} channels")
+    identical = card["duplicates"]
+    facts = [
+        ("source", card["source"]),
+        ("images", ", ".join(f"{count:,} {split}" for split, count in card["images"].items())),
+        ("classes", f"{shape.classes:,}"),
+        ("size", f"{shape.width} {TIMES} {shape.height} pixels, {channels}"),
+        ("digest", card["digest"][:16]),
+    ]
+    for name, count, noun in (
+        ("left out", card["images_left_out"], "image"),
+        ("broken", len(card["bad_images"]), "image"),
+        ("in two splits", identical["across_splits"]["total"], "identical pair"),
+        ("under two labels", identical["across_labels"]["total"], "identical pair"),
+    ):
+        if count:
+            facts.append((name, counted(count, noun)))
+    return facts
+
+
+def _environment_facts(results: Results) -> list[tuple[str, str]]:
+    environment = dict(results.environment)
+    packages = environment.pop("packages")
+    return [(name, str(value)) for name, value in environment.items()] + list(packages.items())

@@ -1,0 +1,96 @@
+"""What all parts of a report are made from."""
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from search_spaces import Domains, space_of
+from trainables._metrics import tally
+from tune.experiment import Experiment
+from tune.finals import Finalist, choose
+from tune.scheduler import milestones
+from tune.settings import Settings
+from tune.study import Record
+
+VAL_METRICS = ("loss", *tally(np.eye(1, dtype=np.int64)).averages())
+"""The names of all metrics on val."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """An experiment with its trials and finals.
+
+    Attributes:
+        experiment: the folder.
+        records: all trials.
+        finalists: the configurations that were trained again, as far as they were.
+        failures: a line for each final that failed.
+        seconds: how long the search took.
+    """
+
+    experiment: Experiment
+    records: list[Record]
+    finalists: list[Finalist]
+    failures: list[str]
+    seconds: float
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What was asked."""
+        return self.experiment.settings
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """What the data are."""
+        card: dict[str, Any] = self.experiment.read("data.json")
+        return card
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """What it ran on."""
+        environment: dict[str, Any] = self.experiment.read("environment.json")
+        return environment
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, in the order of their indices."""
+        return list(self.card["classes"])
+
+    @cached_property
+    def milestones(self) -> list[int]:
+        """The epochs of the rungs."""
+        settings = self.settings
+        return milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
+
+    def of(self, recipe: str) -> list[Record]:
+        """The trials of a recipe, by number."""
+        return [record for record in self.records if record.recipe == recipe]
+
+    def best(self, recipe: str) -> Record | None:
+        """The trial that stands for a recipe before there are finals; None where none has a value."""
+        chosen = choose(self.of(recipe), self.milestones, 1, maximize=self.settings.maximize)
+        return chosen[0] if chosen else None
+
+    def finalists_of(self, recipe: str) -> list[Finalist]:
+        """A recipe's finalists, the one with the best mean val metric first."""
+        own = [finalist for finalist in self.finalists if finalist.first.recipe == recipe]
+        return sorted(own, key=lambda finalist: self.loss_of(finalist.val[self.settings.metric]))
+
+    def loss_of(self, value: float | None) -> float:
+        """The search's metric so that smaller is better, and what is no number is worst."""
+        if value is None or not math.isfinite(value):
+            return math.inf
+        return -value if self.settings.maximize else value
+
+    def domains(self, recipe: str) -> Domains:
+        """What was searched of a recipe."""
+        return space_of(recipe).clamped(self.experiment.shape, self.settings.domains(recipe))
+
+
+def best_epoch(record: Record) -> dict[str, float] | None:
+    """The figures of a trial's best epoch, the first of equals; None before the first epoch."""
+    best = [epoch for epoch, value in record.values.items() if value == record.value]
+    return next((figures for figures in record.epochs if best and figures["epoch"] == best[0]), None)

@@ -1,0 +1,202 @@
+"""Figures of the search: one function each, returning a Plotly figure, or a sentence where there is nothing to draw.
+
+Colours of text, grid and background are the page's; whatever comes from outside is escaped, as Plotly reads HTML.
+"""
+
+import math
+import warnings
+from collections.abc import Sequence
+
+import numpy as np
+import optuna
+from optuna.importance import get_param_importances
+from optuna.trial import TrialState, create_trial
+from plotly.graph_objects import Figure, Scatter
+
+from tune.reporting._numbers import metric, plotly_text, setting
+from tune.reporting._results import Results
+from tune.study import Record
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
+"""Okabe and Ito's colours for all kinds of sight, without the two that vanish on white or black."""
+
+OPACITY = {"complete": 0.75, "pruned": 0.38, "failed": 0.38, "running": 0.75}
+CROWD = 40
+"""With more trials their curves are fainter."""
+ENOUGH_TRIALS = 8
+"""Fewer say nothing of what a field does."""
+SHOWN_FIELDS = 12
+
+
+def colour(results: Results, recipe: str) -> str:
+    """The colour of a recipe in all figures."""
+    return PALETTE[results.settings.recipes.index(recipe) % len(PALETTE)]
+
+
+def learning_curves(results: Results) -> Figure | str:
+    """Val metric by epoch of all trials; each recipe's best is bold, what was stopped is faint."""
+    name = results.settings.metric
+    figure = Figure()
+    crowd = min(1.0, (CROWD / max(1, len(results.records))) ** 0.5)
+    for recipe in results.settings.recipes:
+        best = results.best(recipe)
+        curves = [record for record in results.of(recipe) if record.epochs]
+        curves.sort(key=lambda record: (record is best, record.state in ("complete", "running")))
+        for position, record in enumerate(curves):
+            figure.add_trace(
+                Scatter(
+                    x=[epoch["epoch"] for epoch in record.epochs],
+                    y=[_rounded(epoch.get(name)) for epoch in record.epochs],
+                    mode="lines+markers" if len(record.epochs) < 3 else "lines",
+                    name=recipe,
+                    legendgroup=recipe,
+                    showlegend=position == len(curves) - 1,
+                    opacity=1 if record is best else OPACITY[record.state] * crowd,
+                    line=_line(results, recipe, width=3 if record is best else 1.3),
+                    marker={"size": 6},
+                    hovertemplate=_hover(record, f"epoch %{{x}}: {name} %{{y:.4f}}"),
+                )
+            )
+    if not figure.data:
+        return "No trial has finished an epoch yet."
+    for epoch in results.milestones:
+        figure.add_vline(x=epoch, line={"width": 1, "dash": "dot", "color": "rgba(128,128,128,.9)"}, layer="below")
+    rungs = f" (dotted: rungs at {', '.join(map(str, results.milestones))})" if results.milestones else ""
+    figure.update_xaxes(
+        title=f"epoch{rungs}", rangemode="tozero", showgrid=False, dtick=_step(results.settings.max_epochs)
+    )
+    figure.update_yaxes(title=f"val {name}", range=_window(results, figure))
+    return figure
+
+
+def history(results: Results) -> Figure | str:
+    """What each trial reached, and the best of each recipe so far."""
+    figure = Figure()
+    for recipe in results.settings.recipes:
+        records = [r for r in results.of(recipe) if results.loss_of(r.value) < math.inf and r.state != "failed"]
+        if not records:
+            continue
+        best = np.minimum.accumulate([results.loss_of(record.value) for record in records])
+        sign = -1 if results.settings.maximize else 1
+        figure.add_trace(
+            Scatter(
+                x=[record.number for record in records],
+                y=[_rounded(record.value) for record in records],
+                mode="markers",
+                marker={"size": 6, "color": colour(results, recipe)},
+                opacity=0.45,
+                legendgroup=recipe,
+                showlegend=False,
+                hovertemplate=[_hover(r, f"best {results.settings.metric} %{{y:.4f}}") for r in records],
+            )
+        )
+        figure.add_trace(
+            Scatter(
+                x=[*(record.number for record in records), len(results.records) - 1],
+                y=[*(_rounded(sign * value) for value in best), _rounded(sign * best[-1])],
+                mode="lines",
+                line={**_line(results, recipe, width=2.5), "shape": "hv"},
+                name=recipe,
+                legendgroup=recipe,
+                hoverinfo="skip",
+            )
+        )
+    if not figure.data:
+        return "No trial has a value yet."
+    figure.update_xaxes(title="trial")
+    figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=_window(results, figure))
+    return figure
+
+
+def importance(results: Results, recipe: str) -> Figure | str:
+    """How much of the difference between good and other trials of a recipe each field explains (PED-ANOVA)."""
+    records = valued(results, recipe)
+    if len(records) < ENOUGH_TRIALS:
+        return f"{len(records)} trials with a value are too few to say which fields matter; {ENOUGH_TRIALS} are needed."
+    if len({record.value for record in records}) == 1:
+        return "All trials have the same value, so no field mattered."
+    shares = _shares(records, maximize=results.settings.maximize)
+    if len(set(shares.values())) < 2:
+        return "No field stands out."
+    top = sorted(shares.items(), key=lambda item: item[1])[-SHOWN_FIELDS:]
+    figure = Figure(
+        Scatter(
+            x=[_rounded(share) for _, share in top],
+            y=[plotly_text(name.partition(".")[2]) for name, _ in top],
+            mode="markers",
+            marker={"size": 10, "color": colour(results, recipe)},
+            error_x={"type": "data", "array": [0] * len(top), "arrayminus": [s for _, s in top], "width": 0},
+            hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+        )
+    )
+    figure.update_traces(error_x={"color": colour(results, recipe), "thickness": 2})
+    figure.update_xaxes(title="share", tickformat=".0%", rangemode="tozero")
+    figure.update_yaxes(type="category", showgrid=False)
+    figure.update_layout(height=90 + 26 * len(top))
+    return figure
+
+
+def valued(results: Results, recipe: str) -> list[Record]:
+    """The trials of a recipe that ended with a value."""
+    ended = (record for record in results.of(recipe) if record.state in ("complete", "pruned"))
+    return [record for record in ended if results.loss_of(record.value) < math.inf]
+
+
+def _shares(records: Sequence[Record], *, maximize: bool) -> dict[str, float]:
+    study = optuna.create_study(direction="maximize" if maximize else "minimize")
+    study.add_trials(
+        create_trial(
+            state=TrialState.COMPLETE,
+            value=record.value,
+            params={name: value for name, value in record.params.items() if _field(name)},
+            distributions={name: kind for name, kind in record.distributions.items() if _field(name)},
+        )
+        for record in records
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return dict(get_param_importances(study))
+
+
+def _field(name: str) -> bool:
+    """Whether a parameter is a field; the choice of the recipe is another."""
+    return "." in name
+
+
+def _hover(record: Record, first: str) -> str:
+    config = [f"{plotly_text(name)} {plotly_text(setting(value))}" for name, value in record.config.items()]
+    lines = [", ".join(config[start : start + 4]) for start in range(0, len(config), 4)]
+    head = f"<b>{plotly_text(record.recipe)}, trial {record.number}</b>, {record.state}"
+    return "<br>".join([head, first, f"best {metric(record.value)}", *lines]) + "<extra></extra>"
+
+
+def _line(results: Results, recipe: str, *, width: float) -> dict[str, object]:
+    """A recipe's line; where colours come around again it is dashed."""
+    again = results.settings.recipes.index(recipe) >= len(PALETTE)
+    return {"color": colour(results, recipe), "width": width, "dash": "dash" if again else "solid"}
+
+
+def _window(results: Results, figure: Figure) -> list[float] | None:
+    """The part of the axis where trials differ: of the points below every recipe's best, some may lie outside."""
+    points = [y for trace in figure.data for y in trace.y if y is not None]
+    if not points:
+        return None
+    low, high = min(points), max(points)
+    bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
+    tops = [best for best in bests if best is not None and math.isfinite(best)]
+    if results.settings.maximize:
+        low = min(float(np.quantile(points, 1 / 4)), *tops, high)
+    else:
+        high = max(float(np.quantile(points, 3 / 4)), *tops, low)
+    margin = 0.06 * (high - low) or 0.01
+    return [low - margin, high + margin]
+
+
+def _step(epochs: int) -> int:
+    """Between ticks of an epoch axis."""
+    return max(1, math.ceil(epochs / 10))
+
+
+def _rounded(value: float | None) -> float | None:
+    """Five digits are enough to draw."""
+    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")

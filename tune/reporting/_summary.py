@@ -1,0 +1,103 @@
+"""`summary.json`: the results of a search for programs; everything else in the report is made from it, too.
+
+Its schema is `summary.schema.json`. Recipes come by rank. Nothing here is chosen on test.
+"""
+
+from collections import Counter
+from dataclasses import asdict
+from typing import Any
+
+from trainables._metrics import confusion_matrix, tally
+from tune.finals import Final, Finalist
+from tune.reporting._numbers import counted, finite
+from tune.reporting._results import VAL_METRICS, Results, best_epoch
+from tune.study import State
+
+STATES: tuple[State, ...] = ("complete", "pruned", "failed", "running")
+
+Summary = dict[str, Any]
+
+
+def summarize(results: Results) -> Summary:
+    """The summary of an experiment, JSON-able."""
+    metric = results.settings.metric
+
+    def rank(recipe: str) -> tuple[bool, float]:
+        entry = entries[recipe]
+        return entry["test"] is None, results.loss_of((entry["val"] or {}).get(metric))
+
+    entries = {recipe: _entry(results, recipe) for recipe in results.settings.recipes}
+    ranked = sorted(entries, key=rank)
+    summary: Summary = finite(
+        {
+            "winner": ranked[0] if entries[ranked[0]]["test"] else None,
+            "metric": metric,
+            "seconds": results.seconds,
+            "recipes": {recipe: entries[recipe] for recipe in ranked},
+            "warnings": [*results.card["warnings"], *_warnings(results, entries)],
+            "failures": results.failures,
+        }
+    )
+    return summary
+
+
+def _entry(results: Results, recipe: str) -> dict[str, Any]:
+    states = Counter(record.state for record in results.of(recipe))
+    entry: dict[str, Any] = {
+        "trials": {state: states[state] for state in STATES},
+        "best_trial": None,
+        "config": None,
+        "val": None,
+        "test": None,
+        "final_epochs": [],
+        "per_class": None,
+        "confusion": None,
+        "median_seed": None,
+        "finalists": [],
+    }
+    if finalists := results.finalists_of(recipe):
+        shown, *others = map(_finalist, finalists)
+        median = finalists[0].median(results.settings.metric)
+        entry |= shown | _of_median(median, results.classes)
+        entry |= {"median_seed": median.seed, "finalists": others}
+    elif best := results.best(recipe):
+        figures = best_epoch(best) or {}
+        val = {name: figures[name] for name in VAL_METRICS if name in figures}
+        entry |= {"best_trial": best.number, "config": best.config, "val": val}
+    return entry
+
+
+def _finalist(finalist: Finalist) -> dict[str, Any]:
+    intervals = {name: asdict(interval) for name, interval in finalist.test().items()}
+    seeds = [final.seed for final in finalist.finals]
+    return {
+        "best_trial": finalist.first.trial,
+        "config": finalist.first.config,
+        "val": finalist.val,
+        "test": {**intervals, "n": len(finalist.first.labels), "seeds": seeds},
+        "final_epochs": [final.epoch for final in finalist.finals],
+    }
+
+
+def _of_median(final: Final, classes: list[str]) -> dict[str, Any]:
+    confusion = confusion_matrix(final.labels, final.predictions, len(classes))
+    counts = tally(confusion)
+    figures = {**counts.per_class(), "support": counts.support.astype(int)}
+    per_class = {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(classes)}
+    return {"per_class": per_class, "confusion": confusion}
+
+
+def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
+    """What of the search itself a person should know before trusting its figures."""
+    warnings = []
+    for recipe, entry in entries.items():
+        trials = entry["trials"]
+        if not any(trials.values()):
+            warnings.append(f"{recipe}: no trial was begun")
+        elif entry["best_trial"] is None and not trials["running"]:
+            warnings.append(f"{recipe}: all of its {counted(trials['failed'], 'trial')} failed")
+        elif entry["best_trial"] is not None and entry["test"] is None:
+            warnings.append(f"{recipe}: not tested, as its best trial was not trained again")
+    if running := sum(entry["trials"]["running"] for entry in entries.values()):
+        warnings.append(f"{counted(running, 'trial')} not finished when this was written")
+    return warnings
