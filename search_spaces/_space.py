@@ -78,11 +78,7 @@ class Int:
         Raises:
             ValueError: `text` is not a whole number.
         """
-        if (
-            isinstance(text, bool)
-            or not isinstance(text, int | float | str)
-            or float(text) != int(float(text))
-        ):
+        if isinstance(text, bool) or not isinstance(text, int | float | str) or float(text) != int(float(text)):
             raise ValueError(f"{text!r} is not a whole number")
         return int(float(text))
 
@@ -164,17 +160,13 @@ class Space:
     @cache
     def domains(cls) -> dict[str, Domain]:
         """What each field may be, in the order of the fields."""
-        return {
-            name: next(m for m in marks if isinstance(m, Domain)) for name, marks in _annotations(cls).items()
-        }
+        return {name: next(m for m in marks if isinstance(m, Domain)) for name, marks in _annotations(cls).items()}
 
     @classmethod
     @cache
     def conditions(cls) -> dict[str, tuple[When, ...]]:
         """The conditions of each field; all must hold."""
-        return {
-            name: tuple(m for m in marks if isinstance(m, When)) for name, marks in _annotations(cls).items()
-        }
+        return {name: tuple(m for m in marks if isinstance(m, When)) for name, marks in _annotations(cls).items()}
 
     @classmethod
     def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
@@ -275,16 +267,12 @@ def _check_range(domain: Float | Int) -> None:
         low, high = f"{domain.low:g}", f"{domain.high:g}"
         raise InputError(f"range {low}..{high} is reversed; write {high}..{low}")
     if domain.log and domain.low <= 0:
-        raise InputError(
-            f"range {domain.low:g}..{domain.high:g} is drawn by its logarithm; let it begin above 0"
-        )
+        raise InputError(f"range {domain.low:g}..{domain.high:g} is drawn by its logarithm; let it begin above 0")
 
 
 def _annotations(space: type[Space]) -> dict[str, tuple[Any, ...]]:
     hints = get_type_hints(space, include_extras=True)
-    return {
-        f.name: get_args(hints[f.name])[1:] for f in fields(space) if get_origin(hints[f.name]) is Annotated
-    }
+    return {f.name: get_args(hints[f.name])[1:] for f in fields(space) if get_origin(hints[f.name]) is Annotated}
 
 
 def _default(f: Any) -> Value:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from trainables._data import DataSpec, TrainData, load_train, prepare
 
 CPU = torch.device("cpu")

@@ -57,9 +57,7 @@ def evaluate(model: nn.Module, split: Split, classes: int) -> Evaluation:
     )
 
 
-def confusion_matrix(
-    labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int
-) -> NDArray[np.int64]:
+def confusion_matrix(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """Counts (classes, classes): rows are true classes, columns predicted ones."""
     cells = np.bincount(labels * classes + predictions, minlength=classes * classes)
     return cells.reshape(classes, classes)

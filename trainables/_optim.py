@@ -35,9 +35,7 @@ class Schedule:
             )
         else:
             warmup = round(space.warmup * steps)
-            self._scheduler = LambdaLR(
-                optimizer, cosine(warmup, steps) if space.schedule == "cosine" else constant
-            )
+            self._scheduler = LambdaLR(optimizer, cosine(warmup, steps) if space.schedule == "cosine" else constant)
 
     def step(self) -> None:
         """After each optimiser step."""

@@ -90,9 +90,7 @@ def build(space: KNN, shape: DataShape) -> nn.Module:
     return Neighbors(space, shape)
 
 
-def train(
-    space: KNN, data: TrainData, *, epochs: int, state: State | None = None
-) -> Generator[Epoch, Metrics, None]:
+def train(space: KNN, data: TrainData, *, epochs: int, state: State | None = None) -> Generator[Epoch, Metrics, None]:
     """Fit once and yield once; there is nothing to continue from."""
     model = Neighbors(space, data.shape)
     model.fit(data)

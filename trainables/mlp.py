@@ -25,8 +25,6 @@ def build(space: MLP, shape: DataShape) -> nn.Module:
     return nn.Sequential(*layers, nn.Linear(inputs, shape.classes))
 
 
-def train(
-    space: MLP, data: TrainData, *, epochs: int, state: State | None = None
-) -> Generator[Epoch, Metrics, None]:
+def train(space: MLP, data: TrainData, *, epochs: int, state: State | None = None) -> Generator[Epoch, Metrics, None]:
     """Train by the shared loop."""
     yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

@@ -23,9 +23,7 @@ def build(space: PlainCNN, shape: DataShape) -> nn.Module:
         outputs = space.width * 2**stage
         for _ in range(space.convs):
             conv = nn.Conv2d(inputs, outputs, space.kernel, padding="same", bias=space.norm == "none")
-            layers += (
-                [conv, nn.BatchNorm2d(outputs), nn.ReLU()] if space.norm == "batch" else [conv, nn.ReLU()]
-            )
+            layers += [conv, nn.BatchNorm2d(outputs), nn.ReLU()] if space.norm == "batch" else [conv, nn.ReLU()]
             inputs = outputs
         if min(height, width) > 1:
             layers.append(nn.MaxPool2d(2) if space.pool == "max" else nn.AvgPool2d(2))

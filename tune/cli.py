@@ -35,16 +35,12 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    search = commands.add_parser(
-        "search", help="search, train the finalists, test them, report", allow_abbrev=False
-    )
+    search = commands.add_parser("search", help="search, train the finalists, test them, report", allow_abbrev=False)
     search.set_defaults(run=_search)
     if flags:
         _add_settings(search)
 
-    replay = commands.add_parser(
-        "replay", help="train a trial again from its record and compare", allow_abbrev=False
-    )
+    replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
     replay.set_defaults(run=_replay)
     replay.add_argument("experiment", type=Path)
     replay.add_argument("--trial", type=int, required=True, metavar="N")
@@ -53,9 +49,7 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     report.add_argument("experiment", type=Path)
 
-    listing = commands.add_parser(
-        "recipes", help="list recipes and what may vary in each", allow_abbrev=False
-    )
+    listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
     return top
 
@@ -63,9 +57,7 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 def _add_settings(search: argparse.ArgumentParser) -> None:
     from tune.settings import RESUMABLE, Settings
 
-    search.add_argument(
-        "--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it"
-    )
+    search.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
     search.add_argument(
         "--resume",
         metavar="EXPERIMENT",
@@ -96,6 +88,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.console import Console  # late, as it brings Ray and torch along: bad input is refused at once
 
     from tune.experiment import Experiment
+    from tune.reporting import leaderboard
     from tune.search import Interrupted, resume, search
 
     if arguments.resume:
@@ -105,13 +98,15 @@ def _search(arguments: argparse.Namespace) -> int:
     else:
         experiment = Experiment.at(settings)
         run = search
+    console = Console(file=sys.stdout)
     try:
-        report = run(experiment, settings, Console())
+        report = run(experiment, settings, console)
     except (Interrupted, KeyboardInterrupt):
         if not experiment.exists:
             raise
         print(f"toprung: stopped; go on with: toprung search --resume {experiment.folder}", file=sys.stderr)
         return 130
+    console.print(leaderboard(experiment.read("summary.json")))
     print(f"report: {report}")
     return 0
 

@@ -49,9 +49,7 @@ class Experiment:
         """
         experiment = cls(Path(path).expanduser().absolute())
         if not experiment.exists:
-            raise InputError(
-                f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME"
-            )
+            raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
         return experiment
 
     @property
@@ -91,9 +89,7 @@ class Experiment:
             with FileLock(self.folder / ".lock", blocking=False):
                 yield
         except Timeout:
-            raise InputError(
-                f"{self.folder} is being searched by another process; wait for it, or stop it"
-            ) from None
+            raise InputError(f"{self.folder} is being searched by another process; wait for it, or stop it") from None
 
     @property
     def settings(self) -> Settings:
@@ -125,7 +121,7 @@ class Experiment:
         else:
             text = json.dumps(content, indent=1, allow_nan=False) + "\n"
         draft = path.with_name(f".{path.name}.draft")
-        draft.write_text(text)
+        draft.write_text(text, encoding="utf-8")
         draft.replace(path)
 
 

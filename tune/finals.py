@@ -114,9 +114,7 @@ def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximi
     for group in of_recipe.values():
         highest = max(rung_of(record, milestones) for record in group)
         reached = [record for record in group if rung_of(record, milestones) == highest]
-        pick = sorted(
-            reached, key=lambda r: r.value or 0.0, reverse=maximize
-        )  # stable: the earlier trial first
+        pick = sorted(reached, key=lambda r: r.value or 0.0, reverse=maximize)  # stable: the earlier trial first
         chosen += pick[:top]
     return chosen
 
@@ -161,7 +159,7 @@ def run_finals(
 
 def load_finalists(folder: Path, trials: list[int]) -> list[Finalist]:
     """The finals of these trials, as far as they were trained, in the order of `trials`."""
-    finals = [Final.load(place) for place in sorted((folder / "finals").glob("*-*-*"))]
+    finals = [Final.load(place) for place in sorted((folder / "finals").glob("[!.]*-*-*"))]
     of_trial = {trial: [final for final in finals if final.trial == trial] for trial in trials}
     return [Finalist(finals=found) for found in of_trial.values() if found]
 

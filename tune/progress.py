@@ -24,12 +24,12 @@ REDRAW_EVERY = 0.25
 class Progress(Callback):
     """Shows how a search goes on. A context manager; Ray calls it between events."""
 
-    def __init__(
-        self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float]
-    ) -> None:
+    def __init__(self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float]) -> None:
         self._console, self._settings, self._study, self._used = console, settings, study, used
         self._live = (
-            Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+            Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+            if console.is_terminal
+            else None
         )
         self._drawn = -float("inf")
 
@@ -65,9 +65,7 @@ class Progress(Callback):
 
     def _line(self) -> str:
         counts = Counter(record.state for record in self._study.records)
-        states = ", ".join(
-            f"{counts[state]} {state}" for state in ("running", "pruned", "complete", "failed")
-        )
+        states = ", ".join(f"{counts[state]} {state}" for state in ("running", "pruned", "complete", "failed"))
         best = ", ".join(f"{recipe} {value:.4f}" for recipe, value in best_values(self._study).items())
         return f"{clock(self._used())} {states}{f'; best {self._settings.metric}: {best}' if best else ''}"
 
@@ -85,9 +83,7 @@ class Progress(Callback):
         )
         bar = ProgressBar(total=settings.trials, completed=done, width=40)
         head.add_row(Text(settings.name, style="bold"), bar, f"{done}/{settings.trials}", clock(used), left)
-        table = Table(
-            "recipe", "running", "pruned", "complete", "failed", f"best {settings.metric}", "of trial"
-        )
+        table = Table("recipe", "running", "pruned", "complete", "failed", f"best {settings.metric}", "of trial")
         for column in table.columns[1:]:
             column.justify = "right"
         best = best_records(self._study)
@@ -119,9 +115,7 @@ def best_records(study: SearchStudy) -> dict[str, Record]:
 
 def best_values(study: SearchStudy) -> dict[str, float]:
     """Each recipe's best value so far."""
-    return {
-        recipe: record.value for recipe, record in best_records(study).items() if record.value is not None
-    }
+    return {recipe: record.value for recipe, record in best_records(study).items() if record.value is not None}
 
 
 def clock(seconds: float) -> str:

@@ -63,8 +63,6 @@ def allot(settings: Settings, nodes: list[Node]) -> Resources:
             raise InputError(
                 f"--{flag}-per-trial {asked:g}: no node has more than {most[kind]:g} {kind}s; ask for at most that"
             )
-    slots = [
-        min(node.get("CPU", 0.0) / cpus, node.get("GPU", 0.0) / gpus if gpus else math.inf) for node in nodes
-    ]
+    slots = [min(node.get("CPU", 0.0) / cpus, node.get("GPU", 0.0) / gpus if gpus else math.inf) for node in nodes]
     fit = sum(math.floor(slot + 1e-9) for slot in slots)
     return Resources(cpus, gpus, min(fit, settings.concurrent or fit))

@@ -30,11 +30,7 @@ def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> lis
 
 def rung_of(record: Record, at: list[int]) -> int:
     """How many rungs a trial has reached; one that ended by itself reached the top, above all milestones."""
-    return (
-        len(at) + 1
-        if record.state == "complete"
-        else sum(milestone <= len(record.epochs) for milestone in at)
-    )
+    return len(at) + 1 if record.state == "complete" else sum(milestone <= len(record.epochs) for milestone in at)
 
 
 class Rungs:
@@ -58,13 +54,9 @@ class Rungs:
 class RecipeASHA(FIFOScheduler):
     """Stops trials that fall behind the others of their recipe; starts the rest in order."""
 
-    def __init__(
-        self, at: list[int], reduction_factor: int, *, maximize: bool, known: Iterable[Record]
-    ) -> None:
+    def __init__(self, at: list[int], reduction_factor: int, *, maximize: bool, known: Iterable[Record]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._rungs: defaultdict[str, Rungs] = defaultdict(
-            partial(Rungs, at, reduction_factor, maximize=maximize)
-        )
+        self._rungs: defaultdict[str, Rungs] = defaultdict(partial(Rungs, at, reduction_factor, maximize=maximize))
         for record in known:
             for epoch, value in sorted(record.values.items()):
                 self._rungs[record.recipe].survives(record.number, epoch, value)

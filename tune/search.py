@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -230,9 +230,7 @@ def _search(
             stop=deadline,
             callbacks=[progress],
             checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # trials write their own
-            failure_config=FailureConfig(
-                max_failures=0
-            ),  # the searcher begins a trial again where that helps
+            failure_config=FailureConfig(max_failures=0),  # the searcher begins a trial again where that helps
         ),
     )
     with progress:
@@ -297,15 +295,15 @@ def _stopping(deadline: Deadline, console: Console) -> Iterator[None]:
 
 @contextmanager
 def _log_to(path: Path) -> Iterator[None]:
-    """What Ray logs goes to a file, not to the screen."""
+    """What Ray logs or prints goes to a file; the screen is the console's alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logger = logging.getLogger("ray")
     before, propagate = logger.handlers[:], logger.propagate
-    logger.handlers, logger.propagate = [handler], False
-    try:
-        yield
-    finally:
-        logger.handlers, logger.propagate = before, propagate
-        handler.close()
+    with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.handlers, logger.propagate = [handler], False
+        try:
+            yield
+        finally:
+            logger.handlers, logger.propagate = before, propagate

@@ -17,7 +17,6 @@ from tune.trial import TrialFiles, TrialSettings, trial_config
 
 MACHINE_FAILURES = 3
 """How often a trial is begun in all when its worker dies without an error of the trial's own."""
-LOST = "its worker died"
 
 
 class StudySearcher(Searcher):
@@ -87,9 +86,7 @@ class StudySearcher(Searcher):
         """Keep an epoch after which the trial goes on."""
         self._keep(self._running[trial_id], result)
 
-    def on_trial_complete(
-        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
-    ) -> None:
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Keep the last epoch and close the trial, as its end says."""
         number = self._running.pop(trial_id)
         if error:
@@ -141,14 +138,11 @@ class StudySearcher(Searcher):
         if error is None and record.attempts < MACHINE_FAILURES:
             self._waiting.append(number)
             return
-        if error is None:
-            self._tried.discard(fingerprint(record.recipe, record.config))
-        self._close(self._study.end(number, "failed", error or f"{LOST} {record.attempts} times"))
+        self._close(self._study.end(number, "failed", error or f"its worker died {record.attempts} times"))
 
     def _count(self, record: Record) -> None:
         self._begun[self._group_of[record.recipe]] += 1
-        if not record.note.startswith(LOST):
-            self._tried.add(fingerprint(record.recipe, record.config))
+        self._tried.add(fingerprint(record.recipe, record.config))
 
     def _close(self, record: Record) -> None:
         """Tell the sampler, and keep checkpoints of each recipe's best complete trial only."""

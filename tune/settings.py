@@ -93,20 +93,16 @@ class Settings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31, description="the seed that all others follow from")
     out: str = Field("results", description="folder of all experiments")
     name: str = Field("", description="name of the experiment (default: data set and time)")
-    storage: str | None = Field(
-        None, description="Optuna storage URL (default: study.db in the experiment's folder)"
-    )
-    address: str | None = Field(
-        None, description="address of a running Ray cluster, or auto (default: start Ray here)"
-    )
+    storage: str | None = Field(None, description="Optuna storage URL (default: study.db in the experiment's folder)")
+    address: str | None = Field(None, description="address of a running Ray cluster, or auto (default: start Ray here)")
     cpus_per_trial: float = Field(1, gt=0, description="cores a trial")
     gpus_per_trial: float | None = Field(
-        None, ge=0, description="GPUs a trial; parts share one (default: 1 where there are GPUs, else 0)",
+        None,
+        ge=0,
+        description="GPUs a trial; parts share one (default: 1 where there are GPUs, else 0)",
     )
     concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as fit)")
-    final_seeds: int = Field(
-        3, ge=1, le=100, description="seeds that a best configuration is trained again with"
-    )
+    final_seeds: int = Field(3, ge=1, le=100, description="seeds that a best configuration is trained again with")
     final_top: int = Field(1, ge=1, description="best configurations a recipe that are trained again")
 
     @model_validator(mode="after")
@@ -126,7 +122,9 @@ class Settings(BaseModel):
                 searched = ", ".join(self.recipes)
                 raise ValueError(f"--set {key}: is of a recipe that is not searched; these are: {searched}")
         if self.name and not NAME.fullmatch(self.name):
-            raise ValueError(f"--name {self.name!r}: cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'")
+            raise ValueError(
+                f"--name {self.name!r}: cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'"
+            )
         if self.gpus_per_trial is not None and self.gpus_per_trial > 1:
             raise ValueError(
                 f"--gpus-per-trial {self.gpus_per_trial:g}: a trial trains on one GPU at most, as a search gains more "

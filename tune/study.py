@@ -137,9 +137,7 @@ class SearchStudy:
         """Add a running trial, in one transaction."""
         attrs = {"recipe": recipe, "config": dict(config), "seed": seed, "attempts": 1}
         self._study.add_trial(
-            create_trial(
-                state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs
-            )
+            create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
         )
         self.records.append(_record(self._study.get_trials(deepcopy=False)[len(self.records)]))
         return self.records[-1]

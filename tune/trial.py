@@ -141,9 +141,7 @@ def results(
         yield result(epoch, saved.end if saved and epoch == len(history) else "")
     space = space_of(config["recipe"])(**config["config"])
     state = saved.state if saved else None
-    for step in run(
-        config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state
-    ):
+    for step in run(config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state):
         history.append(step.report)
         end = "diverged" if step.diverged else "complete" if step.last else ""
         if not step.diverged:

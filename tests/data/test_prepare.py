@@ -137,7 +137,7 @@ def test_a_broken_image_is_skipped_and_listed_when_asked(root: Path) -> None:
     (root / "a" / "005.png").write_bytes(b"no image")
     data = prepared(root, on_bad_image="skip")
     assert data.card["bad_images"] == [{"path": "a/005.png", "reason": "not an image of a known format"}]
-    assert data.card["warnings"] == ["1 images cannot be decoded and are left out"]
+    assert data.card["warnings"] == ["left out, as they cannot be decoded: 1 images"]
     assert sum(data.card["images"].values()) == 59
     assert "a/005.png" not in set.union(*rows(data).values())
     with pytest.raises(InputError, match=r"cannot decode a/005\.png"):

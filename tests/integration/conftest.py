@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import ray
+
 import search_spaces
 
 RECIPES = Path(__file__).parent.parent / "recipes"

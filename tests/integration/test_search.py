@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from optuna.trial import TrialState
+
 from tune.cli import main
 from tune.experiment import Experiment
 from tune.study import Record, SearchStudy

@@ -131,7 +131,10 @@ def test_where_all_trials_failed_it_says_so(begin: Callable[..., Story]) -> None
     summary = summary_of(story)
     assert summary["winner"] is None
     assert summary["recipes"]["mlp"]["best_trial"] is None
-    assert summary["warnings"] == ["mlp: all of its 2 trials failed"]
+    assert summary["warnings"] == [
+        "no recipe was tested, as no finalist was trained",
+        "mlp: all of its 2 trials failed",
+    ]
 
 
 def test_what_is_no_number_becomes_null(begin: Callable[..., Story]) -> None:

@@ -5,6 +5,7 @@ import pickle
 import random
 
 import pytest
+
 from search_spaces import Choice, DataShape, Float, Int, Space, holds, recipes, space_of
 
 SHAPES = [

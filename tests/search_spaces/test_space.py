@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import pytest
+
 from search_spaces import Choice, DataShape, Float, InputError, Int, Space, When, narrow, recipes, space_of
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+
 from search_spaces import Choice, Float, Int, Space, recipes, space_of
 from trainables._checkpoint import weights_of
 from trainables._data import DataSpec, TrainData, load_train, prepare
@@ -77,9 +78,7 @@ def test_only_the_last_epoch_is_last_and_none_follows(recipe: str, photos: Train
 
 
 @pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(
-    recipe: str, schedule: str, digits: TrainData
-) -> None:
+def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(recipe: str, schedule: str, digits: TrainData) -> None:
     space = default(recipe, digits)
     if "schedule" in space.domains():
         space = type(space).parse({"schedule": schedule, "plateau_patience": "1", "crop": "0.1", "dropout": "0.3"})

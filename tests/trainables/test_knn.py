@@ -3,17 +3,20 @@
 import numpy as np
 import pytest
 import torch
-from search_spaces.knn import KNN
 from sklearn.decomposition import PCA
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from search_spaces.knn import KNN
 from trainables._data import TrainData
 from trainables._run import run
 
 
 @pytest.mark.parametrize("weights", ["uniform", "distance"])
-@pytest.mark.parametrize(("scale", "reduce"), [("none", "none"), ("standard", "none"), ("none", "pca"), ("standard", "pca")])
+@pytest.mark.parametrize(
+    ("scale", "reduce"), [("none", "none"), ("standard", "none"), ("none", "pca"), ("standard", "pca")]
+)
 def test_probabilities_equal_those_of_the_pipeline(digits: TrainData, scale: str, reduce: str, weights: str) -> None:
     space = KNN(scale=scale, reduce=reduce, components=16, neighbors=7, weights=weights, smoothing=1e-3)
     (result,) = run("knn", space, digits, epochs=9, seed=0)

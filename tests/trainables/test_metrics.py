@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
 from trainables._data import TrainData
 from trainables._metrics import confusion_matrix, evaluate, tally
 

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 import pytest
+
 from tune.cli import main, parser
 
 SURFACE = {

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from tune.finals import Final, Finalist, choose
 from tune.intervals import bootstrap, wilson
 from tune.study import Record

@@ -1,4 +1,5 @@
 import pytest
+
 from search_spaces import InputError
 from tune.resources import allot, this_machine
 from tune.settings import make

@@ -2,6 +2,7 @@ import pickle
 
 import optuna
 import pytest
+
 from search_spaces import Choice, DataShape, Int, recipes, space_of
 from tune.convert import parameters, suggest
 from tune.sampler import Draw, RecipeSampler, fingerprint, seed_of
@@ -94,7 +95,9 @@ def test_it_keeps_away_from_what_diverged() -> None:
         tried.add(fingerprint("mlp", drawn.config))
         sides.append(drawn.config["optimizer"])
         diverged = drawn.config["optimizer"] == "sgd"
-        s.ended(record(number, drawn, "failed" if diverged else "complete", note="diverged in epoch 1" if diverged else ""))
+        s.ended(
+            record(number, drawn, "failed" if diverged else "complete", note="diverged in epoch 1" if diverged else "")
+        )
     assert sides[30:].count("sgd") < 10
 
 

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
 from tune.scheduler import RecipeASHA, Rungs, milestones, rung_of
 from tune.study import Record
 

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+
 from search_spaces import Choice, Float, InputError
 from tune.settings import Settings, load, make
 

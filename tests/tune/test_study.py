@@ -6,6 +6,7 @@ import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
+
 from search_spaces import InputError
 from tune.study import SearchStudy
 

@@ -78,7 +78,7 @@ def describe(
             *_count_warnings(store.classes, counts),
             *_duplicate_warnings(duplicates),
             *_group_warnings(groups, codes),
-            *([f"{len(store.bad)} images cannot be decoded and are left out"] if store.bad else []),
+            *([f"left out, as they cannot be decoded: {len(store.bad)} images"] if store.bad else []),
         ],
     }
 

@@ -52,12 +52,15 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
         )
     )
     labels = _labels(classes, places)
-    figure.update_xaxes(title="predicted", constrain="domain", showgrid=False, zeroline=False, **labels)
+    figure.update_xaxes(
+        title="predicted", constrain="domain", constraintoward="left", showgrid=False, zeroline=False, **labels
+    )
     figure.update_yaxes(
         title="true",
         autorange="reversed",
         scaleanchor="x",
         constrain="domain",
+        constraintoward="top",
         showgrid=False,
         zeroline=False,
         **labels,

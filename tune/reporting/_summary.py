@@ -90,13 +90,16 @@ def _of_median(final: Final, classes: list[str]) -> dict[str, Any]:
 def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
     """What of the search itself a person should know before trusting its figures."""
     warnings = []
+    tested = [entry for entry in entries.values() if entry["test"]]
+    if not tested:
+        warnings.append("no recipe was tested, as no finalist was trained")
     for recipe, entry in entries.items():
         trials = entry["trials"]
         if not any(trials.values()):
             warnings.append(f"{recipe}: no trial was begun")
         elif entry["best_trial"] is None and not trials["running"]:
             warnings.append(f"{recipe}: all of its {counted(trials['failed'], 'trial')} failed")
-        elif entry["best_trial"] is not None and entry["test"] is None:
+        elif tested and entry["best_trial"] is not None and entry["test"] is None:
             warnings.append(f"{recipe}: not tested, as its best trial was not trained again")
     if running := sum(entry["trials"]["running"] for entry in entries.values()):
         warnings.append(f"{counted(running, 'trial')} not finished when this was written")

@@ -5,9 +5,10 @@ import signal
 from collections.abc import Generator
 
 import torch
+from torch import Tensor, nn
+
 from search_spaces import DataShape
 from search_spaces.probe import Probe  # type: ignore[import-not-found]
-from torch import Tensor, nn
 from trainables._data import TrainData
 from trainables._protocol import Epoch, Metrics, State
 
@@ -27,9 +28,7 @@ def build(space: Probe, shape: DataShape) -> nn.Module:
     return Guess(space.skill, shape.classes)
 
 
-def train(
-    space: Probe, data: TrainData, *, epochs: int, state: State | None = None
-) -> Generator[Epoch, Metrics, None]:
+def train(space: Probe, data: TrainData, *, epochs: int, state: State | None = None) -> Generator[Epoch, Metrics, None]:
     model = build(space, data.shape)
     if state:
         model.load_state_dict(state["model"])
