@@ -11,7 +11,7 @@ from tune.experiment import Experiment
 from tune.reporting import write_report
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def _few_draws() -> Iterator[None]:
     """Intervals of these made-up predictions need not be exact."""
     with pytest.MonkeyPatch.context() as patch:
@@ -27,7 +27,7 @@ def begin(tmp_path: Path) -> Callable[..., Story]:
     return story
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def finished(tmp_path_factory: pytest.TempPathFactory, _few_draws: None) -> Experiment:
     """mlp is best on val and knn on test; trials of every state; one final failed."""
     story = Story.begin(tmp_path_factory.mktemp("out"), on_disk=True, card={"warnings": ["two images are alike"]})

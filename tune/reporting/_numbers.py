@@ -20,9 +20,8 @@ def metric(value: float | None) -> str:
 
 
 def interval(values: Mapping[str, float]) -> str:
-    """The ends of an interval, with as many decimals as its width is worth."""
-    decimals = 4 if values["high"] - values["low"] < 0.02 else 3
-    return f"{values['low']:.{decimals}f}{DASH}{values['high']:.{decimals}f}"
+    """The ends of an interval, with three decimals."""
+    return f"{values['low']:.3f}{DASH}{values['high']:.3f}"
 
 
 def percent(value: float) -> str:
