@@ -57,7 +57,7 @@ def test_a_pickle_with_foreign_objects_is_not_loaded(tmp_path: Path, epochs: lis
     checkpoints = Checkpoints(tmp_path, 1)
     save(checkpoints, epochs, until=1, best=1)
     torch.save({"epoch": 1, "bad": Path("x")}, tmp_path / "01-0001" / "state.pt")
-    with pytest.raises(Exception, match="(?i)weights.only"):
+    with pytest.raises(Exception, match=r"(?i)weights.only"):
         checkpoints.load()
 
 
