@@ -5,6 +5,7 @@ A trial under Ray, a final re-training and a replay are this same loop.
 
 import gc
 import math
+import resource
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ class EpochResult:
         epoch: counted from 1.
         val: evaluation on the val split.
         report: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and
-            evaluation), images_per_second (training alone), memory_mib (peak on the GPU; absent on a CPU).
+            evaluation), images_per_second (training alone), memory_mib (see `peak_memory`).
         last: no epoch follows.
         diverged: train or val loss is NaN or infinite.
         model, state: what a checkpoint holds.
@@ -66,8 +67,7 @@ def run(
                 report["lr"] = step.lr
             report["seconds"] = time.perf_counter() - began
             report["images_per_second"] = len(data.train) / (trained - began)
-            if data.device.type == "cuda":
-                report["memory_mib"] = torch.cuda.max_memory_allocated(data.device) / 2**20
+            report["memory_mib"] = peak_memory(data.device) / 2**20
             diverged = not math.isfinite(val.loss) or not math.isfinite(step.train_loss or 0.0)
             yield EpochResult(
                 epoch=epoch,
@@ -84,6 +84,13 @@ def run(
             step = training.send(metrics)
     finally:
         training.close()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that was allocated on a GPU since `release`; on a CPU, the most that the process ever had."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def release(device: torch.device) -> int:

@@ -38,22 +38,22 @@ def this_machine() -> Node:
     return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(torch.cuda.device_count())}
 
 
-def cluster_nodes() -> list[Node]:
-    """What the nodes of the connected cluster have, and those that its autoscaler can start."""
+def cluster_nodes() -> tuple[list[Node], list[Node]]:
+    """What the nodes of the connected cluster have, and those that its autoscaler can run."""
     there = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     config = cluster.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
-    startable = [dict(group.resources) for group in groups for _ in range(max(0, group.max_count))]
-    return max(there, startable, key=len) if startable else there
+    return there, [dict(group.resources) for group in groups for _ in range(group.max_count)]
 
 
-def allot(settings: Settings, nodes: list[Node]) -> Resources:
-    """What a trial gets on nodes like these; one node holds a trial.
+def allot(settings: Settings, there: list[Node], startable: list[Node] | None = None) -> Resources:
+    """What a trial gets on the nodes that are there, or on those that an autoscaler can run instead.
 
     Raises:
-        InputError: no node has what a trial asks for.
+        InputError: no node has what a trial asks for, as one node holds a trial.
     """
-    most = {kind: max((node.get(kind, 0.0) for node in nodes), default=0.0) for kind in ("CPU", "GPU")}
+    nodes = there + (startable or [])
+    most = {kind: max(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
     cpus = settings.cpus_per_trial
     gpus = settings.gpus_per_trial
     if gpus is None:
@@ -63,6 +63,12 @@ def allot(settings: Settings, nodes: list[Node]) -> Resources:
             raise InputError(
                 f"--{flag}-per-trial {asked:g}: no node has more than {most[kind]:g} {kind}s; ask for at most that"
             )
-    slots = [min(node.get("CPU", 0.0) / cpus, node.get("GPU", 0.0) / gpus if gpus else math.inf) for node in nodes]
-    fit = sum(math.floor(slot + 1e-9) for slot in slots)
-    return Resources(cpus, gpus, min(fit, settings.concurrent or fit))
+
+    def fit(nodes: list[Node]) -> int:
+        each = (min(n.get("CPU", 0.0) / cpus, n.get("GPU", 0.0) / gpus if gpus else math.inf) for n in nodes)
+        return sum(math.floor(slots + 1e-9) for slots in each)
+
+    most_at_once = max(fit(there), fit(startable or []))
+    if most_at_once == 0:
+        raise InputError(f"no node has both {cpus:g} cores and {gpus:g} GPUs for a trial; ask for less of one")
+    return Resources(cpus, gpus, min(most_at_once, settings.concurrent or most_at_once))

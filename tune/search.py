@@ -130,7 +130,7 @@ def _resources(settings: Settings) -> Resources:
     if settings.address is None:
         return allot(settings, [this_machine()])
     _start_ray(address=settings.address)
-    return allot(settings, cluster_nodes())
+    return allot(settings, *cluster_nodes())
 
 
 def _prepare(settings: Settings, console: Console) -> Prepared:

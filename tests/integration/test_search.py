@@ -71,7 +71,7 @@ def test_the_reported_value_is_the_best_so_far(searched: Path) -> None:
 def test_every_epoch_reports_what_is_promised(searched: Path) -> None:
     promised = {
         "epoch", "loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
-        "weighted_recall", "weighted_f1", "seconds", "images_per_second",
+        "weighted_recall", "weighted_f1", "seconds", "images_per_second", "memory_mib",
     }  # fmt: skip
     for record in records(searched):
         for epoch in record.epochs:

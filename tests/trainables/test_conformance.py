@@ -17,7 +17,7 @@ from trainables._protocol import build_of
 from trainables._run import EpochResult, run
 
 CPU = torch.device("cpu")
-TIMINGS = {"seconds", "images_per_second"}
+TIMINGS = {"seconds", "images_per_second", "memory_mib"}
 
 
 @pytest.fixture(params=recipes())

@@ -43,5 +43,17 @@ def test_a_request_that_no_node_can_meet_is_refused(values: dict[str, float], me
         allot(make(values), [LAPTOP])
 
 
+def test_a_node_must_have_both_the_cores_and_the_gpu() -> None:
+    with pytest.raises(InputError, match="no node has both 8 cores and 1 GPUs"):
+        allot(make({"cpus_per_trial": 8, "gpus_per_trial": 1}), [LAPTOP, {"CPU": 4.0, "GPU": 1.0}])
+
+
+def test_what_an_autoscaler_can_start_counts() -> None:
+    grown = allot(make({"gpus_per_trial": 1}), [LAPTOP], startable=[SERVER] * 10)
+    assert (grown.gpus, grown.concurrent) == (1.0, 40)
+    with pytest.raises(InputError, match="no node has more than 0 GPUs"):
+        allot(make({"gpus_per_trial": 1}), [LAPTOP], startable=[LAPTOP])
+
+
 def test_this_machine_has_a_core() -> None:
     assert this_machine()["CPU"] >= 1
