@@ -89,7 +89,8 @@ def _search(arguments: argparse.Namespace) -> int:
 
     from tune.experiment import Experiment
     from tune.reporting import leaderboard
-    from tune.search import Interrupted, resume, search
+    from tune.search import resume, search
+    from tune.stopping import Interrupted
 
     if arguments.resume:
         experiment = Experiment.open(arguments.resume)

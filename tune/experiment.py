@@ -38,7 +38,7 @@ class Experiment:
     @classmethod
     def at(cls, settings: Settings) -> "Experiment":
         """The experiment that settings name; it need not exist."""
-        return cls(Path(settings.out).expanduser().absolute() / settings.name)
+        return cls(Path(settings.out) / settings.name)
 
     @classmethod
     def open(cls, path: str | Path) -> "Experiment":

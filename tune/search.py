@@ -1,26 +1,10 @@
 """From settings to results: data, study, Ray Tuner, finals, report; and the same again to resume."""
 
-import logging
-import os
-import signal
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-# before Ray Tune is imported: it reads some of these then
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # CSV, JSON and TensorBoard files a trial
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # tables in the terminal, even at verbosity 0
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")  # Ctrl-C is handled here
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # GPUs are hidden by device, not by variable
-
-import ray
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 from ray.tune.experiment import Trial
-from ray.tune.stopper import Stopper
 from rich.console import Console
 
 from search_spaces import InputError, space_of
@@ -32,57 +16,11 @@ from tune.reporting import write_report
 from tune.resources import Resources, allot, cluster_nodes, this_machine
 from tune.scheduler import RecipeASHA, milestones
 from tune.searcher import StudySearcher
+from tune.session import connect, log_to, ray_session
 from tune.settings import Settings
+from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
 from tune.trial import RecipeTrial, TrialSettings
-
-NOTE_EVERY = 5.0
-"""Seconds between notes of the time used, which a resumed search goes on from."""
-
-OBJECT_STORE_BYTES = 128 * 2**20
-"""Nothing large goes through Ray's object store: images and weights are files."""
-
-
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """The search was stopped in order by a signal; it can be resumed."""
-
-
-class Deadline(Stopper):
-    """Ends a search when its time is used up, or when a person or the machine asks it to stop."""
-
-    def __init__(self, study: SearchStudy, budget: float | None) -> None:
-        self._study, self._budget = study, budget
-        self._before, self._began = study.seconds, time.monotonic()
-        self._noted = self._began
-        self.searching, self.interrupted = True, False
-
-    def used(self) -> float:
-        """Seconds that the search has run, earlier processes included."""
-        return self._before + time.monotonic() - self._began
-
-    @property
-    def over(self) -> bool:
-        """Whether the time is used up."""
-        return self._budget is not None and self.used() >= self._budget
-
-    def stop_all(self) -> bool:
-        """Ray asks after every event."""
-        if time.monotonic() - self._noted > NOTE_EVERY:
-            self.note()
-        return self.interrupted or self.over
-
-    def note(self) -> None:
-        """Write the time used into the study."""
-        self._study.note_seconds(self.used())
-        self._noted = time.monotonic()
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped by itself here."""
-        return False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
-        return {}
 
 
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:
@@ -129,7 +67,7 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
 def _resources(settings: Settings) -> Resources:
     if settings.address is None:
         return allot(settings, [this_machine()])
-    _start_ray(address=settings.address)
+    connect(settings.address)
     return allot(settings, *cluster_nodes())
 
 
@@ -146,7 +84,7 @@ def _prepare(settings: Settings, console: Console) -> Prepared:
     with console.status(f"reading {settings.data}") as status:
         return prepare(
             spec,
-            cache=Path(settings.cache).expanduser().absolute(),
+            cache=Path(settings.cache),
             progress=lambda done, total: status.update(f"decoding {settings.data}: {done} of {total} images"),
         )
 
@@ -170,7 +108,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     )
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
-    with _log_to(experiment.folder / "logs" / "driver.log"), _ray(resources), _stopping(deadline, console):
+    with log_to(experiment.folder / "logs" / "driver.log"), ray_session(), stopping(deadline, console):
         if len(study.records) < settings.trials or any(r.state == "running" for r in study.records):
             _search(experiment, study, resources, trial_settings, at, deadline, console)
         deadline.note()
@@ -248,62 +186,3 @@ def _describe_data(card: dict[str, Any], console: Console) -> None:
     console.print(f"data: {card['source']}, {len(card['classes'])} classes, {images} images")
     for warning in card["warnings"]:
         console.print(f"warning: {warning}", style="yellow")
-
-
-def _start_ray(**options: Any) -> None:
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
-
-
-@contextmanager
-def _ray(resources: Resources) -> Iterator[None]:
-    """A Ray session on this machine, unless the process has one already."""
-    if ray.is_initialized():
-        yield
-        return
-    machine = this_machine()
-    _start_ray(
-        address="local",
-        num_cpus=int(machine["CPU"]),
-        num_gpus=int(machine["GPU"]),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-@contextmanager
-def _stopping(deadline: Deadline, console: Console) -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the search in order; a second one, or one during the finals, at once."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        if deadline.interrupted or not deadline.searching:
-            raise KeyboardInterrupt
-        deadline.interrupted = True
-        console.print("stopping in order; once more to stop at once")
-
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, stop) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _log_to(path: Path) -> Iterator[None]:
-    """What Ray logs or prints goes to a file; the screen is the console's alone."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    logger = logging.getLogger("ray")
-    before, propagate = logger.handlers[:], logger.propagate
-    with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
-        handler = logging.StreamHandler(file)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        logger.handlers, logger.propagate = [handler], False
-        try:
-            yield
-        finally:
-            logger.handlers, logger.propagate = before, propagate

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from search_spaces import Domain, InputError, narrow, recipes, space_of
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent")
 """What may change when an experiment is resumed; all else would make another experiment of it."""
+
+EMBEDDED = ("digits",)
+"""Data sets that are named, not placed; a folder of such a name is written ./digits."""
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -46,9 +49,21 @@ def flat(value: Any) -> Any:
     return pairs
 
 
+def _absolute(path: str) -> str:
+    """A path that means the same to workers and to a resumed search, wherever they are started."""
+    return str(Path(path).expanduser().absolute())
+
+
+def _absolute_source(data: str) -> str:
+    """The folder in a data source made absolute; what names no folder that is there stays as it is."""
+    if data in EMBEDDED:
+        return data
+    kind, colon, path = data.rpartition(":")
+    return f"{kind}{colon}{_absolute(path)}" if Path(path).expanduser().is_dir() and path else data
+
+
 def _cache_folder() -> str:
-    base = os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()
-    return str(Path(base) / "toprung")
+    return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "toprung")
 
 
 class Settings(BaseModel):
@@ -56,7 +71,9 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    data: str = Field("digits", description="digits, fashion_mnist:DIR, or the folder of your images")
+    data: Annotated[str, AfterValidator(_absolute_source)] = Field(
+        "digits", description="digits, fashion_mnist:DIR, or the folder of your images"
+    )
     limit: int | None = Field(None, ge=1, description="use a stratified part of the training images")
     image_size: int | None = Field(
         None, ge=4, le=1024, description="side in pixels (default: as it is; 64 for folders of larger images)"
@@ -68,7 +85,9 @@ class Settings(BaseModel):
         None, description="regular expression on an image's path; images of one group stay in one split"
     )
     on_bad_image: Literal["refuse", "skip"] = Field("refuse", description="what to do about a broken image")
-    cache: str = Field(default_factory=_cache_folder, description="where decoded images are kept")
+    cache: Annotated[str, AfterValidator(_absolute)] = Field(
+        default_factory=_cache_folder, validate_default=True, description="where decoded images are kept"
+    )
     recipes: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
         default_factory=recipes, description="which recipes to search, with commas between (default: all)"
     )
@@ -91,7 +110,9 @@ class Settings(BaseModel):
         "accuracy", description="what is optimised on val"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="the seed that all others follow from")
-    out: str = Field("results", description="folder of all experiments")
+    out: Annotated[str, AfterValidator(_absolute)] = Field(
+        "results", validate_default=True, description="folder of all experiments"
+    )
     name: str = Field("", description="name of the experiment (default: data set and time)")
     storage: str | None = Field(None, description="Optuna storage URL (default: study.db in the experiment's folder)")
     address: str | None = Field(None, description="address of a running Ray cluster, or auto (default: start Ray here)")

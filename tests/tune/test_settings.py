@@ -93,3 +93,18 @@ def test_set_narrows_what_is_searched_also_nested_in_yaml() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(field.description for field in Settings.model_fields.values())
+
+
+def test_paths_mean_the_same_wherever_a_search_is_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
+    settings = make({"data": "photos", "out": "results", "cache": "cache"})
+    assert (settings.data, settings.out, settings.cache) == tuple(
+        str(tmp_path / n) for n in ("photos", "results", "cache")
+    )
+    assert make({"data": "fashion_mnist:photos"}).data == f"fashion_mnist:{tmp_path / 'photos'}"
+    (tmp_path / "digits").mkdir()
+    assert make({"data": "digits"}).data == "digits"
+    assert make({"data": "./digits"}).data == str(tmp_path / "digits")
+    assert make({"data": "nowhere"}).data == "nowhere"  # refused later, with what there is
+    assert make({}).out == str(tmp_path / "results")

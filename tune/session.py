@@ -1,0 +1,70 @@
+"""The Ray session of a search, and where what Ray says goes."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from tune.resources import this_machine
+
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files of each trial
+    "RAY_AIR_NEW_OUTPUT": "0",  # no tables in the terminal at verbosity 0
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is handled by tune.stopping
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials without a GPU choose the CPU by themselves
+}
+for variable, value in ENVIRONMENT.items():
+    os.environ.setdefault(variable, value)
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Nothing large goes through Ray's object store: images and weights are files."""
+
+
+def connect(address: str) -> None:
+    """Connect to a running cluster."""
+    _init(address=address)
+
+
+def _init(**options: Any) -> None:
+    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """A Ray session on this machine, unless the process has one already."""
+    if ray.is_initialized():
+        yield
+        return
+    machine = this_machine()
+    _init(
+        address="local",
+        num_cpus=int(machine["CPU"]),
+        num_gpus=int(machine["GPU"]),
+        include_dashboard=False,
+        object_store_memory=OBJECT_STORE_BYTES,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """What Ray logs or prints goes to a file; the screen is the console's alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger("ray")
+    before, propagate = logger.handlers[:], logger.propagate
+    with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.handlers, logger.propagate = [handler], False
+        try:
+            yield
+        finally:
+            logger.handlers, logger.propagate = before, propagate

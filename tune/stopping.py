@@ -1,0 +1,77 @@
+"""How a search ends before its trials are used up: by its time budget, or asked to by a person or the machine."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ray.tune.stopper import Stopper
+from rich.console import Console
+
+from tune.study import SearchStudy
+
+NOTE_EVERY = 5.0
+"""Seconds between notes of the time used, which a resumed search goes on from."""
+
+
+class Interrupted(Exception):  # noqa: N818 - not an error
+    """The search was stopped in order by a signal; it can be resumed."""
+
+
+class Deadline(Stopper):
+    """Ends a search when its time is used up, or when a person or the machine asks it to stop."""
+
+    def __init__(self, study: SearchStudy, budget: float | None) -> None:
+        self._study, self._budget = study, budget
+        self._before, self._began = study.seconds, time.monotonic()
+        self._noted = self._began
+        self.searching, self.interrupted = True, False
+
+    def used(self) -> float:
+        """Seconds that the search has run, earlier processes included."""
+        return self._before + time.monotonic() - self._began
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is used up."""
+        return self._budget is not None and self.used() >= self._budget
+
+    def stop_all(self) -> bool:
+        """Ray asks after every event."""
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            self.note()
+        return self.interrupted or self.over
+
+    def note(self) -> None:
+        """Write the time used into the study."""
+        self._study.note_seconds(self.used())
+        self._noted = time.monotonic()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped by itself here."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        return {}
+
+
+@contextmanager
+def stopping(deadline: Deadline, console: Console) -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends the search in order; a second one, or one during the finals, at once."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        if deadline.interrupted or not deadline.searching:
+            raise KeyboardInterrupt
+        deadline.interrupted = True
+        console.print("stopping in order; once more to stop at once")
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
