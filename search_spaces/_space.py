@@ -170,7 +170,9 @@ class Space:
 
     @classmethod
     def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
-        """What this data leaves of some fields: a number is an upper bound, a tuple the options that make sense."""
+        """What this data leaves of some fields: a number is an upper bound; a tuple holds
+        the options that are worth searching, unless a person has narrowed the field.
+        """
         return {}
 
     @classmethod
@@ -180,6 +182,8 @@ class Space:
         for name, limit in cls.limits(shape).items():
             domain = clamped[name]
             if isinstance(limit, tuple):
+                if domain != cls.domains()[name]:
+                    continue  # a person has said otherwise
                 assert isinstance(domain, Choice), f"{cls.__name__}.{name}: options limit a choice only"
                 kept = tuple(option for option in domain.options if option in limit)
                 clamped[name] = Choice(kept or limit[:1])

@@ -28,7 +28,7 @@ class Training(Space):
     sampling: Annotated[str, Choice(("shuffled", "balanced"))] = "shuffled"
     flip: Annotated[str, Choice(("none", "horizontal"))] = "none"
     rotation: Annotated[float, Float(0.0, 15.0)] = 5.0
-    crop: Annotated[float, Float(0.0, 0.25)] = 0.1
+    crop: Annotated[float, Float(0.0, 0.25)] = 0.05
     jitter: Annotated[float, Float(0.0, 0.4)] = 0.0
 
     @classmethod

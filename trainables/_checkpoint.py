@@ -53,7 +53,7 @@ class Checkpoints:
         (draft / HISTORY).write_text(json.dumps({"epochs": history, "end": end}))
         draft.rename(self.folder / name)
         for other in self._whole():
-            if other.name != name and _epoch(other) != best:
+            if other.name != name and _epoch(other) != best and _attempt(other) <= self.attempt:
                 shutil.rmtree(other, ignore_errors=True)
 
     def load(self) -> Checkpoint | None:
@@ -74,6 +74,10 @@ class Checkpoints:
 def weights_of(model: nn.Module) -> bytes:
     """Parameters and buffers of `model` in the safetensors format."""
     return save({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
+
+
+def _attempt(folder: Path) -> int:
+    return int(folder.name.partition("-")[0])
 
 
 def _epoch(folder: Path) -> int:

@@ -23,7 +23,8 @@ def fit(
     """
     model.to(data.device)
     optimizer = optimizer_of(model, space)
-    steps = -(-len(data.train) // space.batch_size)
+    full, rest = divmod(len(data.train), space.batch_size)
+    steps = max(1, full + (rest > 1))  # as `order` makes them
     schedule = Schedule(optimizer, space, steps * epochs)
     augment = augmentation(space, data.shape)
     weights = class_weights(data) if space.class_weights == "balanced" else None

@@ -3,6 +3,7 @@
 from collections.abc import Generator
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.decomposition import PCA
 from sklearn.pipeline import Pipeline
@@ -13,6 +14,9 @@ from search_spaces import DataShape
 from search_spaces.knn import KNN
 from trainables._data import TrainData
 from trainables._protocol import Epoch, Metrics, State
+
+EXACT_BYTES = 64 * 2**20
+"""Memory for differences between images and their neighbours."""
 
 
 class Neighbors(nn.Module):
@@ -57,7 +61,7 @@ class Neighbors(nn.Module):
         if self.space.reduce == "pca":
             steps.append(("reduce", PCA(self.space.components, random_state=0)))
         if steps:
-            fitted = Pipeline(steps).fit(images.reshape(len(images), -1) / 255).named_steps
+            fitted = Pipeline(steps).fit(images.reshape(len(images), -1).astype(np.float32) / 255).named_steps
             if "scale" in fitted:
                 self.mean.copy_(torch.from_numpy(fitted["scale"].mean_))
                 self.scale.copy_(torch.from_numpy(fitted["scale"].scale_))
@@ -72,7 +76,9 @@ class Neighbors(nn.Module):
         queries = self.features(images)
         nearest = torch.cdist(queries, self.points).topk(self.space.neighbors, largest=False).indices
         # cdist multiplies matrices and is coarse near zero, where weights are largest: measured again, exactly
-        distances = (queries.unsqueeze(1) - self.points[nearest]).norm(dim=2)
+        at_once = max(1, EXACT_BYTES // (4 * self.space.neighbors * queries.shape[1]))
+        blocks = zip(queries.split(at_once), nearest.split(at_once), strict=True)  # type: ignore[no-untyped-call]
+        distances = torch.cat([(query[:, None] - self.points[near]).norm(dim=2) for query, near in blocks])
         if self.space.weights == "distance":
             exact = distances == 0  # an identical image outvotes all others
             weights = torch.where(exact.any(1, keepdim=True), exact.float(), 1 / distances.clamp_min(1e-12))

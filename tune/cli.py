@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 2 for bad input, 130 when stopped by a person."""
+    """Run a command; returns the exit code: 0, 1 without a result, 2 for bad input, 130 when stopped by a person."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = parser(flags="search" in argv).parse_args(argv)
     try:
@@ -74,14 +74,14 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from tune.settings import Settings, flat, load, make
+    from tune.settings import Settings, load, make
 
     given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
     if "set" in given:
         given["set"] = _assignments(given["set"])
     if arguments.config:
         from_file = load(arguments.config)
-        given = {**from_file, **given, "set": {**flat(from_file.get("set", {})), **given.get("set", {})}}
+        given = {**from_file, **given, "set": {**from_file["set"], **given.get("set", {})}}
     if not arguments.resume:
         settings = make(given)
 
@@ -107,9 +107,10 @@ def _search(arguments: argparse.Namespace) -> int:
             raise
         print(f"toprung: stopped; go on with: toprung search --resume {experiment.folder}", file=sys.stderr)
         return 130
-    console.print(leaderboard(experiment.read("summary.json")))
+    summary = experiment.read("summary.json")
+    console.print(leaderboard(summary))
     print(f"report: {report}")
-    return 0
+    return 0 if summary["winner"] else 1
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, str]:

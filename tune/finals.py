@@ -154,13 +154,13 @@ def run_finals(
         except ray.exceptions.RayError as error:
             failures.append(f"final {place.name}: {str(error).strip().splitlines()[-1]}")
         progress(total - len(jobs), total)
-    return load_finalists(folder, [record.number for record in chosen]), failures
+    return load_finalists(folder, [record.number for record in chosen], seeds), failures
 
 
-def load_finalists(folder: Path, trials: list[int]) -> list[Finalist]:
-    """The finals of these trials, as far as they were trained, in the order of `trials`."""
-    finals = [Final.load(place) for place in sorted((folder / "finals").glob("[!.]*-*-*"))]
-    of_trial = {trial: [final for final in finals if final.trial == trial] for trial in trials}
+def load_finalists(folder: Path, trials: list[int], seeds: list[int]) -> list[Finalist]:
+    """The finals of these trials and seeds, as far as they were trained, in the order of `trials`."""
+    finals = sorted(map(Final.load, (folder / "finals").glob("[!.]*-*-*")), key=lambda final: final.seed)
+    of_trial = {trial: [final for final in finals if final.trial == trial and final.seed in seeds] for trial in trials}
     return [Finalist(finals=found) for found in of_trial.values() if found]
 
 

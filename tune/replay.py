@@ -1,5 +1,6 @@
 """Trains a trial again from its record, to see that its figures are what training gives."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -47,7 +48,15 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
     deviations = []
     steps = run(record.recipe, space, data, epochs=settings.max_epochs, seed=record.seed)
     for step, known in zip(steps, record.epochs, strict=False):  # a pruned trial has fewer epochs than it could
-        figures = {name: abs(step.report[name] - known[name]) for name in known if name not in TIMINGS}
+        figures = {name: _difference(step.report[name], known[name]) for name in known if name not in TIMINGS}
         worst = max(figures, key=lambda name: figures[name])
         deviations.append(Deviation(step.epoch, worst, figures[worst]))
+    if len(deviations) < len(record.epochs):
+        missing = len(deviations) + 1
+        deviations.append(Deviation(missing, "the epoch", math.inf))
     return deviations, differences
+
+
+def _difference(now: float, then: float) -> float:
+    difference = abs(now - then)
+    return difference if math.isfinite(difference) else math.inf

@@ -1,11 +1,11 @@
 """What the machine or the cluster has, and whether it is enough for a trial."""
 
 import math
-import os
 from dataclasses import dataclass
 
 import ray
 import torch
+from joblib import cpu_count
 from ray._private.state import state as cluster
 
 from search_spaces import InputError
@@ -35,7 +35,7 @@ class Resources:
 
 def this_machine() -> Node:
     """What this machine has; Ray need not run."""
-    return {"CPU": float(len(os.sched_getaffinity(0))), "GPU": float(torch.cuda.device_count())}
+    return {"CPU": float(cpu_count()), "GPU": float(torch.cuda.device_count())}
 
 
 def cluster_nodes() -> tuple[list[Node], list[Node]]:
@@ -65,8 +65,9 @@ def allot(settings: Settings, there: list[Node], startable: list[Node] | None = 
             )
 
     def fit(nodes: list[Node]) -> int:
-        each = (min(n.get("CPU", 0.0) / cpus, n.get("GPU", 0.0) / gpus if gpus else math.inf) for n in nodes)
-        return sum(math.floor(slots + 1e-9) for slots in each)
+        on_a_gpu = math.floor(1 / gpus + 1e-9) if gpus else 0  # a trial does not reach over two
+        by_gpu = [n.get("GPU", 0.0) * on_a_gpu if gpus else math.inf for n in nodes]
+        return sum(math.floor(min(n.get("CPU", 0.0) / cpus, slots)) for n, slots in zip(nodes, by_gpu, strict=True))
 
     most_at_once = max(fit(there), fit(startable or []))
     if most_at_once == 0:

@@ -15,7 +15,7 @@ import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import ExperimentalWarning
-from optuna.samplers import TPESampler
+from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from search_spaces import Domains, Value, space_of
@@ -67,7 +67,11 @@ class RecipeSampler:
         return None
 
     def _ask(self, position: int, attempt: int, tried: set[str]) -> Draw | None:
-        self._study.sampler = _tpe(self._startup, (self._seed, position, attempt))
+        numbers = (self._seed, position, attempt)
+        # where TPE repeats itself, what is left is found at random
+        self._study.sampler = (
+            _tpe(self._startup, numbers) if attempt < PATIENCE // 2 else RandomSampler(seed=seed_of(*numbers))
+        )
         trial = self._study.ask()
         recipes = list(self._domains)
         recipe = trial.suggest_categorical("recipe", recipes) if len(recipes) > 1 else recipes[0]

@@ -58,7 +58,10 @@ class RecipeASHA(FIFOScheduler):
         super().__init__()  # type: ignore[no-untyped-call]
         self._rungs: defaultdict[str, Rungs] = defaultdict(partial(Rungs, at, reduction_factor, maximize=maximize))
         for record in known:
-            for epoch, value in sorted(record.values.items()):
+            decided = sorted(record.values.items())
+            if record.state == "running":  # its last epoch is reported again, to be decided again
+                decided = decided[:-1]
+            for epoch, value in decided:
                 self._rungs[record.recipe].survives(record.number, epoch, value)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:

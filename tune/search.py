@@ -20,7 +20,7 @@ from tune.session import connect, log_to, ray_session
 from tune.settings import Settings
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
-from tune.trial import RecipeTrial, TrialSettings
+from tune.trial import RecipeTrial, TrialFiles, TrialSettings
 
 
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:
@@ -35,10 +35,11 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             f"--name {settings.name}: {experiment.folder} exists; choose another name, "
             f"or go on with it: --resume {experiment.folder}"
         )
-    resources = _resources(settings)
     prepared = _prepare(settings, console)
+    resources = _resources(settings)
     with experiment.created():
-        _write(experiment, settings, prepared, resources)
+        _write(experiment, settings, prepared)
+        experiment.write("environment.json", environment(resources.device, resources.threads))
         study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
     with experiment.locked():
         return _run(experiment, study, resources, console)
@@ -51,16 +52,20 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         InputError: it cannot go on like this; nothing was changed.
         Interrupted: it was stopped in order.
     """
-    resources = _resources(settings)
     prepared = _prepare(settings, console)
     if prepared.digest != experiment.read("data.json")["digest"]:
         raise InputError(
             f"--data {settings.data} is not what {experiment.folder} was begun with: images, labels or splits "
             "differ; bring the data back, or begin a new experiment"
         )
+    resources = _resources(settings)
+    before, now = experiment.read("environment.json"), environment(resources.device, resources.threads)
+    if before != now:
+        changed = ", ".join(key for key in now if before.get(key) != now[key])
+        console.print(f"warning: not the environment that it was begun in: {changed} differ", style="yellow")
     with experiment.locked():
         study = SearchStudy.load(experiment.storage, settings.name)
-        _write(experiment, settings, prepared, resources)
+        _write(experiment, settings, prepared)
         return _run(experiment, study, resources, console)
 
 
@@ -89,9 +94,8 @@ def _prepare(settings: Settings, console: Console) -> Prepared:
         )
 
 
-def _write(experiment: Experiment, settings: Settings, prepared: Prepared, resources: Resources) -> None:
+def _write(experiment: Experiment, settings: Settings, prepared: Prepared) -> None:
     experiment.write("settings.yaml", settings.dump())
-    experiment.write("environment.json", environment(resources.device, resources.threads))
     prepared.write(experiment.folder)
 
 
@@ -109,18 +113,23 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
     with log_to(experiment.folder / "logs" / "driver.log"), ray_session(), stopping(deadline, console):
-        if len(study.records) < settings.trials or any(r.state == "running" for r in study.records):
+        missing = sum(r.counts for r in study.records) < settings.trials
+        if not deadline.over and (missing or any(r.state == "running" for r in study.records)):
             _search(experiment, study, resources, trial_settings, at, deadline, console)
         deadline.note()
         if deadline.interrupted:
             raise Interrupted
+        for record in study.records:
+            if record.state == "running":
+                study.end(record.number, "pruned", "the time budget was used up")
+                TrialFiles(str(experiment.folder), record.number).discard_checkpoints()
         deadline.searching = False
         chosen = choose(study.records, at, settings.final_top, maximize=settings.maximize)
         with console.status("training the finalists") as status:
             finalists, failures = run_finals(
                 experiment.folder,
                 chosen,
-                list(range(settings.seed, settings.seed + settings.final_seeds)),
+                settings.seeds_of_finals,
                 trial_settings,
                 cpus=resources.cpus,
                 gpus=resources.gpus,
@@ -140,9 +149,15 @@ def _search(
 ) -> None:
     settings = experiment.settings
     shape = experiment.shape
+    domains = {recipe: space_of(recipe).clamped(shape, settings.domains(recipe)) for recipe in settings.recipes}
+    for key, text in settings.set.items():
+        recipe, _, name = key.partition(".")
+        if domains[recipe][name] != settings.domains(recipe)[name]:
+            left = domains[recipe][name]
+            console.print(f"warning: --set {key}={text}: these data allow {left}", style="yellow")
     searcher = StudySearcher(
         study,
-        {recipe: space_of(recipe).clamped(shape, settings.domains(recipe)) for recipe in settings.recipes},
+        domains,
         trials=settings.trials,
         seed=settings.seed,
         adaptive=settings.allocate == "adaptive",
@@ -173,8 +188,6 @@ def _search(
     )
     with progress:
         tuner.fit()
-    if deadline.over and not deadline.interrupted:
-        searcher.stop("the time budget was used up")
 
 
 def _short_name(trial: Trial) -> str:

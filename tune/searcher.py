@@ -61,9 +61,11 @@ class StudySearcher(Searcher):
         self._tried: set[str] = set()
         self._waiting: deque[int] = deque()
         self._running: dict[str, int] = {}
+        self._deaths: Counter[int] = Counter()
         self._best: dict[str, Record] = {}
         for record in study.records:
-            self._count(record)
+            if record.counts:
+                self._count(record)
             if record.state == "running":
                 self._sampler_of(record).began(record)
                 self._waiting.append(record.number)
@@ -100,17 +102,11 @@ class StudySearcher(Searcher):
                 ended = self._study.end(number, "complete" if result["end"] else "pruned")
             self._close(ended)
 
-    def stop(self, note: str) -> None:
-        """Close the trials that were running when the search was ended, as pruned."""
-        for record in self._study.records:
-            if record.state == "running":
-                self._close(self._study.end(record.number, "pruned", note))
-
     def _draw(self) -> Record | None:
         """Begin a new trial of the recipe with the fewest, or None where no recipe has anything new."""
         while groups := [group for group in self._samplers if group not in self._exhausted]:
             group = min(groups, key=lambda group: self._begun[group])
-            number = self._begun.total()
+            number = len(self._study.records)
             drawn = self._samplers[group].draw(number, self._tried)
             if drawn is None:
                 self._exhausted.add(group)
@@ -133,12 +129,12 @@ class StudySearcher(Searcher):
 
     def _failed(self, number: int) -> None:
         """By its own error it has failed for good; after a failure of the machine it is begun again."""
-        record = self._study.records[number]
-        error = TrialFiles(self._settings.folder, number).error(record.attempts)
-        if error is None and record.attempts < MACHINE_FAILURES:
+        error = TrialFiles(self._settings.folder, number).error(self._study.records[number].attempts)
+        self._deaths[number] += 1
+        if error is None and self._deaths[number] < MACHINE_FAILURES:
             self._waiting.append(number)
             return
-        self._close(self._study.end(number, "failed", error or f"its worker died {record.attempts} times"))
+        self._close(self._study.end(number, "failed", error or f"its worker died {self._deaths[number]} times"))
 
     def _count(self, record: Record) -> None:
         self._begun[self._group_of[record.recipe]] += 1

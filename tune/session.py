@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import ray
 
+from search_spaces import InputError
 from tune.resources import this_machine
 
 ENVIRONMENT = {
@@ -25,9 +27,23 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """Nothing large goes through Ray's object store: images and weights are files."""
 
 
+PROBE_SECONDS = 5.0
+
+
 def connect(address: str) -> None:
-    """Connect to a running cluster."""
-    _init(address=address)
+    """Connect to a running cluster.
+
+    Raises:
+        InputError: none answers at `address`.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdigit():
+            socket.create_connection((host, int(port)), PROBE_SECONDS).close()  # Ray itself tries for minutes
+        _init(address=address)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--address {address}: {reason}; give host:port of a Ray head, or auto on a node") from None
 
 
 def _init(**options: Any) -> None:

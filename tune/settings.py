@@ -27,7 +27,7 @@ def _seconds(value: object) -> object:
     """Seconds from a number or from text such as 90, 90s, 10m, 1.5h."""
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*([0-9.]+)\s*([smhd]?)\s*", value)
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", value)
     if not match:
         raise ValueError("write seconds, or a number with s, m, h or d, as in 10m")
     return float(match[1]) * UNITS[match[2]]
@@ -60,6 +60,12 @@ def _absolute_source(data: str) -> str:
         return data
     kind, colon, path = data.rpartition(":")
     return f"{kind}{colon}{_absolute(path)}" if Path(path).expanduser().is_dir() and path else data
+
+
+def _absolute_storage(url: str | None) -> str | None:
+    """The file of an SQLite URL made absolute."""
+    scheme, slashes, path = (url or "").partition(":///")
+    return f"sqlite:///{_absolute(path)}" if scheme == "sqlite" and slashes and path else url
 
 
 def _cache_folder() -> str:
@@ -114,7 +120,9 @@ class Settings(BaseModel):
         "results", validate_default=True, description="folder of all experiments"
     )
     name: str = Field("", description="name of the experiment (default: data set and time)")
-    storage: str | None = Field(None, description="Optuna storage URL (default: study.db in the experiment's folder)")
+    storage: Annotated[str | None, AfterValidator(_absolute_storage)] = Field(
+        None, description="Optuna storage URL (default: study.db in the experiment's folder)"
+    )
     address: str | None = Field(None, description="address of a running Ray cluster, or auto (default: start Ray here)")
     cpus_per_trial: float = Field(1, gt=0, description="cores a trial")
     gpus_per_trial: float | None = Field(
@@ -132,8 +140,6 @@ class Settings(BaseModel):
             raise ValueError(f"--recipes: none given; there are: {', '.join(recipes())}")
         if len(set(self.recipes)) < len(self.recipes):
             raise ValueError(f"--recipes {','.join(self.recipes)}: names one twice; name each once")
-        for recipe in self.recipes:
-            self.domains(recipe)
         for key in self.set:
             recipe, dot, _ = key.partition(".")
             if not dot:
@@ -142,6 +148,8 @@ class Settings(BaseModel):
             if recipe not in self.recipes:
                 searched = ", ".join(self.recipes)
                 raise ValueError(f"--set {key}: is of a recipe that is not searched; these are: {searched}")
+        for recipe in self.recipes:
+            self.domains(recipe)
         if self.name and not NAME.fullmatch(self.name):
             raise ValueError(
                 f"--name {self.name!r}: cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'"
@@ -168,6 +176,11 @@ class Settings(BaseModel):
             if owner == recipe:
                 domains[name] = narrow(space, name, text)
         return domains
+
+    @property
+    def seeds_of_finals(self) -> list[int]:
+        """The seeds that a finalist is trained again with."""
+        return list(range(self.seed, self.seed + self.final_seeds))
 
     @property
     def maximize(self) -> bool:
@@ -216,7 +229,9 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError(
             f"settings file {path} has unknown keys: {', '.join(unknown)}; known: {', '.join(Settings.model_fields)}"
         )
-    return values
+    if not isinstance(values.setdefault("set", {}) or {}, dict):
+        raise InputError(f"settings file {path}: set is not a mapping; write lines such as 'knn.neighbors: 1..9'")
+    return {**values, "set": flat(values["set"] or {})}
 
 
 def _explain(error: Any) -> str:

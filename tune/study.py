@@ -64,6 +64,11 @@ class Record:
         return self.values[max(self.values)] if self.values else None
 
     @property
+    def counts(self) -> bool:
+        """Whether it is one of the trials that were asked for; not if it was ended before its first epoch."""
+        return self.state != "pruned" or bool(self.epochs)
+
+    @property
     def diverged(self) -> bool:
         """Whether it failed because its loss was no longer a number."""
         return self.state == "failed" and self.note.startswith(DIVERGED)

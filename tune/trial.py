@@ -122,8 +122,9 @@ def results(
 ) -> Generator[dict[str, Any], None, None]:
     """A trial's results as Ray gets them, an epoch each, from its last checkpoint on.
 
-    "end" is empty while epochs follow, else complete or diverged; "best" is the best of the metric so far. An
-    epoch that was saved, but that the study has not heard of, is reported again and not trained again.
+    "end" is empty while epochs follow, else complete or diverged; "best" is the best of the metric so far. Saved
+    epochs are reported again, from the last that the study knows on, and not trained again: the driver may have died
+    before it heard of them, or before it decided what follows.
     """
     torch.set_num_threads(settings.threads)
     data, _ = load_data(settings.folder, settings.device)
@@ -137,8 +138,10 @@ def results(
         common = {"number": config["number"], "epoch": epoch, "best": best, "end": end, "done": bool(end)}
         return {**common, "figures": history[epoch - 1]}
 
-    for epoch in range(config["reported"] + 1, len(history) + 1):
+    for epoch in range(max(1, config["reported"]), len(history) + 1):
         yield result(epoch, saved.end if saved and epoch == len(history) else "")
+    if saved and saved.end:
+        return
     space = space_of(config["recipe"])(**config["config"])
     state = saved.state if saved else None
     for step in run(config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state):

@@ -61,7 +61,7 @@ def test_class_weights_change_the_training(digits: TrainData) -> None:
     data = uneven(digits)
     recall = {}
     for weights in ("none", "balanced"):
-        *_, last = run("mlp", MLP(class_weights=weights, lr=5e-4), data, epochs=3, seed=0)
+        *_, last = run("mlp", MLP(class_weights=weights, lr=5e-4), data, epochs=8, seed=0)
         recall[weights] = last.val.metrics["macro_recall"]
     assert recall["balanced"] > recall["none"]
 

@@ -22,6 +22,10 @@ def test_where_there_are_gpus_a_trial_gets_one_and_parts_share_it() -> None:
     assert allot(make({"gpus_per_trial": 0}), [SERVER]).device == "cpu"
 
 
+def test_a_trial_does_not_reach_over_two_gpus() -> None:
+    assert allot(make({"gpus_per_trial": 0.6}), [SERVER]).concurrent == 4
+
+
 def test_a_trial_stays_within_a_node() -> None:
     assert allot(make({"cpus_per_trial": 5}), [LAPTOP, LAPTOP]).concurrent == 2
 

@@ -76,6 +76,12 @@ def test_rungs_filled_from_the_study_decide_as_those_that_were_not_lost() -> Non
             assert result(whole, number, epoch, value) == result(refilled, number, epoch, value)
 
 
+def test_the_last_epoch_of_a_trial_that_was_running_is_decided_again() -> None:
+    known = [record(0, [0.9]), record(1, [0.1], state="running")]
+    scheduler = RecipeASHA([1], 2, maximize=True, known=known)
+    assert result(scheduler, 1, 1, 0.1) == TrialScheduler.STOP
+
+
 def test_a_trial_is_counted_once_a_rung_also_when_it_reports_again() -> None:
     rungs = Rungs([1], 2, maximize=True)
     assert rungs.survives(0, 1, 0.5)

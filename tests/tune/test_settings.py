@@ -52,6 +52,8 @@ def test_a_name_is_made_of_data_set_and_time() -> None:
         ({"set": {"resnet.lr": "2"}}, "no recipe 'resnet'"),
         ({"set": {"mlp.lr": "1e-3"}, "recipes": "knn"}, "mlp.lr: is of a recipe that is not searched"),
         ({"split": "0.5,0.5"}, "--split"),
+        ({"set": {"knn": "3"}}, "--set knn: is not recipe.field"),
+        ({"time_budget": "1..5"}, "write seconds, or a number with s, m, h or d"),
         ({"colour": 1}, "--colour 1: extra inputs are not permitted"),
     ],
 )
@@ -68,6 +70,8 @@ def test_a_wrong_value_is_refused_in_one_line(values: dict[str, object], message
         ("trails: 3", "has unknown keys: trails; known: data, limit"),
         ("- a\n- b", "is not a mapping"),
         ("a: [", "is not YAML"),
+        ("set: [a]", "set is not a mapping"),
+        ("set: 3", "set is not a mapping"),
         ("\0", "is not YAML"),
     ],
 )
@@ -76,6 +80,19 @@ def test_a_broken_settings_file_is_refused_in_one_line(tmp_path: Path, text: str
     with pytest.raises(InputError, match=message) as error:
         load(tmp_path / "s.yaml")
     assert "\n" not in str(error.value)
+
+
+def test_an_empty_set_is_no_restriction(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("trials: 3\nset:\n")
+    assert make(load(tmp_path / "s.yaml")).set == {}
+
+
+def test_the_file_of_an_sqlite_storage_is_kept_by_its_absolute_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert make({"storage": "sqlite:///s.db"}).storage == f"sqlite:///{tmp_path / 's.db'}"
+    assert make({"storage": "postgresql://u@h/d"}).storage == "postgresql://u@h/d"
 
 
 def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:

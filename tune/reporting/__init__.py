@@ -61,7 +61,7 @@ def rebuild(experiment: Experiment) -> Path:
     return write_report(
         experiment,
         study,
-        load_finalists(experiment.folder, [record.number for record in chosen]),
+        load_finalists(experiment.folder, [record.number for record in chosen], settings.seeds_of_finals),
         before.get("failures", []),
         seconds=max(study.seconds, before.get("seconds") or 0.0),
     )

@@ -1,0 +1,72 @@
+"""A trial's results and its files, without Ray."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from search_spaces import space_of
+from trainables._data import TrainData
+from tune.study import Record
+from tune.trial import TrialFiles, TrialSettings, results, trial_config
+
+
+@pytest.fixture
+def settings(digits_folder: Path, tmp_path: Path) -> TrialSettings:
+    for name in ("data.json", "splits"):
+        (tmp_path / name).symlink_to(digits_folder / name)
+    return TrialSettings(
+        folder=str(tmp_path), device="cpu", threads=1, max_epochs=3, metric="accuracy", maximize=True
+    )  # fmt: skip
+
+
+def run(recipe: str, settings: TrialSettings, *, attempt: int = 1, reported: int = 0) -> list[dict[str, Any]]:
+    config = space_of(recipe)().active()
+    record = Record(number=0, recipe=recipe, config=config, seed=1, params={}, distributions={}, attempts=attempt)
+    record.epochs = [{}] * reported
+    return list(results(trial_config(record, settings), settings, TrialFiles(settings.folder, 0)))
+
+
+@pytest.mark.parametrize("recipe", ["knn", "mlp"])
+def test_a_trial_that_had_ended_unheard_says_so_again_and_trains_nothing(recipe: str, settings: TrialSettings) -> None:
+    first = run(recipe, settings)
+    assert [r["end"] for r in first] == [""] * (len(first) - 1) + ["complete"]
+    for reported in (len(first) - 1, len(first)):
+        again = run(recipe, settings, attempt=2, reported=reported)
+        assert again == first[max(0, reported - 1) :]
+
+
+def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: TrialSettings) -> None:
+    config = space_of("mlp")().active()
+    record = Record(number=0, recipe="mlp", config=config, seed=1, params={}, distributions={})
+    going = results(trial_config(record, settings), settings, TrialFiles(settings.folder, 0))
+    cut_off = [next(going), next(going)]
+    going.close()
+    resumed = run("mlp", settings, attempt=2, reported=1)
+    assert resumed[:2] == cut_off
+    assert [r["epoch"] for r in resumed] == [1, 2, 3]
+
+
+def test_best_is_the_best_so_far_of_the_metric(settings: TrialSettings) -> None:
+    for metric, maximize, pick in (("accuracy", True, max), ("loss", False, min)):
+        settings = replace(settings, metric=metric, maximize=maximize)
+        TrialFiles(settings.folder, 0).discard_checkpoints()
+        found = run("mlp", settings)
+        values = [r["figures"][metric] for r in found]
+        assert [r["best"] for r in found] == [pick(values[: n + 1]) for n in range(len(values))]
+
+
+def test_the_last_line_of_an_error_is_found_by_its_attempt(tmp_path: Path) -> None:
+    files = TrialFiles(str(tmp_path), 7)
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        files.write_error(2)
+    assert files.error(2) == "ValueError: broken"
+    assert files.error(1) is None
+
+
+def test_the_data_are_those_of_the_experiment(settings: TrialSettings, digits: TrainData) -> None:
+    (result,) = run("knn", settings)
+    assert result["figures"]["images_per_second"] > 0
