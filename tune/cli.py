@@ -65,7 +65,10 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
         help=f"go on with results/NAME; these may change: {', '.join(map(_flag, RESUMABLE))}",
     )
     for name, field in Settings.model_fields.items():
-        options: dict[str, Any] = {"help": field.description, "default": argparse.SUPPRESS, "metavar": "X"}
+        help_text = field.description or ""
+        if isinstance(field.default, str | int | tuple) and field.default != "" and "default" not in help_text:
+            help_text += f" (default: {field.default})"
+        options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS, "metavar": "X"}
         if name == "set":
             options |= {"action": "append", "metavar": "RECIPE.FIELD=X"}
         elif all(isinstance(choice, str) for choice in get_args(field.annotation)):
@@ -81,6 +84,8 @@ def _search(arguments: argparse.Namespace) -> int:
         given["set"] = _assignments(given["set"])
     if arguments.config:
         from_file = load(arguments.config)
+        if not arguments.resume and (Path(from_file.get("out", "results")) / from_file.get("name", "")).exists():
+            from_file.pop("name", None)  # settings of an experiment begin another
         given = {**from_file, **given, "set": {**from_file["set"], **given.get("set", {})}}
     if not arguments.resume:
         settings = make(given)
@@ -109,6 +114,9 @@ def _search(arguments: argparse.Namespace) -> int:
         return 130
     summary = experiment.read("summary.json")
     console.print(leaderboard(summary))
+    console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
+    for failure in summary["failures"]:
+        console.print(f"warning: {failure}", style="yellow")
     print(f"report: {report}")
     return 0 if summary["winner"] else 1
 

@@ -11,7 +11,7 @@ from search_spaces import InputError, space_of
 from trainables._data import DataSpec, Prepared, prepare
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
-from tune.progress import Progress
+from tune.progress import Progress, clock
 from tune.reporting import write_report
 from tune.resources import Resources, allot, cluster_nodes, this_machine
 from tune.scheduler import RecipeASHA, milestones
@@ -125,7 +125,19 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 TrialFiles(str(experiment.folder), record.number).discard_checkpoints()
         deadline.searching = False
         chosen = choose(study.records, at, settings.final_top, maximize=settings.maximize)
+        failed = [record for record in study.records if record.state == "failed"]
+        if failed:
+            first = f"trial {failed[0].number} {failed[0].recipe}: {failed[0].note}"
+            console.print(
+                f"warning: {len(failed)} trials failed, see {experiment.folder / 'trials'}; {first}", style="yellow"
+            )
         with console.status("training the finalists") as status:
+
+            def show(done: int, total: int) -> None:
+                status.update(f"training the finalists: {done} of {total}")
+                if not console.is_terminal:
+                    console.print(f"{clock(deadline.used())} finalists trained: {done} of {total}")
+
             finalists, failures = run_finals(
                 experiment.folder,
                 chosen,
@@ -133,7 +145,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 trial_settings,
                 cpus=resources.cpus,
                 gpus=resources.gpus,
-                progress=lambda done, total: status.update(f"training the finalists: {done} of {total}"),
+                progress=show,
             )
     return write_report(experiment, study, finalists, failures, seconds=deadline.used())
 

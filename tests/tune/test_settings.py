@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search_spaces import Choice, Float, InputError
+from search_spaces import Choice, Float, InputError, recipes
 from tune.settings import Settings, load, make
 
 
@@ -32,7 +32,7 @@ def test_a_name_is_made_of_data_set_and_time() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"recipes": "resnet"}, "no recipe 'resnet'; there are: knn, mlp, plain_cnn"),
+        ({"recipes": "resnet"}, f"no recipe 'resnet'; there are: {', '.join(recipes())}"),
         ({"recipes": ""}, "recipes: none given"),
         ({"recipes": "knn,knn"}, "names one twice"),
         ({"metric": "auc"}, "--metric 'auc': input should be 'accuracy', 'macro_f1', 'weighted_f1' or 'loss'"),
