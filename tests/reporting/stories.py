@@ -107,7 +107,8 @@ class Story:
         (place / "final.json").write_text(json.dumps(final))
 
     def finalists(self, *records: Record) -> list[Finalist]:
-        return load_finalists(self.experiment.folder, [record.number for record in records])
+        seeds = self.experiment.settings.seeds_of_finals
+        return load_finalists(self.experiment.folder, [record.number for record in records], seeds)
 
 
 def val_figures(value: float) -> dict[str, float]:
