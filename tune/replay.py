@@ -1,6 +1,7 @@
 """Trains a trial again from its record, to see that its figures are what training gives."""
 
 import math
+from contextlib import closing
 from dataclasses import dataclass
 
 import torch
@@ -31,7 +32,8 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
         InputError: there is no such trial, or it has no epoch to compare with.
     """
     settings = experiment.settings
-    records = SearchStudy.load(experiment.storage, settings.name).records
+    with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
+        records = study.records
     if not 0 <= trial < len(records):
         raise InputError(f"--trial {trial}: the experiment has trials 0 to {len(records) - 1}")
     record = records[trial]

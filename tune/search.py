@@ -1,5 +1,6 @@
 """From settings to results: data, study, Ray Tuner, finals, report; and the same again to resume."""
 
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         _write(experiment, settings, prepared)
         experiment.write("environment.json", environment(resources.device, resources.threads))
         study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
-    with experiment.locked():
+    with experiment.locked(), closing(study):
         return _run(experiment, study, resources, console)
 
 
@@ -63,8 +64,7 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
     if before != now:
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         console.print(f"warning: not the environment that it was begun in: {changed} differ", style="yellow")
-    with experiment.locked():
-        study = SearchStudy.load(experiment.storage, settings.name)
+    with experiment.locked(), closing(SearchStudy.load(experiment.storage, settings.name)) as study:
         _write(experiment, settings, prepared)
         return _run(experiment, study, resources, console)
 
@@ -147,7 +147,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 gpus=resources.gpus,
                 progress=show,
             )
-    return write_report(experiment, study, finalists, failures, seconds=deadline.used())
+    return write_report(experiment, study.records, finalists, failures, seconds=deadline.used())
 
 
 def _search(

@@ -4,6 +4,7 @@ Everything else (Ray's experiment state, the rungs, the sampler's view, the repo
 search whose driver was killed goes on from here. There is one writer: the driver of the search.
 """
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,18 +12,21 @@ from typing import Any, Literal
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy import event
 
 from search_spaces import InputError, Value
 
 State = Literal["running", "complete", "pruned", "failed"]
-STATES: dict[TrialState, State] = {
-    TrialState.RUNNING: "running",
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
+OPTUNA_STATES: dict[State, TrialState] = {
+    "running": TrialState.RUNNING,
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
 }
+STATES = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -82,14 +86,19 @@ class Record:
 class SearchStudy:
     """An Optuna study whose trials carry recipe, configuration and the figures of every epoch.
 
+    Whoever opened it closes it.
+
     Attributes:
+        maximize: whether a larger value is better.
         records: all trials, by number; read from the storage once, as nobody else writes to it.
     """
 
-    def __init__(self, study: optuna.Study) -> None:
-        self._study = study
-        self._trials: dict[int, Trial] = {}
-        self.records = [_record(trial) for trial in study.get_trials(deepcopy=False)]
+    def __init__(self, storage: BaseStorage, name: str) -> None:
+        self._storage = storage
+        self._id = storage.get_study_id_from_name(name)
+        self.maximize = storage.get_study_directions(self._id) == [StudyDirection.MAXIMIZE]
+        self.records = [_record(trial) for trial in storage.get_all_trials(self._id, deepcopy=False)]
+        self._ids: dict[int, int] = {}
 
     @classmethod
     def create(cls, url: str, name: str, *, maximize: bool) -> "SearchStudy":
@@ -98,11 +107,12 @@ class SearchStudy:
         Raises:
             InputError: the storage has a study of this name, or cannot be used.
         """
-        direction = StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE
+        storage = _storage(url)
         try:
-            return cls(optuna.create_study(study_name=name, storage=_storage(url), direction=direction))
+            storage.create_new_study([StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE], name)
         except DuplicatedStudyError:
             raise InputError(f"storage {url} has a study {name!r} already; choose another --name") from None
+        return cls(storage, name)
 
     @classmethod
     def load(cls, url: str, name: str) -> "SearchStudy":
@@ -112,23 +122,24 @@ class SearchStudy:
             InputError: there is none, or the storage cannot be used.
         """
         try:
-            return cls(optuna.load_study(study_name=name, storage=_storage(url)))
+            return cls(_storage(url), name)
         except KeyError:
             raise InputError(f"storage {url} has no study {name!r}; it was moved or deleted") from None
 
-    @property
-    def maximize(self) -> bool:
-        """Whether a larger value is better."""
-        return self._study.direction == StudyDirection.MAXIMIZE
+    def close(self) -> None:
+        """Let go of the storage: SQLite then leaves a single file."""
+        self._storage.remove_session()
+        if isinstance(self._storage, RDBStorage):
+            self._storage.engine.dispose()
 
     @property
     def seconds(self) -> float:
         """How long the search has run, in all its processes, as far as it was noted."""
-        return float(self._study.user_attrs.get("seconds", 0.0))
+        return float(self._storage.get_study_user_attrs(self._id).get("seconds", 0.0))
 
     def note_seconds(self, seconds: float) -> None:
         """Note how long the search has run."""
-        self._study.set_user_attr("seconds", seconds)
+        self._storage.set_study_user_attr(self._id, "seconds", seconds)
 
     def begin(
         self,
@@ -141,17 +152,17 @@ class SearchStudy:
     ) -> Record:
         """Add a running trial, in one transaction."""
         attrs = {"recipe": recipe, "config": dict(config), "seed": seed, "attempts": 1}
-        self._study.add_trial(
-            create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
-        )
-        self.records.append(_record(self._study.get_trials(deepcopy=False)[len(self.records)]))
+        trial = create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
+        trial.number = len(self.records)
+        self._ids[trial.number] = self._storage.create_new_trial(self._id, trial)
+        self.records.append(_record(trial))
         return self.records[-1]
 
     def again(self, number: int) -> Record:
         """Count another attempt at a running trial."""
         record = self.records[number]
         record.attempts += 1
-        self._trial(number).set_user_attr("attempts", record.attempts)
+        self._storage.set_trial_user_attr(self._trial(number), "attempts", record.attempts)
         return record
 
     def report(self, number: int, epoch: int, figures: Mapping[str, float], best: float) -> None:
@@ -159,38 +170,46 @@ class SearchStudy:
         record, trial = self.records[number], self._trial(number)
         if epoch in record.values:
             return
-        trial.set_user_attr(f"epoch {epoch}", dict(figures))
-        trial.report(best, epoch)
+        self._storage.set_trial_user_attr(trial, f"epoch {epoch}", dict(figures))
+        self._storage.set_trial_intermediate_value(trial, epoch, best)
         record.epochs.append({"epoch": epoch, **figures})
         record.values[epoch] = best
 
     def end(self, number: int, state: Literal["complete", "pruned", "failed"], note: str = "") -> Record:
-        """Close a trial: complete with its best value, pruned with the last one reported, or failed."""
-        record = self.records[number]
+        """Close a trial; it is complete or pruned with the best value so far, as Optuna has it, or failed."""
+        record, trial = self.records[number], self._trial(number)
         if note:
-            self._trial(number).set_user_attr("note", note)
-        if state == "complete":
-            self._study.tell(number, record.value)
-        else:
-            self._study.tell(number, state=TrialState.PRUNED if state == "pruned" else TrialState.FAIL)
-        self._trials.pop(number, None)
+            self._storage.set_trial_user_attr(trial, "note", note)
+        value = None if state == "failed" else record.value
+        self._storage.set_trial_state_values(trial, OPTUNA_STATES[state], None if value is None else [value])
         record.state, record.note = state, note
         return record
 
-    def _trial(self, number: int) -> Trial:
-        if number not in self._trials:
-            # the only handle by which Optuna lets a process go on with a trial that it did not ask for itself
-            frozen = self._study.get_trials(deepcopy=False)[number]
-            self._trials[number] = Trial(self._study, frozen._trial_id)
-        return self._trials[number]
+    def _trial(self, number: int) -> int:
+        if number not in self._ids:
+            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+        return self._ids[number]
 
 
-def _storage(url: str) -> optuna.storages.BaseStorage:
+def _storage(url: str) -> RDBStorage:
     try:
-        return optuna.storages.get_storage(url)
+        storage = RDBStorage(url)
+        if storage.engine.dialect.name == "sqlite":
+            event.listen(storage.engine, "connect", _write_ahead)
+            storage.engine.dispose()  # of the connection that made the tables
+        return storage
     except Exception as error:  # SQLAlchemy's, a driver's or Optuna's, by the kind of storage
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"--storage {url}: {reason}; give an Optuna storage URL") from None
+
+
+def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
+    """Who reads the study, a report or a dashboard, never locks out the search, and a commit takes half the time.
+
+    A killed process loses nothing; a power cut may lose the last commits, but leaves the file whole.
+    """
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _record(trial: FrozenTrial) -> Record:

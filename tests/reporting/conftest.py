@@ -40,6 +40,11 @@ def finished(tmp_path_factory: pytest.TempPathFactory, _few_draws: None) -> Expe
     for seed, val, right in ((0, 0.93, 30), (1, 0.97, 34), (2, 0.95, 32)):
         story.final(mlp, seed=seed, val=val, right=right)
     write_report(
-        story.experiment, story.study, story.finalists(knn, mlp), ["final mlp-00001-3: out of memory"], seconds=75.0
+        story.experiment,
+        story.study.records,
+        story.finalists(knn, mlp),
+        ["final mlp-00001-3: out of memory"],
+        seconds=75.0,
     )
+    story.study.close()
     return story.experiment

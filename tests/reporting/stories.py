@@ -8,6 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
+from optuna.storages import InMemoryStorage
+from optuna.study import StudyDirection
 
 from search_spaces import Value, space_of
 from trainables._metrics import Evaluation
@@ -55,8 +57,11 @@ class Story:
         if on_disk:
             study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
         else:
-            direction = "maximize" if settings.maximize else "minimize"
-            study = SearchStudy(optuna.create_study(direction=direction))
+            storage = InMemoryStorage()
+            storage.create_new_study(
+                [StudyDirection.MAXIMIZE if settings.maximize else StudyDirection.MINIMIZE], "story"
+            )
+            study = SearchStudy(storage, "story")
         return cls(experiment, study, classes)
 
     def trial(

@@ -32,7 +32,7 @@ def test_a_value_that_small_data_clamped_is_written_as_the_space_has_it(begin: C
     story = begin(recipes=("mlp",))
     trial = story.trial("mlp", [0.5])
     story.final(trial, seed=0, val=0.5, right=20, config=trial.config | {"batch_size": 20})
-    write_report(story.experiment, story.study, story.finalists(trial), [], seconds=1.0)
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
     settings = make(load(story.experiment.folder / "best/mlp/config.yaml"))
     assert settings.domains("mlp")["batch_size"] == Choice((32,))
 
@@ -41,7 +41,7 @@ def test_a_recipe_whose_finals_are_gone_has_no_folder_any_more(begin: Callable[.
     story = begin(recipes=("mlp",))
     trial = story.trial("mlp", [0.5])
     story.final(trial, seed=0, val=0.5, right=20)
-    write_report(story.experiment, story.study, story.finalists(trial), [], seconds=1.0)
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
     assert (story.experiment.folder / "best/mlp").is_dir()
-    write_report(story.experiment, story.study, [], [], seconds=1.0)
+    write_report(story.experiment, story.study.records, [], [], seconds=1.0)
     assert not (story.experiment.folder / "best/mlp").exists()

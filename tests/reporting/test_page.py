@@ -44,7 +44,7 @@ def page_of(experiment: Experiment) -> Page:
 
 
 def written(story: Story, *finalists: Any) -> Page:
-    write_report(story.experiment, story.study, story.finalists(*finalists), [], seconds=1.0)
+    write_report(story.experiment, story.study.records, story.finalists(*finalists), [], seconds=1.0)
     return page_of(story.experiment)
 
 

@@ -29,7 +29,7 @@ def test_all_files_are_there_and_no_draft_is_left(finished: Experiment) -> None:
 
 def test_the_page_is_what_is_returned(begin: Callable[..., Story]) -> None:
     story = begin()
-    page = write_report(story.experiment, story.study, [], [], seconds=0.0)
+    page = write_report(story.experiment, story.study.records, [], [], seconds=0.0)
     assert page == story.experiment.folder / "report" / "index.html"
     assert page.is_file()
 
@@ -72,7 +72,7 @@ def test_recipes_without_finals_have_no_rank_and_stand_below(begin: Callable[...
     story = begin()
     knn, _ = story.trial("knn", [0.4]), story.trial("mlp", [0.9])
     story.final(knn, seed=0, val=0.4, right=20)
-    write_report(story.experiment, story.study, story.finalists(knn), [], seconds=1.0)
+    write_report(story.experiment, story.study.records, story.finalists(knn), [], seconds=1.0)
     rows = [line.split() for line in shown(story.experiment.read("summary.json")) if "mlp" in line or "knn" in line]
     assert [row[:2] for row in rows] == [["1", "knn"], ["\N{EN DASH}", "mlp"]]
 
@@ -81,7 +81,7 @@ def test_the_markdown_escapes_what_comes_from_outside(begin: Callable[..., Story
     story = begin(recipes=("mlp",), classes=["a|b", "<script>alert(1)</script>", "*x*\n# y"])
     trial = story.trial("mlp", [0.5])
     story.final(trial, seed=0, val=0.5, right=20)
-    write_report(story.experiment, story.study, story.finalists(trial), ["`x` <img>"], seconds=1.0)
+    write_report(story.experiment, story.study.records, story.finalists(trial), ["`x` <img>"], seconds=1.0)
     text = (story.experiment.folder / "report.md").read_text()
     assert "| a\\|b |" in text
     assert "<script>" not in text

@@ -18,7 +18,7 @@ SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json
 
 def summary_of(story: Story, *finalists: Any, failures: list[str] | None = None) -> dict[str, Any]:
     """The summary as written, checked against its schema."""
-    write_report(story.experiment, story.study, story.finalists(*finalists), failures or [], seconds=10.0)
+    write_report(story.experiment, story.study.records, story.finalists(*finalists), failures or [], seconds=10.0)
     summary: dict[str, Any] = story.experiment.read("summary.json")
     jsonschema.validate(summary, SCHEMA)
     return summary

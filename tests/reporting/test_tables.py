@@ -48,7 +48,7 @@ def test_every_epoch_is_a_row_with_every_figure(finished: Experiment) -> None:
 
 def test_columns_are_typed_even_where_there_is_no_trial(begin: Callable[..., Story], finished: Experiment) -> None:
     story = begin()
-    write_report(story.experiment, story.study, [], [], seconds=0.0)
+    write_report(story.experiment, story.study.records, [], [], seconds=0.0)
     for name in ("trials", "curves"):
         table = read(story.experiment, name)
         assert table.num_rows == 0
@@ -64,5 +64,5 @@ def test_columns_are_typed_even_where_there_is_no_trial(begin: Callable[..., Sto
 def test_a_figure_that_only_one_recipe_gives_has_a_column(begin: Callable[..., Story]) -> None:
     story = begin()
     story.trial("mlp", [0.5], ema_decay=0.99)
-    write_report(story.experiment, story.study, [], [], seconds=0.0)
+    write_report(story.experiment, story.study.records, [], [], seconds=0.0)
     assert read(story.experiment, "curves")["ema_decay"].to_pylist() == [0.99]

@@ -1,5 +1,6 @@
 """The study on disk, on real SQLite."""
 
+import sqlite3
 from pathlib import Path
 
 import optuna
@@ -98,3 +99,18 @@ def test_a_study_that_is_not_there_is_refused(study: SearchStudy, url: str) -> N
 def test_the_time_used_is_kept(study: SearchStudy, url: str) -> None:
     study.note_seconds(12.5)
     assert SearchStudy.load(url, "s").seconds == 12.5
+
+
+def test_readers_do_not_lock_out_the_search_and_closed_it_is_one_file(
+    study: SearchStudy, url: str, tmp_path: Path
+) -> None:
+    with sqlite3.connect(tmp_path / "study.db") as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (0,)
+        begin(study)
+        study.report(0, 1, figures(0.5), 0.5)
+        study.end(0, "complete")
+    reader.close()
+    study.close()
+    assert [file.name for file in tmp_path.iterdir()] == ["study.db"]
+    assert SearchStudy.load(url, "s").records[0].state == "complete"

@@ -1,5 +1,6 @@
 """From study and finals to what a person takes away: tables, a page, Markdown, files."""
 
+from contextlib import closing
 from pathlib import Path
 
 from tune.experiment import Experiment
@@ -12,7 +13,7 @@ from tune.reporting._page import page
 from tune.reporting._results import Results
 from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
-from tune.study import SearchStudy
+from tune.study import Record, SearchStudy
 
 __all__ = ["leaderboard", "rebuild", "write_report"]
 
@@ -21,7 +22,7 @@ PAGE = "report/index.html"
 
 def write_report(
     experiment: Experiment,
-    study: SearchStudy,
+    records: list[Record],
     finalists: list[Finalist],
     failures: list[str],
     *,
@@ -31,14 +32,12 @@ def write_report(
 
     Args:
         experiment: the folder.
-        study: all trials.
+        records: all trials.
         finalists: what was trained again, as far as it was.
         failures: a line for each final that failed.
         seconds: how long the search took.
     """
-    results = Results(
-        experiment=experiment, records=study.records, finalists=finalists, failures=failures, seconds=seconds
-    )
+    results = Results(experiment=experiment, records=records, finalists=finalists, failures=failures, seconds=seconds)
     write_tables(results)
     write_best(results)
     summary = summarize(results)
@@ -54,14 +53,15 @@ def rebuild(experiment: Experiment) -> Path:
     Failures of finals are not kept anywhere else, so they are taken from the summary that is there.
     """
     settings = experiment.settings
-    study = SearchStudy.load(experiment.storage, settings.name)
+    with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
+        records, seconds = study.records, study.seconds
     before = experiment.read("summary.json") if (experiment.folder / "summary.json").exists() else {}
-    results = Results(experiment=experiment, records=study.records, finalists=[], failures=[], seconds=0.0)
-    chosen = choose(study.records, results.milestones, settings.final_top, maximize=settings.maximize)
+    results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
+    chosen = choose(records, results.milestones, settings.final_top, maximize=settings.maximize)
     return write_report(
         experiment,
-        study,
+        records,
         load_finalists(experiment.folder, [record.number for record in chosen], settings.seeds_of_finals),
         before.get("failures", []),
-        seconds=max(study.seconds, before.get("seconds") or 0.0),
+        seconds=max(seconds, before.get("seconds") or 0.0),
     )
