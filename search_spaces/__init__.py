@@ -3,13 +3,16 @@
 Standard library only, so that listing recipes and exporting a space are instant.
 """
 
+import traceback
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
+from types import ModuleType
 
 from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
 from search_spaces._space import Choice, Domain, Domains, Float, Int, Space, Value, When, holds, narrow
+from search_spaces._training import Training
 
 __all__ = [
     "Choice",
@@ -20,9 +23,11 @@ __all__ = [
     "InputError",
     "Int",
     "Space",
+    "Training",
     "Value",
     "When",
     "holds",
+    "import_recipe",
     "narrow",
     "recipes",
     "space_of",
@@ -40,14 +45,34 @@ def space_of(recipe: str) -> type[Space]:
     """The search space of a recipe: the one that its module defines.
 
     Raises:
-        InputError: there is no such recipe.
+        InputError: there is no such recipe, or its module is broken.
     """
     if recipe not in recipes():
         raise InputError(f"no recipe {recipe!r}; there are: {', '.join(recipes())}")
-    module = import_module(f"{__name__}.{recipe}")
-    (space,) = (
+    module = import_recipe(__name__, recipe)
+    spaces = [
         thing
         for thing in vars(module).values()
         if isinstance(thing, type) and issubclass(thing, Space) and thing.__module__ == module.__name__
-    )
-    return space
+    ]
+    if len(spaces) != 1:
+        raise InputError(f"{module.__file__} has {len(spaces)} classes that are a Space; a recipe has one")
+    return spaces[0]
+
+
+def import_recipe(package: str, recipe: str) -> ModuleType:
+    """The module of a recipe in `package`.
+
+    Raises:
+        InputError: its code cannot be run; names the line.
+    """
+    try:
+        return import_module(f"{package}.{recipe}")
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        place = next((frame for frame in reversed(frames) if frame.filename.endswith(f"{recipe}.py")), frames[-1])
+        file, line = (
+            (error.filename, error.lineno) if isinstance(error, SyntaxError) else (place.filename, place.lineno)
+        )
+        message = f"recipe {recipe!r} is broken: {type(error).__name__}: {error}, in {file}, line {line}"
+        raise InputError(f"{message}; mend it, or leave it out of --recipes") from error

@@ -7,12 +7,11 @@ and stops. So nothing in a recipe knows of trials, rungs or trackers, and it can
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib import import_module
 from typing import Any, Protocol, cast
 
 from torch import nn
 
-from search_spaces import DataShape, Space, space_of
+from search_spaces import DataShape, Space, import_recipe, space_of
 from trainables._data import TrainData
 
 Metrics = dict[str, float]
@@ -58,13 +57,13 @@ def train_of(recipe: str) -> Train:
     """The `train` function of a recipe.
 
     Raises:
-        InputError: there is no such recipe.
+        InputError: there is no such recipe, or its module is broken.
     """
     space_of(recipe)
-    return cast(Train, import_module(f"trainables.{recipe}").train)
+    return cast(Train, import_recipe("trainables", recipe).train)
 
 
 @cache
 def build_of(recipe: str) -> Callable[[Space, DataShape], nn.Module]:
     """The `build` function of a recipe: the untrained model of a configuration, ready to load its weights."""
-    return cast(Callable[[Space, DataShape], nn.Module], import_module(f"trainables.{recipe}").build)
+    return cast(Callable[[Space, DataShape], nn.Module], import_recipe("trainables", recipe).build)

@@ -3,8 +3,10 @@
 import argparse
 import sys
 from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from search_spaces import InputError, recipes, space_of
 
@@ -29,11 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     """The whole surface of the command line; without `flags` all but those of search, which take time to import."""
-    top = argparse.ArgumentParser(
+    top = Parser(
         prog="toprung",
         description="Distributed hyperparameter search for image classifiers.",
         allow_abbrev=False,
     )
+    top.add_argument("--version", action="version", version=f"toprung {version('toprung')}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     search = commands.add_parser("search", help="search, train the finalists, test them, report", allow_abbrev=False)
     search.set_defaults(run=_search)
@@ -52,6 +55,21 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
     return top
+
+
+class Parser(argparse.ArgumentParser):
+    """Names the flag that was probably meant."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong, and exit."""
+        if "unrecognized arguments" in message:
+            from tune.settings import Settings
+
+            known = [*map(_flag, Settings.model_fields), "--config", "--resume", "--trial"]
+            flags = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
+            near = [get_close_matches(flag, known, n=1) for flag in flags]
+            message += "".join(f"; did you mean {guess[0]}?" for guess in near if guess)
+        super().error(message)
 
 
 def _add_settings(search: argparse.ArgumentParser) -> None:
@@ -157,7 +175,7 @@ def _replay(arguments: argparse.Namespace) -> int:
         print(f"epoch {deviation.epoch}: {deviation.figure} deviates by {deviation.difference:.1e}")
     worst = max(deviation.difference for deviation in deviations)
     if worst <= TOLERANCE:
-        print(f"reproduced: {len(deviations)} epochs, every figure within {TOLERANCE:g}")
+        print(f"reproduced: every figure of every epoch within {TOLERANCE:g}")
         return 0
     print(f"not reproduced: a figure deviates by {worst:.1e}, more than {TOLERANCE:g}")
     for difference in differences or ["the environment is that of the record"]:
@@ -174,14 +192,20 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _recipes(arguments: argparse.Namespace) -> int:
+    code = 0
     for recipe in recipes():
-        space = space_of(recipe)
+        try:
+            space = space_of(recipe)
+        except InputError as error:
+            print(f"toprung: {error}", file=sys.stderr)
+            code = 2
+            continue
         print(f"{recipe}: {(sys.modules[space.__module__].__doc__ or '').strip()}")
         default = space.default()
         for name, domain in space.domains().items():
             conditions = "".join(f", when {when.name} is {when.domain}" for when in space.conditions()[name])
             print(f"  {name:18} {domain!s:24} default {getattr(default, name)}{conditions}")
-    return 0
+    return code
 
 
 def _flag(name: str) -> str:

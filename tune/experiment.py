@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import yaml
 from filelock import FileLock, Timeout
 
 from search_spaces import DataShape, InputError
+from trainables._files import whole
 from tune.settings import Settings, load, make
 
 PACKAGES = ("torch", "torchvision", "ray", "optuna", "scikit-learn", "numpy", "kornia", "toprung")
@@ -113,31 +115,35 @@ class Experiment:
     def write(self, name: str, content: Mapping[str, Any] | str) -> None:
         """Write a text file, or a mapping as JSON or YAML by the name's ending; whole or not at all."""
         path = self.folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
         if isinstance(content, str):
             text = content
         elif path.suffix == ".yaml":
             text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
         else:
             text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        draft = path.with_name(f".{path.name}.draft")
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
+        with whole(path) as draft:
+            draft.write_text(text, encoding="utf-8")
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
     """What figures depend on beside settings and data: machine, versions, threads."""
-    import platform
-
     import torch
 
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": platform.machine(),
+        "processor": _processor(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
         "threads": threads,
         "packages": {name: version(name) for name in PACKAGES},
     }
+
+
+def _processor() -> str:
+    """The model of the CPU, where the system tells; else its architecture."""
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

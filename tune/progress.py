@@ -24,8 +24,11 @@ REDRAW_EVERY = 0.25
 class Progress(Callback):
     """Shows how a search goes on. A context manager; Ray calls it between events."""
 
-    def __init__(self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float]) -> None:
+    def __init__(
+        self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float], *, concurrent: int
+    ) -> None:
         self._console, self._settings, self._study, self._used = console, settings, study, used
+        self._concurrent = concurrent
         self._live = (
             Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
             if console.is_terminal
@@ -74,13 +77,11 @@ class Progress(Callback):
         done = sum(record.state != "running" for record in records)
         head = Table.grid(padding=(0, 2))
         used = self._used()
-        left = (
-            f"{clock(max(0.0, settings.time_budget - used))} left"
-            if settings.time_budget
-            else f"about {clock(used / done * (settings.trials - done))} left"
-            if done
-            else ""
-        )
+        if settings.time_budget:
+            left = f"{clock(max(0.0, settings.time_budget - used))} left"
+        else:
+            guess = seconds_left(records, settings)
+            left = "" if guess is None else f"about {clock(guess / self._concurrent)} left"
         bar = ProgressBar(total=settings.trials, completed=done, width=40)
         head.add_row(Text(settings.name, style="bold"), bar, f"{done}/{settings.trials}", clock(used), left)
         table = Table("recipe", "running", "pruned", "complete", "failed", f"best {settings.metric}", "of trial")
@@ -99,6 +100,21 @@ class Progress(Callback):
             if r.state == "running"
         ]
         return Group(head, table, Text("\n".join(running[:8]), style="dim"))
+
+
+def seconds_left(records: list[Record], settings: Settings) -> float | None:
+    """What the trials to come will take, from what those that ended took, a recipe; None before enough ended."""
+    left = 0.0
+    share = settings.trials / len(settings.recipes)
+    for recipe in settings.recipes:
+        own = [record for record in records if record.recipe == recipe]
+        ended = [record.seconds for record in own if record.state != "running"]
+        if not ended:
+            return None
+        each = sum(ended) / len(ended)
+        left += max(0.0, share - len(own)) * each
+        left += sum(max(0.0, each - record.seconds) for record in own if record.state == "running")
+    return left
 
 
 def best_records(study: SearchStudy) -> dict[str, Record]:

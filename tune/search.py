@@ -10,6 +10,7 @@ from rich.console import Console
 
 from search_spaces import InputError, space_of
 from trainables._data import DataSpec, Prepared, prepare
+from trainables._protocol import train_of
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
 from tune.progress import Progress, clock
@@ -77,10 +78,12 @@ def _resources(settings: Settings) -> Resources:
 
 
 def _prepare(settings: Settings, console: Console) -> Prepared:
+    for recipe in settings.recipes:
+        train_of(recipe)  # a broken one is refused at once
     spec = DataSpec(
         source=settings.data,
         image_size=settings.image_size,
-        fractions=settings.split,
+        split=settings.split,
         group_by=settings.group_by,
         limit=settings.limit,
         seed=settings.seed,
@@ -112,7 +115,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     )
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
-    with log_to(experiment.folder / "logs" / "driver.log"), ray_session(), stopping(deadline, console):
+    with log_to(experiment.folder / "logs" / "driver.log"), ray_session(console), stopping(deadline, console):
         missing = sum(r.counts for r in study.records) < settings.trials
         if not deadline.over and (missing or any(r.state == "running" for r in study.records)):
             _search(experiment, study, resources, trial_settings, at, deadline, console)
@@ -147,6 +150,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 gpus=resources.gpus,
                 progress=show,
             )
+    deadline.note()
     return write_report(experiment, study.records, finalists, failures, seconds=deadline.used())
 
 
@@ -176,7 +180,7 @@ def _search(
         settings=trial_settings,
     )
     scheduler = RecipeASHA(at, settings.reduction_factor, maximize=settings.maximize, known=study.records)
-    progress = Progress(console, settings, study, deadline.used)
+    progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)
     tuner = Tuner(
         with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=TuneConfig(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from rich.console import Console
 
 from search_spaces import InputError
 from tune.resources import this_machine
@@ -51,19 +52,20 @@ def _init(**options: Any) -> None:
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
+def ray_session(console: Console) -> Iterator[None]:
     """A Ray session on this machine, unless the process has one already."""
     if ray.is_initialized():
         yield
         return
     machine = this_machine()
-    _init(
-        address="local",
-        num_cpus=int(machine["CPU"]),
-        num_gpus=int(machine["GPU"]),
-        include_dashboard=False,
-        object_store_memory=OBJECT_STORE_BYTES,
-    )
+    with console.status("starting Ray"):
+        _init(
+            address="local",
+            num_cpus=int(machine["CPU"]),
+            num_gpus=int(machine["GPU"]),
+            include_dashboard=False,
+            object_store_memory=OBJECT_STORE_BYTES,
+        )
     try:
         yield
     finally:

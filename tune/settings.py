@@ -38,6 +38,18 @@ def _list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _fractions(value: object) -> object:
+    """Three numbers from text such as 0.7,0.15,0.15."""
+    parts = _list(value)
+    try:
+        numbers = tuple(float(part) for part in parts)  # type: ignore[attr-defined]
+    except (TypeError, ValueError):
+        numbers = ()
+    if len(numbers) != 3:
+        raise ValueError("write three fractions, of train, val and test, such as 0.7,0.15,0.15")
+    return numbers
+
+
 def flat(value: Any) -> Any:
     """`{"knn": {"neighbors": 5}}`, as YAML is nicely written, as `{"knn.neighbors": "5"}`."""
     if not isinstance(value, Mapping):
@@ -84,7 +96,7 @@ class Settings(BaseModel):
     image_size: int | None = Field(
         None, ge=4, le=1024, description="side in pixels (default: as it is; 64 for folders of larger images)"
     )
-    split: Annotated[tuple[float, float, float], BeforeValidator(_list)] = Field(
+    split: Annotated[tuple[float, float, float], BeforeValidator(_fractions)] = Field(
         (0.70, 0.15, 0.15), description="train,val,test fractions of data that comes without splits"
     )
     group_by: str | None = Field(

@@ -107,5 +107,5 @@ def test_an_idx_file_that_says_more_than_it_holds_is_named(tmp_path: Path) -> No
 
 
 def test_groups_are_refused_where_there_are_no_paths(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="group_by searches in paths, but 'digits' is not an image folder"):
+    with pytest.raises(InputError, match="--group-by searches in paths, but --data digits is not an image folder"):
         prepare(DataSpec(source="digits", group_by="x"), cache=tmp_path)

@@ -116,14 +116,14 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path, layout: dict[str,
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        ("digit", r"no source 'digit'; .* \(there is no .*/digit\)\. Did you mean 'digits'\?"),
+        ("digit", r"--data digit: there is no .*/digit; there are: digits, .*\. Did you mean 'digits'\?"),
         ("Fashion-MNIST:/x", r"Did you mean 'fashion_mnist'\?"),
-        ("fashion_mnist", r"'fashion_mnist' names no folder: give fashion_mnist:DIR"),
+        ("fashion_mnist", r"--data fashion_mnist: names no folder; give fashion_mnist:DIR"),
         (
             "/no/such/folder",
-            r"no source '/no/such/folder'; there are: digits, fashion_mnist:DIR, or the folder of an image",
+            r"--data /no/such/folder: there is no /no/such/folder; there are: digits, fashion_mnist:DIR, or the folder",
         ),
-        (__file__, r"test_folder.py' is a file; there are: digits, fashion_mnist:DIR, or the folder of"),
+        (__file__, r"test_folder.py: is a file; there are: digits, fashion_mnist:DIR, or the folder of"),
     ],
 )
 def test_an_unknown_source_is_refused_with_what_there_is(source: str, message: str) -> None:

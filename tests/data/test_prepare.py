@@ -90,7 +90,7 @@ def test_the_digest_changes_with_pixels_labels_classes_size_and_split(root: Path
     digests = [prepared(root).digest]
     digests += [
         prepared(root, **options).digest
-        for options in ({"seed": 1}, {"limit": 20}, {"fractions": (0.5, 0.25, 0.25)}, {"image_size": 7})
+        for options in ({"seed": 1}, {"limit": 20}, {"split": (0.5, 0.25, 0.25)}, {"image_size": 7})
     ]
     (root / "a" / "039.png").rename(root / "b" / "a39.png")
     digests.append(prepared(root).digest)
@@ -171,9 +171,9 @@ def test_groups_are_found_in_the_path_and_never_parted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("group_by", "message"),
     [
-        (r"patient(\d+)", r"does not match a/000.png: it must find the group of every image in its path"),
+        (r"patient(\d+)", r"does not match a/000.png; it must find the group of every image in its path"),
         (r"^b/(x)?|^a", r"does not match a/000.png"),
-        ("(", r"group_by '\(' is not a regular expression: "),
+        ("(", r"--group-by \(: is not a regular expression"),
     ],
 )
 def test_a_group_that_cannot_be_found_is_refused(root: Path, group_by: str, message: str) -> None:

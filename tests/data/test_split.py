@@ -202,21 +202,21 @@ def test_the_images_that_a_limit_keeps_are_those_of_the_seed() -> None:
 
 
 def test_a_limit_below_the_number_of_classes_is_refused() -> None:
-    with pytest.raises(InputError, match="limit is 2, but must be at least 3: one train image for each class"):
+    with pytest.raises(InputError, match="--limit 2: must be at least 3, one train image for each class"):
         limited([0, 1, 2, 2], 2)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"image_size": 0}, "image_size is 0, but must be at least 1 pixel"),
-        ({"limit": 0}, "limit is 0, but must be at least 1 image"),
-        ({"on_bad_image": "ignore"}, "on_bad_image is 'ignore', but must be 'refuse' or 'skip'"),
-        ({"fractions": (0.5, 0.5)}, r"fractions are \(0.5, 0.5\), but must be three: train, val, test"),
-        ({"fractions": (0.8, 0.1, 0.2)}, "must be positive and sum to 1"),
-        ({"fractions": (1.0, 0.0, 0.0)}, "must be positive and sum to 1"),
-        ({"fractions": (1.2, -0.1, -0.1)}, "must be positive and sum to 1"),
-        ({"fractions": (float("nan"), 0.5, 0.5)}, "must be positive and sum to 1"),
+        ({"image_size": 0}, "--image-size 0: must be at least 1 pixel"),
+        ({"limit": 0}, "--limit 0: must be at least 1 image"),
+        ({"on_bad_image": "ignore"}, "--on-bad-image ignore: must be refuse or skip"),
+        ({"split": (0.5, 0.5)}, "--split 0.5,0.5: must be three positive fractions that sum to 1"),
+        ({"split": (0.8, 0.1, 0.2)}, "must be three positive fractions that sum to 1"),
+        ({"split": (1.0, 0.0, 0.0)}, "must be three positive fractions that sum to 1"),
+        ({"split": (1.2, -0.1, -0.1)}, "must be three positive fractions that sum to 1"),
+        ({"split": (float("nan"), 0.5, 0.5)}, "must be three positive fractions that sum to 1"),
     ],
 )
 def test_a_spec_outside_its_ranges_is_refused(options: dict[str, object], message: str) -> None:

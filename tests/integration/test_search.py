@@ -1,14 +1,19 @@
 """A search as a person runs it: real Ray, real Optuna storage, real digits."""
 
 import json
+from io import BytesIO
 from pathlib import Path
 
+import numpy as np
 import optuna
 import pyarrow.parquet as pq
 import pytest
 import yaml
 from optuna.trial import TrialState
+from PIL import Image
+from sklearn.datasets import load_digits
 
+from trainables import Classifier
 from tune.cli import main
 from tune.experiment import Experiment
 from tune.study import Record, SearchStudy
@@ -127,6 +132,24 @@ def test_a_trial_is_reproduced_from_its_record(searched: Path, capsys: pytest.Ca
         assert "reproduced" in capsys.readouterr().out
     assert main(["replay", str(searched), "--trial", "99"]) == 2
     assert "trials 0 to 11" in capsys.readouterr().err
+
+
+def test_the_best_predicts_files_as_it_did_the_test_images(searched: Path) -> None:
+    rows = np.load(searched / "splits" / "test.npy")
+    files = []
+    for image in load_digits().images[rows]:
+        file = BytesIO()
+        Image.fromarray((image * 255 / 16).round().astype(np.uint8)).save(file, "PNG")
+        files.append(file.getvalue())
+    for recipe in ("knn", "mlp", "plain_cnn"):
+        seed = json.loads((searched / "best" / recipe / "metrics.json").read_text())["seed"]
+        (final,) = (searched / "finals").glob(f"{recipe}-*-{seed}")
+        classifier = Classifier.load(searched / "best" / recipe)
+        probabilities = classifier.predict(files)
+        assert probabilities.shape == (len(rows), 10)
+        assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
+        assert probabilities.argmax(1).tolist() == np.load(final / "predictions.npy").tolist()
+        assert classifier.classes == [str(digit) for digit in range(10)]
 
 
 def test_a_name_that_exists_is_refused_and_nothing_is_touched(

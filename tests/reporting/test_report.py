@@ -89,6 +89,15 @@ def test_the_markdown_escapes_what_comes_from_outside(begin: Callable[..., Story
     assert "| \\*x\\* \\# y |" in text
 
 
+def test_the_markdown_names_what_was_skipped(begin: Callable[..., Story]) -> None:
+    bad = [{"path": f"a/{n}.jpg", "reason": "truncated"} for n in range(60)]
+    story = begin(card={"bad_images": bad})
+    write_report(story.experiment, story.study.records, [], [], seconds=1.0)
+    text = (story.experiment.folder / "report.md").read_text()
+    assert "- a/49.jpg: truncated\n- and 10 more, in data.json" in text
+    assert "a/50.jpg" not in text
+
+
 def test_the_markdown_has_answer_configuration_classes_and_command(finished: Experiment) -> None:
     text = (finished.folder / "report.md").read_text()
     assert "mlp is best on val. Its test accuracy is 0.8000" in text

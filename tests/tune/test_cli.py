@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import search_spaces
+from search_spaces import recipes
 from tune.cli import main, parser
 
 SURFACE = {
@@ -57,6 +59,35 @@ def test_an_abbreviated_or_unknown_flag_is_refused(capsys: pytest.CaptureFixture
             main(["search", flag, "3"])
         assert stop.value.code == 2
     assert "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_the_flag_that_was_meant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    for typo in (["--trails", "5"], ["--trails=5"]):
+        with pytest.raises(SystemExit):
+            main(["search", *typo])
+        assert capsys.readouterr().err.endswith("; did you mean --trials?\n")
+
+
+def test_a_broken_recipe_is_named_with_its_line_and_the_others_are_listed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "broken.py").write_text("import math\n\nmath.tau + Flaot\n")
+    (tmp_path / "syntax.py").write_text("def build(:\n")
+    (tmp_path / "empty.py").write_text("")
+    monkeypatch.setattr(search_spaces, "__path__", [*search_spaces.__path__, str(tmp_path)])
+    recipes.cache_clear()
+    try:
+        assert main(["recipes"]) == 2
+        out, err = capsys.readouterr()
+        assert "knn: " in out
+        assert "plain_cnn: " in out
+        assert "recipe 'broken' is broken: NameError: name 'Flaot' is not defined" in err
+        assert "broken.py, line 3; mend it" in err
+        assert "syntax.py, line 1; mend it" in err
+        assert "empty.py has 0 classes that are a Space; a recipe has one" in err
+        assert err.count("\n") == 3
+    finally:
+        recipes.cache_clear()
 
 
 def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]) -> None:

@@ -91,6 +91,13 @@ def test_the_bootstrap_agrees_with_the_normal_interval_for_accuracy() -> None:
     }  # fmt: skip
 
 
+def test_models_without_an_error_are_not_certain() -> None:
+    labels = np.arange(100) % 4
+    found = bootstrap(labels, np.stack([labels, labels]), 4)
+    assert found["accuracy"] == found["macro_f1"] == wilson(100, 100)
+    assert found["accuracy"].low < 0.97
+
+
 def test_seeds_that_disagree_widen_the_interval() -> None:
     labels = np.zeros(400, dtype=np.int64)
     alike = np.stack([np.repeat([0, 1], [360, 40])] * 3)

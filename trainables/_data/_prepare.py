@@ -19,6 +19,7 @@ from trainables._data._sources import open_source
 from trainables._data._spec import SPLITS, DataSpec
 from trainables._data._split import limit_train, split_images
 from trainables._data._store import Store, ensure_store
+from trainables._files import whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +52,8 @@ class Prepared:
         for split, rows in self.splits.items():
             np.save(folder / "splits" / f"{split}.npy", rows)
         # The card comes last and in one step: where it is, the splits are.
-        draft = folder / "data.json.draft"
-        draft.write_text(json.dumps(self.card, indent=2) + "\n")
-        draft.replace(folder / "data.json")
+        with whole(folder / "data.json") as draft:
+            draft.write_text(json.dumps(self.card, indent=2) + "\n")
 
 
 def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) -> Prepared:
@@ -70,7 +70,7 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
     """
     source = open_source(spec.source)
     if spec.group_by is not None and not isinstance(source, ImageFolder):
-        raise InputError(f"group_by searches in paths, but {spec.source!r} is not an image folder: leave it out")
+        raise InputError(f"--group-by searches in paths, but --data {spec.source} is not an image folder; leave it out")
     store, decoded_now = ensure_store(source, image_size=spec.image_size, cache=cache, progress=progress)
     if spec.on_bad_image == "refuse" and store.bad:
         raise InputError(_refusal(store.bad))
@@ -82,7 +82,7 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
         digests=store.digests,
         groups=groups,
         classes=store.classes,
-        fractions=spec.fractions,
+        fractions=spec.split,
         seed=spec.seed,
     )
     if spec.limit is not None:
@@ -112,14 +112,16 @@ def _groups(names: Sequence[str], group_by: str) -> list[str]:
     try:
         pattern = re.compile(group_by)
     except re.error as error:
-        raise InputError(f"group_by {group_by!r} is not a regular expression: {error}") from error
+        raise InputError(
+            f"--group-by {group_by}: is not a regular expression ({error}); write one, such as '^([^_]+)_'"
+        ) from error
     groups = []
     for name in names:
         match = pattern.search(name)
         group = match and match[1 if pattern.groups else 0]
         if group is None:
             raise InputError(
-                f"group_by {group_by!r} does not match {name}: it must find the group of every image in its "
+                f"--group-by {group_by}: does not match {name}; it must find the group of every image in its "
                 "path relative to the folder"
             )
         groups.append(group)

@@ -21,16 +21,14 @@ def open_source(text: str) -> Source:
         return Digits()
     if name == "fashion_mnist":
         if not folder:
-            raise InputError(
-                f"source {text!r} names no folder: give fashion_mnist:DIR, where DIR has the IDX .gz files"
-            )
+            raise InputError(f"--data {text}: names no folder; give fashion_mnist:DIR, where DIR has the IDX .gz files")
         return FashionMNIST(absolute(folder))
     root = absolute(text)
     if root.is_dir():
         return ImageFolder(root)
     known = f"there are: {', '.join(_KNOWN)}, or the folder of an image data set"
     if root.exists():
-        raise InputError(f"source {text!r} is a file; {known}")
+        raise InputError(f"--data {text}: is a file; {known}")
     near = difflib.get_close_matches(name.lower(), [entry.partition(":")[0] for entry in _KNOWN], n=1)
     guess = f". Did you mean {near[0]!r}?" if near else ""
-    raise InputError(f"no source {text!r}; {known} (there is no {root}){guess}")
+    raise InputError(f"--data {text}: there is no {root}; {known}{guess}")

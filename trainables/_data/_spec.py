@@ -23,7 +23,7 @@ class DataSpec:
         source: "digits", "fashion_mnist:DIR", or the folder of an image data set.
         image_size: side of the stored square images in pixels. None keeps the native side where all images
             share one square size of at most 64 pixels, and is 64 otherwise.
-        fractions: shares of train, val and test, all positive, summing to 1. Of a data set that comes with
+        split: shares of train, val and test, all positive, summing to 1. Of a data set that comes with
             splits only the missing ones are dealt, out of train and by these proportions.
         group_by: regular expression searched in the path relative to the folder. Images with the same match
             (its first group, if it has one) stay in one split.
@@ -37,7 +37,7 @@ class DataSpec:
 
     source: str
     image_size: int | None = None
-    fractions: tuple[float, float, float] = (0.70, 0.15, 0.15)
+    split: tuple[float, float, float] = (0.70, 0.15, 0.15)
     group_by: str | None = None
     limit: int | None = None
     seed: int = 0
@@ -45,15 +45,15 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         if self.image_size is not None and self.image_size < 1:
-            raise InputError(f"image_size is {self.image_size}, but must be at least 1 pixel (or not given)")
+            raise InputError(f"--image-size {self.image_size}: must be at least 1 pixel, or not given")
         if self.limit is not None and self.limit < 1:
-            raise InputError(f"limit is {self.limit}, but must be at least 1 image (or not given)")
+            raise InputError(f"--limit {self.limit}: must be at least 1 image, or not given")
         if self.on_bad_image not in get_args(BadImagePolicy):
-            raise InputError(f"on_bad_image is {self.on_bad_image!r}, but must be 'refuse' or 'skip'")
-        if len(self.fractions) != len(SPLITS):
-            raise InputError(f"fractions are {self.fractions}, but must be three: train, val, test")
-        positive = all(math.isfinite(share) and share > 0 for share in self.fractions)
-        if not positive or not math.isclose(sum(self.fractions), 1.0, abs_tol=1e-6):
+            raise InputError(f"--on-bad-image {self.on_bad_image}: must be refuse or skip")
+        positive = all(math.isfinite(share) and share > 0 for share in self.split)
+        if len(self.split) != len(SPLITS) or not positive or not math.isclose(sum(self.split), 1.0, abs_tol=1e-6):
+            given = ",".join(f"{share:g}" for share in self.split)
             raise InputError(
-                f"fractions are {self.fractions}, but must be positive and sum to 1, as (0.7, 0.15, 0.15) do"
+                f"--split {given}: must be three positive fractions that sum to 1, for train, val and test; "
+                "write for instance 0.7,0.15,0.15"
             )

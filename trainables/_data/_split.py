@@ -73,7 +73,7 @@ def split_images(
     if untrained:
         raise InputError(
             f"class {classes[untrained[0]]!r} has no image in train, as its groups hold other classes too: "
-            "give another seed or a finer group_by"
+            "give another --seed or a finer --group-by"
         )
     return codes
 
@@ -88,7 +88,7 @@ def limit_train(
     """
     train = np.flatnonzero(codes == _TRAIN)
     if limit < len(classes):
-        raise InputError(f"limit is {limit}, but must be at least {len(classes)}: one train image for each class")
+        raise InputError(f"--limit {limit}: must be at least {len(classes)}, one train image for each class")
     ordered = train[_order(digests[train], seed)]
     order_labels = labels[ordered]
     sizes = np.bincount(order_labels, minlength=len(classes))

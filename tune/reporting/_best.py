@@ -1,14 +1,15 @@
 """`best/RECIPE/`: a recipe's best configuration, its weights and their figures, to take away."""
 
 import shutil
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
 from search_spaces import Value, space_of
+from trainables._files import whole
 from tune.experiment import Experiment
 from tune.finals import Final
-from tune.reporting._files import whole
 from tune.reporting._numbers import finite
 from tune.reporting._results import Results
 
@@ -57,6 +58,7 @@ def _write(results: Results, final: Final) -> None:
         "val": final.val,
         "test": final.test,
         "classes": results.classes,
+        "shape": asdict(results.experiment.shape),
         "data": results.card["digest"],
     }
     experiment.write(f"{place}/metrics.json", finite(metrics))

@@ -9,6 +9,9 @@ from tune.reporting._numbers import TIMES, duration, metric, setting
 from tune.reporting._results import Results
 from tune.reporting._summary import Summary
 
+LISTED = 50
+"""Skipped images that are named one by one."""
+
 SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|~#"})
 
 
@@ -24,6 +27,7 @@ def markdown(results: Results, summary: Summary) -> str:
         *_configurations(summary),
         *_classes(summary),
         *_data(results),
+        *_skipped(results),
         *_repeat(results),
     ]
     return "\n\n".join(parts) + "\n"
@@ -57,6 +61,13 @@ def _data(results: Results) -> list[str]:
     images = ", ".join(f"{count:,} {split}" for split, count in card["images"].items())
     facts = f"{card['source']}: {images} images of {shape.classes} classes, {shape.width} {TIMES} {shape.height} pixels"
     return ["## Data", f"{_text(facts)}, digest {card['digest'][:16]}."]
+
+
+def _skipped(results: Results) -> list[str]:
+    bad = results.card["bad_images"]
+    lines = [f"{image['path']}: {image['reason']}" for image in bad[:LISTED]]
+    more = [f"and {len(bad) - LISTED} more, in data.json"] if len(bad) > LISTED else []
+    return _list("Skipped images", lines + more)
 
 
 def _repeat(results: Results) -> list[str]:

@@ -159,6 +159,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
         "settings": _configuration(results, recipe, entry),
         "importance": figures.place(f"importance-{recipe}", _search_figures.importance(results, recipe)),
         "valued": len(_search_figures.valued(results, recipe)),
+        "stopped": entry["trials"]["pruned"],
         "pairs": [],
     }
     if entry["test"]:

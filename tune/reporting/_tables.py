@@ -8,7 +8,7 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from search_spaces import Choice, Domain, Float, Int, space_of
-from tune.reporting._files import whole
+from trainables._files import whole
 from tune.reporting._numbers import printable
 from tune.reporting._results import VAL_METRICS, Results, best_epoch
 from tune.scheduler import rung_of

@@ -1,0 +1,66 @@
+"""What is taken away from a search: a trained model that names the classes of image files."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from search_spaces import DataShape, InputError, space_of
+from trainables._data import decode
+from trainables._protocol import build_of
+
+BATCH = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A trained model with what it was trained for.
+
+    Attributes:
+        model: maps uint8 images (N, C, H, W) of the stored size to logits (N, classes); in evaluation mode.
+        classes: the names of the classes, in the order of the logits.
+        shape: sizes of the data that it was trained on.
+    """
+
+    model: nn.Module
+    classes: list[str]
+    shape: DataShape
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Self:
+        """Load `best/RECIPE` of an experiment, onto the CPU.
+
+        Raises:
+            InputError: the folder holds no winner.
+        """
+        folder = Path(folder)
+        if not (folder / "metrics.json").is_file():
+            raise InputError(f"{folder} has no metrics.json: give a folder such as results/NAME/best/RECIPE")
+        card = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        shape = DataShape(**card["shape"])
+        model = build_of(card["recipe"])(space_of(card["recipe"])(**card["config"]), shape)
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return cls(model=model.eval(), classes=card["classes"], shape=shape)
+
+    @torch.inference_mode()
+    def predict(self, images: Iterable[Path | str | bytes]) -> npt.NDArray[np.float32]:
+        """Probabilities (images, classes) of image files, or of their bytes; decoded as for the search.
+
+        Raises:
+            InputError: a file cannot be read, or is not a whole image.
+        """
+        sources = list(images)
+        probabilities = np.empty((len(sources), len(self.classes)), np.float32)
+        for start in range(0, len(sources), BATCH):
+            batch = sources[start : start + BATCH]
+            pixels = np.stack([decode(source, self.shape.height, self.shape.channels) for source in batch])
+            logits = self.model(torch.from_numpy(pixels)).float()
+            probabilities[start : start + BATCH] = logits.softmax(1).numpy()
+        return probabilities
