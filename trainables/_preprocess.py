@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor, nn
-from torchvision.transforms.v2 import functional as image
+from torch.nn import functional as F
 
 from search_spaces import DataShape
 from trainables._data import Split
@@ -31,7 +31,7 @@ class Preprocess(nn.Module):
         """Uint8 (N, C, H, W), or float in the same 0..255 as augmentation leaves it, to float (N, C, h, w)."""
         pixels = images.float() / 255
         if tuple(pixels.shape[-2:]) != self.size:
-            pixels = image.resize(pixels, list(self.size), antialias=True)
+            pixels = F.interpolate(pixels, self.size, mode="bilinear", antialias=True)
         return (pixels - self.mean) / self.std
 
     @torch.no_grad()
