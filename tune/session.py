@@ -53,12 +53,29 @@ def _init(**options: Any) -> None:
 
 @contextmanager
 def ray_session(console: Console) -> Iterator[None]:
-    """A Ray session on this machine, unless the process has one already."""
+    """A Ray session on this machine, unless the process has one already.
+
+    Raises:
+        InputError: Ray does not start.
+    """
     if ray.is_initialized():
         yield
         return
-    machine = this_machine()
     with console.status("starting Ray"):
+        try:
+            _start()
+        except InputError:  # Ray gives its processes half a minute, which a busy machine may not keep
+            ray.shutdown()
+            _start()
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start() -> None:
+    machine = this_machine()
+    try:
         _init(
             address="local",
             num_cpus=int(machine["CPU"]),
@@ -66,10 +83,9 @@ def ray_session(console: Console) -> Iterator[None]:
             include_dashboard=False,
             object_store_memory=OBJECT_STORE_BYTES,
         )
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
 
 
 @contextmanager
