@@ -93,9 +93,13 @@ class Int:
 
 @dataclass(frozen=True)
 class Choice:
-    """One of `options`: words or numbers. A switch is a choice of two words, for `bool("False")` is True."""
+    """One of `options`: words or numbers. A switch is a choice of two words, for `bool("False")` is True.
+
+    An `open` choice draws among its options, and a person may name any other word, such as a network in a library.
+    """
 
     options: tuple[Value, ...]
+    open: bool = field(default=False, kw_only=True)
 
     def __post_init__(self) -> None:
         if not self.options:
@@ -104,10 +108,10 @@ class Choice:
             raise InputError(f"a choice names an option twice: {self}; name each once")
 
     def __contains__(self, value: object) -> bool:
-        return value in self.options
+        return value in self.options or (self.open and isinstance(value, str) and bool(value))
 
     def __str__(self) -> str:
-        return "|".join(str(option) for option in self.options)
+        return "|".join(str(option) for option in self.options) + ("|..." if self.open else "")
 
     def read(self, text: object) -> Value:
         """The option that is written as `text`; a number matches by value, so that 1e-3 is 0.001.
@@ -118,6 +122,8 @@ class Choice:
         for option in self.options:
             if str(option) == str(text) or (_is_number(option) and _as_number(text) == option):
                 return option
+        if self.open and isinstance(text, str) and text:
+            return text
         raise ValueError(f"{text!r} is not an option")
 
     def nearest(self, value: Value) -> Value:

@@ -1,6 +1,6 @@
 """The training loop that networks share: one generator of epochs."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -9,39 +9,49 @@ from torch.nn import functional as F
 from search_spaces._training import Training
 from trainables._augment import augmentation
 from trainables._data import TrainData
-from trainables._optim import Schedule, optimizer_of
+from trainables._optim import Parts, Schedule, optimizer_of
 from trainables._preprocess import Preprocess
 from trainables._protocol import Epoch, Metrics, State
 
 
 def fit(
-    model: nn.Module, space: Training, data: TrainData, *, epochs: int, state: State | None = None
+    model: nn.Module,
+    space: Training,
+    data: TrainData,
+    *,
+    epochs: int,
+    state: State | None = None,
+    parts: Parts | None = None,
+    begin: Callable[[int], None] = lambda epoch: None,
 ) -> Generator[Epoch, Metrics, None]:
     """Train `model` by cross-entropy for `epochs` epochs in all.
 
+    `parts` are parameters with a learning rate each (default: all, with that of `space`); `begin` is called before
+    each epoch, to freeze some of them or let them go.
     With `state` it continues as if it had not been stopped: weights, optimiser, schedule and random numbers.
     """
     model.to(data.device)
-    optimizer = optimizer_of(model, space)
+    optimizer = optimizer_of(parts or [(model.parameters(), space.lr)], space)
     full, rest = divmod(len(data.train), space.batch_size)
     steps = max(1, full + (rest > 1))  # as `order` makes them
     schedule = Schedule(optimizer, space, steps * epochs)
     augment = augmentation(space, data.shape)
     weights = class_weights(data) if space.class_weights == "balanced" else None
-    begin = 0
+    trained = 0
     if state is None:
         for layer in model.modules():
             if isinstance(layer, Preprocess):
                 layer.measure(data.train)
     else:
-        begin = state["epoch"]
+        trained = state["epoch"]
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load(state["schedule"])
         schedule.epoch(state["val"])
         _set_rng(state["rng"], data.device)
 
-    for epoch in range(begin + 1, epochs + 1):
+    for epoch in range(trained + 1, epochs + 1):
+        begin(epoch)
         model.train()
         loss_sum, correct = torch.zeros((), device=data.device), torch.zeros((), device=data.device)
         for indices in order(data, space):

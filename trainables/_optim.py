@@ -1,7 +1,7 @@
 """Optimisers and learning-rate schedules."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -9,15 +9,18 @@ from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 from search_spaces._training import Training
 from trainables._protocol import Metrics
 
+Parts = Sequence[tuple[Iterable[nn.Parameter], float]]
+"""Parameters with their learning rate."""
 
-def optimizer_of(model: nn.Module, space: Training) -> optim.Optimizer:
+
+def optimizer_of(parts: Parts, space: Training) -> optim.Optimizer:
     """SGD with Nesterov momentum, or AdamW; norms and biases are not decayed."""
-    weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [
-        {"params": weights, "weight_decay": space.weight_decay},
-        {"params": others, "weight_decay": 0.0},
-    ]
+    groups = []
+    for parameters, lr in parts:
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        weights, others = ([p for p in trained if (p.ndim > 1) == matrices] for matrices in (True, False))
+        groups.append({"params": weights, "lr": lr, "weight_decay": space.weight_decay})
+        groups.append({"params": others, "lr": lr, "weight_decay": 0.0})
     if space.optimizer == "sgd":
         return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=True)
     return optim.AdamW(groups, lr=space.lr)

@@ -8,9 +8,11 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tun
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search_spaces import InputError, space_of
+from search_spaces import Choice, InputError, space_of
+from search_spaces._finetune import FineTuning
 from trainables._data import DataSpec, Prepared, prepare
 from trainables._protocol import train_of
+from trainables._weights import Weights, find_weights, write_weights, zoo_of
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
 from tune.progress import Progress, clock
@@ -38,9 +40,10 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             f"or go on with it: --resume {experiment.folder}"
         )
     prepared = _prepare(settings, console)
+    weights = _weights(settings, prepared, console)
     resources = _resources(settings)
     with experiment.created():
-        _write(experiment, settings, prepared)
+        _write(experiment, settings, prepared, weights)
         experiment.write("environment.json", environment(resources.device, resources.threads))
         study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
     with experiment.locked(), closing(study):
@@ -60,13 +63,14 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
             f"--data {settings.data} is not what {experiment.folder} was begun with: images, labels or splits "
             "differ; bring the data back, or begin a new experiment"
         )
+    weights = _weights(settings, prepared, console)
     resources = _resources(settings)
     before, now = experiment.read("environment.json"), environment(resources.device, resources.threads)
     if before != now:
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         console.print(f"warning: not the environment that it was begun in: {changed} differ", style="yellow")
     with experiment.locked(), closing(SearchStudy.load(experiment.storage, settings.name)) as study:
-        _write(experiment, settings, prepared)
+        _write(experiment, settings, prepared, weights)
         return _run(experiment, study, resources, console)
 
 
@@ -97,9 +101,35 @@ def _prepare(settings: Settings, console: Console) -> Prepared:
         )
 
 
-def _write(experiment: Experiment, settings: Settings, prepared: Prepared) -> None:
+def _weights(settings: Settings, prepared: Prepared, console: Console) -> dict[str, Weights]:
+    """The pretrained weights of all networks that may be searched, by `RECIPE.MODEL`."""
+    found = {}
+    for recipe in settings.recipes:
+        space = space_of(recipe)
+        if not issubclass(space, FineTuning):
+            continue
+        domains = space.clamped(prepared.shape, settings.domains(recipe))
+        if "yes" not in domains["pretrained"]:
+            continue
+        zoo = zoo_of(recipe)
+        given = Path(settings.weights) if settings.weights else None
+        assert isinstance(domains["model"], Choice)
+        names = [str(name) for name in domains["model"].options]
+        if given is not None and given.is_file() and len(names) > 1:
+            raise InputError(
+                f"--weights {given}: is one file, but {', '.join(names)} are searched; fix one by "
+                f"--set {recipe}.model={names[0]}, or give a folder with a file for each"
+            )
+        for name in names:
+            with console.status(f"pretrained weights of {name}"):
+                found[f"{recipe}.{name}"] = find_weights(zoo, name, given=given, cache=Path(settings.cache) / "weights")
+    return found
+
+
+def _write(experiment: Experiment, settings: Settings, prepared: Prepared, weights: dict[str, Weights]) -> None:
     experiment.write("settings.yaml", settings.dump())
     prepared.write(experiment.folder)
+    write_weights(experiment.folder, weights)
 
 
 def _run(experiment: Experiment, study: SearchStudy, resources: Resources, console: Console) -> Path:

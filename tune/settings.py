@@ -66,6 +66,10 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
+def _absolute_file(path: str | None) -> str | None:
+    return None if path is None else _absolute(path)
+
+
 def _absolute_source(data: str) -> str:
     """The folder in a data source made absolute; what names no folder that is there stays as it is."""
     if data in EMBEDDED:
@@ -112,6 +116,11 @@ class Settings(BaseModel):
     set: Annotated[dict[str, str], BeforeValidator(flat)] = Field(
         default_factory=dict,
         description="recipe.field=value fixes a field, =low..high narrows it, =a|b|c restricts a choice; repeatable",
+    )
+    weights: Annotated[str | None, AfterValidator(_absolute_file)] = Field(
+        None,
+        description="pretrained weights: a file, or a folder of files named like their networks "
+        "(default: an installed package that ships them, or where the network's library publishes them)",
     )
     trials: int = Field(30, ge=1, description="configurations to try, over all recipes")
     max_epochs: int = Field(30, ge=1, description="epochs of a trial that is never stopped")

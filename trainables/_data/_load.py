@@ -1,8 +1,8 @@
 """From an experiment folder to batches on a device: train and val for trials, test for the finals alone."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
 from trainables._data._memory import free_memory
+from trainables._weights import weights_of_experiment
 
 RESIDENT_SHARE = 0.25
 """The part of a device's free memory that a split may fill to be kept there whole; the rest is for models,
@@ -109,6 +110,7 @@ class TrainData:
         classes: names of the classes; a label is an index into them.
         shape: sizes, `samples` being those of train.
         device: where batches are.
+        weights: files of pretrained weights, by `RECIPE.MODEL`.
     """
 
     train: Split
@@ -116,6 +118,7 @@ class TrainData:
     classes: tuple[str, ...]
     shape: DataShape
     device: torch.device
+    weights: Mapping[str, Path] = field(default_factory=dict)
 
 
 def load_train(folder: Path, device: torch.device, *, resident: bool | None = None) -> TrainData:
@@ -136,6 +139,7 @@ def load_train(folder: Path, device: torch.device, *, resident: bool | None = No
         classes=tuple(card["classes"]),
         shape=DataShape(**card["shape"]),
         device=device,
+        weights={name: Path(weights.file) for name, weights in weights_of_experiment(folder).items()},
     )
 
 

@@ -1,0 +1,14 @@
+"""A pretrained network of the torchvision library with a new head."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from search_spaces._finetune import FineTuning
+from search_spaces._space import Choice
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionFineTuning(FineTuning):
+    """What may vary: the network, by any name of a torchvision classifier, beside the fine-tuning."""
+
+    model: Annotated[str, Choice(("resnet18", "resnet50", "vit_b_16"), open=True)] = "resnet18"

@@ -1,0 +1,161 @@
+"""Fine-tuning: what is trained, what stays, and at which rate; on timm's networks for tests, without a hub."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from search_spaces import InputError, space_of
+from search_spaces.timm_finetune import TimmFineTuning
+from trainables import timm_finetune, torchvision_finetune
+from trainables._data import DataSpec, TrainData, load_train, prepare
+from trainables._finetune import FineTuned, head_names, stages, trained_stages
+from trainables._protocol import Epoch
+
+NETWORK = "test_resnet"
+
+
+def space(**fields: object) -> TimmFineTuning:
+    common = {"model": NETWORK, "pretrained": "no", "resolution": 32, "rotation": 0, "crop": 0, "lr": 1e-2}
+    return TimmFineTuning.parse(common | fields)
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrainData:
+    """Fifty digits to train on."""
+    folder = tmp_path_factory.mktemp("few")
+    prepare(DataSpec(source="digits", limit=50), cache=cache).write(folder)
+    return load_train(folder, torch.device("cpu"))
+
+
+def epochs_of(configuration: TimmFineTuning, data: TrainData, epochs: int = 1) -> Iterator[tuple[Epoch, set[str]]]:
+    """Each epoch with the names of what it changed, parameters and buffers."""
+    training = timm_finetune.train(configuration, data, epochs=epochs)
+    torch.manual_seed(0)
+    before = timm_finetune.build(configuration, data.shape).network.state_dict()
+    torch.manual_seed(0)  # a generator builds when it is first asked
+    message = None
+    for _ in range(epochs):
+        epoch = next(training) if message is None else training.send(message)
+        assert isinstance(epoch.model, FineTuned)
+        now = {name: tensor.clone() for name, tensor in epoch.model.network.state_dict().items()}
+        yield epoch, {name for name in now if not torch.equal(now[name], before[name])}
+        before, message = now, {"accuracy": 0.5, "loss": 1.0}
+
+
+def stage_names(prefixes: tuple[str, ...], names: set[str]) -> set[str]:
+    return {name for name in names if name.startswith(prefixes)}
+
+
+def test_freezing_changes_the_head_alone(few: TrainData) -> None:
+    ((_, changed),) = epochs_of(space(strategy="freeze"), few)
+    assert changed == {"fc.weight", "fc.bias"}, "not even the statistics of a batch norm"
+
+
+def test_partial_changes_the_last_stages_and_their_statistics(few: TrainData) -> None:
+    ((_, changed),) = epochs_of(space(strategy="partial", last_stages=2, partial_lr=1e-3), few)
+    assert stage_names(("layer3", "layer4", "fc"), changed) == changed
+    assert {name.split(".")[0] for name in changed} == {"layer3", "layer4", "fc"}
+    assert any(name.endswith("running_mean") for name in changed)
+
+
+def test_full_changes_everything(few: TrainData) -> None:
+    ((_, changed),) = epochs_of(space(strategy="full", full_lr=1e-3), few)
+    assert {name.split(".")[0] for name in changed} == {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
+
+
+def test_linear_probing_comes_before_fine_tuning(few: TrainData) -> None:
+    found = [changed for _, changed in epochs_of(space(strategy="lpft", head_epochs=0.5, full_lr=1e-3), few, epochs=4)]
+    assert found[0] == found[1] == {"fc.weight", "fc.bias"}
+    assert any(name.startswith("conv1") for name in found[2])
+    assert any(name.startswith("conv1") for name in found[3])
+
+
+def test_head_and_backbone_have_their_own_rates(few: TrainData) -> None:
+    configuration = space(strategy="partial", partial_lr=2e-4, schedule="constant")
+    ((epoch, _),) = epochs_of(configuration, few)
+    groups = epoch.state({"accuracy": 0.0})["optimizer"]["param_groups"]
+    assert [group["lr"] for group in groups] == [1e-2, 1e-2, 2e-4, 2e-4]
+    assert epoch.lr == 1e-2
+
+
+def test_more_stages_than_there_are_is_refused(few: TrainData) -> None:
+    with pytest.raises(InputError, match="last_stages=4: the network has 3 stages; give at most 3"):
+        trained_stages(space(strategy="partial", last_stages=4), 3)
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [("resnet18", 5), ("resnet50", 5), ("vit_b_16", 13), ("efficientnet_b0", 9), ("convnext_tiny", 8), ("swin_t", 8)],
+)
+def test_stages_of_torchvision(model: str, count: int) -> None:
+    def network_of(classes: int) -> nn.Module:
+        return torchvision_finetune._create(model, num_classes=classes)
+
+    with torch.device("meta"):
+        network = network_of(5)
+    check_stages(network, head_names(network_of), count)
+
+
+@pytest.mark.parametrize(
+    ("model", "count"),
+    [("resnet50", 5), ("efficientnet_b0", 9), ("vit_tiny_patch16_224", 13), ("convnext_tiny", 5), ("densenet121", 8)],
+)
+def test_stages_of_timm(model: str, count: int) -> None:
+    def network_of(classes: int) -> nn.Module:
+        return timm_finetune._create(model, num_classes=classes)
+
+    with torch.device("meta"):
+        network = network_of(5)
+    check_stages(network, head_names(network_of), count)
+
+
+def check_stages(network: nn.Module, head: frozenset[str], count: int) -> None:
+    found = stages(network, head)
+    assert len(found) == count
+    heads = [parameter for name, parameter in network.named_parameters() if name in head]
+    everything = [parameter for stage in found for parameter in stage] + heads
+    assert len(everything) == len({id(p) for p in everything}) == len(list(network.parameters()))
+    assert sum(head_part.ndim == 2 for head_part in heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("library", "model", "parameters"),
+    [
+        (torchvision_finetune, "resnet18", 11_689_512),
+        (torchvision_finetune, "resnet50", 25_557_032),
+        (torchvision_finetune, "vit_b_16", 86_567_656),
+        (timm_finetune, "resnet50", 25_557_032),
+        (timm_finetune, "efficientnet_b0", 5_288_548),
+    ],
+)
+def test_networks_have_the_published_number_of_parameters(library: object, model: str, parameters: int) -> None:
+    with torch.device("meta"):
+        network = library.untrained(model)  # type: ignore[attr-defined]
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def test_grey_images_of_any_size_are_prepared_as_the_network_expects(few: TrainData) -> None:
+    model = timm_finetune.build(space(resolution=64), few.shape)
+    black, white = (torch.full((1, 1, 8, 8), value, dtype=torch.uint8) for value in (0, 255))
+    for image, value in ((black, 0.0), (white, 1.0)):
+        prepared = model.standardize(image)
+        assert prepared.shape == (1, 3, 64, 64)
+        expected = (value - model.standardize.mean) / model.standardize.std
+        torch.testing.assert_close(prepared, expected.expand_as(prepared), atol=1e-5, rtol=0)
+
+
+def test_a_name_with_a_typo_is_refused_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r"timm_finetune.model=resnet5: .* did you mean resnet50"):
+        timm_finetune.untrained("resnet5")
+    with pytest.raises(InputError, match=r"torchvision_finetune.model=vit_b16: .* did you mean vit_b_16"):
+        torchvision_finetune.untrained("vit_b16")
+
+
+def test_any_network_of_the_library_may_be_named() -> None:
+    assert space_of("timm_finetune").parse({"model": "vit_tiny_patch16_224"}) == replace(
+        TimmFineTuning(), model="vit_tiny_patch16_224"
+    )

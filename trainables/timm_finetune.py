@@ -1,0 +1,91 @@
+"""A pretrained network of the timm library with a new head."""
+
+import difflib
+import os
+import socket
+from collections.abc import Generator
+from typing import Any
+from urllib.parse import urlsplit
+
+import timm
+from huggingface_hub import constants
+from safetensors.torch import load_file
+from torch import nn
+
+from search_spaces import DataShape, InputError
+from search_spaces.timm_finetune import TimmFineTuning
+from trainables._data import TrainData
+from trainables._finetune import FineTuned, Standardize, fine_tune
+from trainables._protocol import Epoch, Metrics, State
+
+library = "timm"
+
+
+def untrained(model: str) -> nn.Module:
+    """The network with the classes that its weights were trained for.
+
+    Raises:
+        InputError: timm has no network of this name.
+    """
+    return _create(model)
+
+
+def published(model: str) -> tuple[nn.Module, str]:
+    """The network with its weights, from timm's cache or its hub, and where they come from."""
+    offline = constants.HF_HUB_OFFLINE
+    constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)  # else it tries for a minute
+    try:
+        network = _create(model, pretrained=True)
+    finally:
+        constants.HF_HUB_OFFLINE = offline
+    config: Any = network.pretrained_cfg
+    return network, f"timm {timm.__version__}, {config.get('hf_hub_id') or config.get('url')}"
+
+
+def build(space: TimmFineTuning, shape: DataShape) -> FineTuned:
+    """The network without pretrained weights, behind its preparation of images."""
+    return _build(space, shape.classes)
+
+
+def train(
+    space: TimmFineTuning, data: TrainData, *, epochs: int, state: State | None = None
+) -> Generator[Epoch, Metrics, None]:
+    """Fine-tune by the strategy of `space`."""
+    loaded: dict[str, Any] = {}
+    if space.pretrained == "yes" and state is None:
+        weights = load_file(data.weights[f"timm_finetune.{space.model}"])
+        loaded = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": weights}}
+    model = _build(space, len(data.classes), **loaded)
+    yield from fine_tune(model, lambda classes: _network(space, classes), space, data, epochs=epochs, state=state)
+
+
+def _build(space: TimmFineTuning, classes: int, **loaded: Any) -> FineTuned:
+    network = _network(space, classes, **loaded)
+    config: Any = network.pretrained_cfg
+    mode = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
+    return FineTuned(Standardize(space.resolution, config["mean"], config["std"], mode), network)
+
+
+def _network(space: TimmFineTuning, classes: int, **loaded: Any) -> nn.Module:
+    config = timm.get_pretrained_cfg(space.model) if timm.is_model(space.model) else None
+    # transformers have positions for one size of image; timm resamples them when it loads weights
+    size = {"img_size": space.resolution} if config and config.fixed_input_size else {}
+    return _create(space.model, num_classes=classes, **size, **loaded)
+
+
+def _reachable(address: str) -> bool:
+    parts = urlsplit(address)
+    try:
+        socket.create_connection((parts.hostname or "", parts.port or 443), timeout=5).close()
+    except OSError:
+        return any(variable in os.environ for variable in ("HTTPS_PROXY", "https_proxy"))
+    return True
+
+
+def _create(model: str, **options: Any) -> nn.Module:
+    if not timm.is_model(model):
+        near = difflib.get_close_matches(model, timm.list_models(), n=3)
+        guess = f"; did you mean {', '.join(near)}?" if near else "; timm.list_models() has all"
+        raise InputError(f"timm_finetune.model={model}: timm {timm.__version__} has no such network{guess}")
+    network: nn.Module = timm.create_model(model, **options)
+    return network
