@@ -68,6 +68,8 @@ def import_recipe(package: str, recipe: str) -> ModuleType:
     """
     try:
         return import_module(f"{package}.{recipe}")
+    except InputError:
+        raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
         place = next((frame for frame in reversed(frames) if frame.filename.endswith(f"{recipe}.py")), frames[-1])

@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from reporting.stories import Story
+from trainables._weights import Weights, write_weights
 from tune.cli import parser
 from tune.experiment import Experiment
 from tune.reporting import leaderboard, rebuild, write_report
@@ -105,6 +106,23 @@ def test_the_markdown_has_answer_configuration_classes_and_command(finished: Exp
     assert "| bee | 0.7857 | 0.8462 | 0.8148 | 13 |" in text
     assert "toprung search --data digits --recipes knn,mlp" in text
     assert "final mlp-00001-3: out of memory" in text
+
+
+def test_pretrained_weights_are_named_with_their_source(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("timm_finetune",))
+    noted = Weights(file="/nowhere", source="a <hub>", digest="ab" * 32)
+    write_weights(story.experiment.folder, {"timm_finetune.resnet50": noted, "timm_finetune.efficientnet_b0": noted})
+    trial = story.trial("timm_finetune", [0.5])
+    story.final(trial, seed=0, val=0.5, right=20, config={**trial.config, "model": "resnet50", "pretrained": "yes"})
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
+    assert (
+        "pretrained weights: a &lt;hub&gt; (SHA-256 abababababababab)"
+        in (story.experiment.folder / "report.md").read_text()
+    )
+    page = (story.experiment.folder / "report" / "index.html").read_text()
+    assert "<b>Pretrained weights</b> a &lt;hub&gt; (SHA-256 abababababababab)" in page
+    entry = story.experiment.read("summary.json")["recipes"]["timm_finetune"]
+    assert entry["weights"] == {"source": "a <hub>", "digest": "ab" * 32}
 
 
 def test_the_command_means_the_same_settings(tmp_path: Path) -> None:

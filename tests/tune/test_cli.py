@@ -15,6 +15,7 @@ SURFACE = {
         "--final-seeds", "--final-top", "--gpus-per-trial", "--grace-period", "--group-by", "--help",
         "--image-size", "--limit", "--max-epochs", "--metric", "--name", "--on-bad-image", "--out", "--recipes",
         "--reduction-factor", "--resume", "--seed", "--set", "--split", "--storage", "--time-budget", "--trials",
+        "--weights",
         "-h",
     ],
     "replay": ["--help", "--trial", "-h", "experiment"],

@@ -7,7 +7,7 @@ from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, cells, headings, rows, runner_up
 from tune.reporting._numbers import TIMES, duration, metric, setting
 from tune.reporting._results import Results
-from tune.reporting._summary import Summary
+from tune.reporting._summary import Summary, source
 
 LISTED = 50
 """Skipped images that are named one by one."""
@@ -38,7 +38,8 @@ def _configurations(summary: Summary) -> list[str]:
     for recipe, entry in summary["recipes"].items():
         if entry["config"] is not None:
             fields = ", ".join(f"{name} {setting(value)}" for name, value in entry["config"].items())
-            parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields)}")
+            began = f"; pretrained weights: {source(entry)}" if entry["weights"] else ""
+            parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields + began)}")
     return ["## Best configurations", "\n".join(parts)] if parts else []
 
 

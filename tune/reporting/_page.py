@@ -17,7 +17,7 @@ from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results
-from tune.reporting._summary import Summary
+from tune.reporting._summary import Summary, source
 
 PADDING = 0.06
 """Of the leaderboard's scale, on either side."""
@@ -156,6 +156,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
         "recipe": recipe,
         "colour": _search_figures.colour(results, recipe),
         "entry": entry,
+        "weights": source(entry) if entry["weights"] else None,
         "settings": _configuration(results, recipe, entry),
         "importance": figures.place(f"importance-{recipe}", _search_figures.importance(results, recipe)),
         "valued": len(_search_figures.valued(results, recipe)),

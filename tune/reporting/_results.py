@@ -9,6 +9,7 @@ import numpy as np
 
 from search_spaces import Domains, space_of
 from trainables._metrics import tally
+from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
 from tune.finals import Finalist, choose
 from tune.scheduler import milestones
@@ -53,6 +54,11 @@ class Results:
         """What it ran on."""
         environment: dict[str, Any] = self.experiment.read("environment.json")
         return environment
+
+    @cached_property
+    def weights(self) -> dict[str, Weights]:
+        """The pretrained weights that trials began with, by `RECIPE.MODEL`."""
+        return weights_of_experiment(self.experiment.folder)
 
     @property
     def classes(self) -> list[str]:

@@ -47,6 +47,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         "trials": {state: states[state] for state in STATES},
         "best_trial": None,
         "config": None,
+        "weights": None,
         "val": None,
         "test": None,
         "final_epochs": [],
@@ -64,7 +65,15 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         figures = best_epoch(best) or {}
         val = {name: figures[name] for name in VAL_METRICS if name in figures}
         entry |= {"best_trial": best.number, "config": best.config, "val": val}
+    if entry["config"] and entry["config"].get("pretrained") == "yes":
+        weights = results.weights[f"{recipe}.{entry['config']['model']}"]
+        entry["weights"] = {"source": weights.source, "digest": weights.digest}
     return entry
+
+
+def source(entry: dict[str, Any]) -> str:
+    """Where a recipe's pretrained weights come from, in words."""
+    return f"{entry['weights']['source']} (SHA-256 {entry['weights']['digest'][:16]})"
 
 
 def _finalist(finalist: Finalist) -> dict[str, Any]:

@@ -1,0 +1,111 @@
+"""A classification network of the YOLO family, trained in the shared loop.
+
+ultralytics is licensed under AGPL-3.0, and is imported here alone: `pip install 'toprung[yolo]'`.
+"""
+
+import os
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from search_spaces import DataShape, InputError
+from search_spaces.yolo_cls import YOLOClassification
+from trainables._data import TrainData
+from trainables._finetune import FineTuned, Standardize, fine_tune, head_names
+from trainables._protocol import Epoch, Metrics, State
+
+for switch, value in {"OFFLINE": "True", "VERBOSE": "False", "AUTOINSTALL": "False"}.items():
+    os.environ.setdefault(f"YOLO_{switch}", value)  # read at the import: no network, no chatter, no installing
+
+try:
+    import ultralytics
+    from ultralytics.nn.tasks import ClassificationModel
+except ImportError as error:
+    raise InputError(
+        "recipe 'yolo_cls' needs ultralytics, which is licensed under AGPL-3.0: pip install 'toprung[yolo]'"
+    ) from error
+
+library = "ultralytics"
+
+DEFINITIONS = Path(ultralytics.__file__).parent / "cfg" / "models"
+SCALES = "nsmlx"
+IMAGENET_CLASSES = 1000
+
+
+class Logits(nn.Module):
+    """ultralytics' network, which gives probabilities and logits in evaluation, and logits in training."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.encoder = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Float (N, 3, H, W) to logits (N, classes)."""
+        found: Tensor | tuple[Tensor, Tensor] = self.encoder(images)
+        return found[1] if isinstance(found, tuple) else found
+
+
+def untrained(model: str) -> nn.Module:
+    """The network with ImageNet's classes.
+
+    Raises:
+        InputError: ultralytics has no definition of this name.
+    """
+    return _network(model, IMAGENET_CLASSES)
+
+
+def published(model: str) -> tuple[nn.Module, str]:
+    """There are none that can be read.
+
+    Raises:
+        InputError: always, with the way out.
+    """
+    raise InputError(
+        f"the weights of {model} are published as a pickle, which can run any code; where you trust it, write "
+        "YOLO('NAME.pt').model.state_dict() as safetensors and give it by --weights, or train without: "
+        "--set yolo_cls.pretrained=no"
+    )
+
+
+def build(space: YOLOClassification, shape: DataShape) -> FineTuned:
+    """The network of a configuration with random weights, behind its preparation of images."""
+    standardize = Standardize(space.resolution, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
+    network = _network(space.model, shape.classes)
+    head: Any = network.encoder.get_submodule("model")[-1]  # type: ignore[index]
+    head.drop.p = space.head_dropout
+    return FineTuned(standardize, network)
+
+
+def train(
+    space: YOLOClassification, data: TrainData, *, epochs: int, state: State | None = None
+) -> Generator[Epoch, Metrics, None]:
+    """Train by the strategy of `space`; all of the network, where it has no pretrained weights."""
+    model = build(space, data.shape)
+
+    def network_of(classes: int) -> nn.Module:
+        return _network(space.model, classes)
+
+    if space.pretrained == "yes" and state is None:
+        head = head_names(network_of)
+        weights = load_file(data.weights[f"yolo_cls.{space.model}"])
+        backbone = {name: tensor for name, tensor in weights.items() if name not in head}
+        missing = model.network.load_state_dict(backbone, strict=False).missing_keys
+        assert set(missing) <= head
+    yield from fine_tune(model, network_of, space, data, epochs=epochs, state=state)
+
+
+def _network(model: str, classes: int) -> Logits:
+    """From the definition; the letter before "-cls" is the scale, as in yolo11n-cls."""
+    known = {file.stem: file for file in DEFINITIONS.glob("*/*-cls*.yaml")}
+    family, _, rest = model.partition("-cls")
+    scale = family[-1:] if family[-1:] in SCALES else ""
+    definition = f"{family.removesuffix(scale)}-cls{rest}"
+    if definition not in known:
+        names = ", ".join(name.replace("-cls", "n-cls", 1) for name in sorted(known))
+        raise InputError(
+            f"yolo_cls.model={model}: ultralytics has no such definition; there are: {names} (n, s, m, l, x)"
+        )
+    return Logits(ClassificationModel(f"{model}.yaml", nc=classes, ch=3, verbose=False))  # type: ignore[no-untyped-call]
