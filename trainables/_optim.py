@@ -11,7 +11,7 @@ from trainables._protocol import Metrics
 
 
 def optimizer_of(model: nn.Module, space: Training) -> optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; norms and biases are not decayed."""
+    """SGD with Nesterov momentum, AdamW, or Adam with L2 as its decay; norms and biases are not decayed."""
     weights = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     others = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [
@@ -19,7 +19,9 @@ def optimizer_of(model: nn.Module, space: Training) -> optim.Optimizer:
         {"params": others, "weight_decay": 0.0},
     ]
     if space.optimizer == "sgd":
-        return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=True)
+        return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=space.momentum > 0)
+    if space.optimizer == "adam":
+        return optim.Adam(groups, lr=space.lr)
     return optim.AdamW(groups, lr=space.lr)
 
 
