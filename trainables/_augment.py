@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from kornia import augmentation as K
 from torch import Tensor, nn
 
@@ -38,6 +39,7 @@ def augmentation(space: Training, shape: DataShape) -> Augment:
         return Tensor.float
     chain = nn.Sequential(*steps)
 
+    @torch.no_grad()
     def augment(images: Tensor) -> Tensor:
         return chain(images.float() / 255).clamp(0, 1) * 255  # type: ignore[no-any-return]
 

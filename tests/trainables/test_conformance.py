@@ -14,6 +14,7 @@ from search_spaces import Choice, Float, Int, Space, Training, Value, recipes, s
 from trainables._checkpoint import weights_of
 from trainables._data import DataSpec, TrainData, load_train, prepare
 from trainables._metrics import evaluate
+from trainables._preprocess import Preprocess
 from trainables._protocol import build_of
 from trainables._run import EpochResult, run
 
@@ -107,6 +108,15 @@ def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(
     file.seek(0)
     halves += run(recipe, space, digits, epochs=4, seed=3, state=torch.load(file, weights_only=True))
     assert figures(halves) == figures(whole)
+
+
+def test_a_window_is_what_the_network_sees(recipe: str, digits: TrainData) -> None:
+    space = default(recipe, digits)
+    if isinstance(space, Training):
+        model = build_of(recipe)(dataclasses.replace(space, window=0.8), digits.shape)
+        (first,) = (layer for layer in model.modules() if isinstance(layer, Preprocess))
+        assert first.output.side < digits.shape.side
+        assert model.eval()(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 10)
 
 
 def test_a_new_model_with_the_saved_weights_says_the_same(recipe: str, digits: TrainData, tmp_path: Path) -> None:
