@@ -11,10 +11,25 @@ from types import ModuleType
 
 from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
-from search_spaces._space import Choice, Domain, Domains, Float, Int, Space, Value, When, holds, narrow
+from search_spaces._space import (
+    FIXED,
+    Choice,
+    Domain,
+    Domains,
+    Float,
+    Int,
+    Limits,
+    Searched,
+    Space,
+    Value,
+    When,
+    holds,
+    narrow,
+)
 from search_spaces._training import Training
 
 __all__ = [
+    "FIXED",
     "Choice",
     "DataShape",
     "Domain",
@@ -22,6 +37,8 @@ __all__ = [
     "Float",
     "InputError",
     "Int",
+    "Limits",
+    "Searched",
     "Space",
     "Training",
     "Value",

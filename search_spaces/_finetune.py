@@ -1,11 +1,9 @@
 """What every fine-tuning space shares: which parts of a pretrained network are trained, and how fast."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces._shape import DataShape
-from search_spaces._space import Choice, Float, Int, Value, When
+from search_spaces._space import FIXED, Choice, Float, Int, Searched, When
 from search_spaces._training import Training
 
 
@@ -18,16 +16,11 @@ class FineTuning(Training):
     """
 
     lr: Annotated[float, Float(1e-5, 1e-2, log=True)] = 1e-3
-    weight_decay: Annotated[float, Float(1e-6, 1e-1, log=True)] = 1e-4
+    weight_decay: Annotated[float, Float(0.0, 1e-1), Searched(Float(1e-6, 1e-1, log=True))] = 1e-4
     strategy: Annotated[str, Choice(("freeze", "partial", "full", "lpft"))] = "freeze"
     last_stages: Annotated[int, Int(1, 4), When("strategy", Choice(("partial",)))] = 1
     partial_lr: Annotated[float, Float(1e-5, 1e-3, log=True), When("strategy", Choice(("partial",)))] = 1e-4
     full_lr: Annotated[float, Float(1e-6, 1e-3, log=True), When("strategy", Choice(("full", "lpft")))] = 1e-5
     head_epochs: Annotated[float, Float(0.1, 0.5), When("strategy", Choice(("lpft",)))] = 0.3
-    pretrained: Annotated[str, Choice(("yes", "no"))] = "yes"
-    resolution: Annotated[int, Choice((32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384))] = 224
-
-    @classmethod
-    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
-        """Weights and resolution are searched only where a person asks for it."""
-        return {**super().limits(shape), "pretrained": ("yes",), "resolution": (224,)}
+    pretrained: Annotated[str, Choice(("yes", "no")), FIXED] = "yes"
+    resolution: Annotated[int, Choice((32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384)), FIXED] = 224

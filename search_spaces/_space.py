@@ -139,6 +139,7 @@ class Choice:
 
 Domain = Float | Int | Choice
 Domains = Mapping[str, Domain]
+Limits = Mapping[str, float | Choice | tuple[Value, ...]]
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,20 @@ class When:
     domain: Domain
 
 
+@dataclass(frozen=True)
+class Searched:
+    """The part of a field's domain that is searched unless a person narrows the field; None for its default alone.
+
+    What lies outside can be asked for by name: a published setting can be reached, and not every search pays for it.
+    """
+
+    domain: Domain | None
+
+
+FIXED = Searched(None)
+"""Marks a field that keeps its default unless a person names it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Space:
     """Base of all search spaces: a subclass is a frozen dataclass of annotated fields with defaults.
@@ -156,7 +171,8 @@ class Space:
         width: Annotated[int, Int(16, 128, log=True)] = 32
         momentum: Annotated[float, Float(0.5, 0.99), When("optimizer", Choice(("sgd",)))] = 0.9
 
-    A field with a condition comes after the field that the condition names.
+    A field with a condition comes after the field that the condition names. It needs no `FIXED` where the condition
+    holds for no searched value.
     """
 
     deterministic: ClassVar[bool] = False
@@ -170,29 +186,46 @@ class Space:
 
     @classmethod
     @cache
+    def searched(cls) -> dict[str, Domain]:
+        """What is searched of each field unless a person narrows it: a part of `domains`."""
+        searched = cls.domains()
+        defaults = {f.name: _default(f) for f in fields(cls)}
+        for name, marks in _annotations(cls).items():
+            for mark in marks:
+                if isinstance(mark, Searched):
+                    searched = {**searched, name: mark.domain or Choice((defaults[name],))}
+        return searched
+
+    @classmethod
+    @cache
     def conditions(cls) -> dict[str, tuple[When, ...]]:
         """The conditions of each field; all must hold."""
         return {name: tuple(m for m in marks if isinstance(m, When)) for name, marks in _annotations(cls).items()}
 
     @classmethod
-    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
-        """What this data leaves of some fields: a number is an upper bound; a tuple holds
-        the options that are worth searching, unless a person has narrowed the field.
+    def limits(cls, shape: DataShape) -> Limits:
+        """What this data leaves of some fields.
+
+        A number is an upper bound. A choice holds the only options that are possible; others move to the nearest.
+        A tuple holds the options that are worth searching, unless a person has narrowed the field.
         """
         return {}
 
     @classmethod
     def clamped(cls, shape: DataShape, domains: Domains | None = None) -> dict[str, Domain]:
-        """`domains` (default: the whole space) without what the data rules out; never empty."""
-        clamped = dict(domains or cls.domains())
+        """`domains` (default: what is searched) without what the data rules out; never empty."""
+        clamped = dict(domains or cls.searched())
         for name, limit in cls.limits(shape).items():
             domain = clamped[name]
             if isinstance(limit, tuple):
-                if domain != cls.domains()[name]:
+                if domain != cls.searched()[name]:
                     continue  # a person has said otherwise
                 assert isinstance(domain, Choice), f"{cls.__name__}.{name}: options limit a choice only"
                 kept = tuple(option for option in domain.options if option in limit)
                 clamped[name] = Choice(kept or limit[:1])
+            elif isinstance(limit, Choice):
+                assert isinstance(domain, Choice), f"{cls.__name__}.{name}: options limit a choice only"
+                clamped[name] = Choice(tuple(dict.fromkeys(limit.nearest(option) for option in domain.options)))
             else:
                 clamped[name] = domain.at_most(limit)
         return clamped
@@ -257,6 +290,8 @@ def read_value(space: type[Space], name: str, text: object) -> Value:
 def narrow(space: type[Space], name: str, text: object) -> Domain:
     """The part of a field's domain that a person leaves: `value` fixes it, `low..high` narrows it, `a|b` lists.
 
+    A range within what is searched anyway is drawn as that is, by its logarithm or not.
+
     Raises:
         InputError: an unknown field, a reversed range, or a value outside the field's domain.
     """
@@ -266,6 +301,9 @@ def narrow(space: type[Space], name: str, text: object) -> Domain:
         if isinstance(domain, Choice):
             raise InputError(f"{_recipe(space)}.{name} is a choice, not a range; list options: {domain}")
         low, high = (read_value(space, name, end) for end in written.split("..", 1))
+        usual = space.searched()[name]
+        if not isinstance(usual, Choice) and low in usual and high in usual:
+            domain = usual
         if isinstance(domain, Int):
             return replace(domain, low=int(low), high=int(high))
         return replace(domain, low=float(low), high=float(high))

@@ -1,11 +1,10 @@
 """What every network's space shares: how it is optimised, and how its training images are varied."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from search_spaces._shape import DataShape
-from search_spaces._space import Choice, Float, Int, Space, Value, When
+from search_spaces._space import FIXED, Choice, Float, Int, Limits, Searched, Space, When
 
 BALANCED_ENOUGH = 1.5
 """Below this ratio of the largest class to the smallest, balancing classes is not searched."""
@@ -13,28 +12,49 @@ BALANCED_ENOUGH = 1.5
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Space):
-    """Optimiser, schedule, batches and augmentation of a network trained from scratch."""
+    """Optimiser, schedule, batches and augmentation of a network trained from scratch.
 
-    optimizer: Annotated[str, Choice(("adamw", "sgd"))] = "adamw"
+    0 switches a number off. What most networks gain from is searched; the rest waits to be asked for, as each field
+    more takes trials from the others.
+    """
+
+    optimizer: Annotated[str, Choice(("adamw", "sgd", "adam")), Searched(Choice(("adamw", "sgd")))] = "adamw"
     lr: Annotated[float, Float(1e-4, 1e-1, log=True)] = 2e-3
-    momentum: Annotated[float, Float(0.5, 0.99), When("optimizer", Choice(("sgd",)))] = 0.9
-    weight_decay: Annotated[float, Float(1e-6, 1e-1, log=True)] = 1e-2
+    momentum: Annotated[float, Float(0.0, 0.99), Searched(Float(0.5, 0.99)), When("optimizer", Choice(("sgd",)))] = 0.9
+    weight_decay: Annotated[float, Float(0.0, 1e-1), Searched(Float(1e-6, 1e-1, log=True))] = 1e-2
     batch_size: Annotated[int, Choice((32, 64, 128, 256))] = 64
     schedule: Annotated[str, Choice(("cosine", "constant", "plateau"))] = "cosine"
     warmup: Annotated[float, Float(0.0, 0.3), When("schedule", Choice(("cosine",)))] = 0.1
     plateau_factor: Annotated[float, Float(0.1, 0.7), When("schedule", Choice(("plateau",)))] = 0.5
     plateau_patience: Annotated[int, Int(1, 5), When("schedule", Choice(("plateau",)))] = 2
+    clip_norm: Annotated[float, Float(0.0, 10.0), FIXED] = 0.0
+    ema: Annotated[str, Choice(("none", "weights")), FIXED] = "none"
+    ema_decay: Annotated[float, Float(0.9, 0.9999), When("ema", Choice(("weights",)))] = 0.99
+    label_smoothing: Annotated[float, Float(0.0, 0.2), FIXED] = 0.0
     class_weights: Annotated[str, Choice(("none", "balanced"))] = "none"
     sampling: Annotated[str, Choice(("shuffled", "balanced"))] = "shuffled"
+    normalize: Annotated[str, Choice(("measured", "half")), FIXED] = "measured"
+    window: Annotated[float, Float(0.8, 1.0), FIXED] = 1.0
     flip: Annotated[str, Choice(("none", "horizontal"))] = "none"
     rotation: Annotated[float, Float(0.0, 15.0)] = 5.0
     crop: Annotated[float, Float(0.0, 0.25)] = 0.05
     jitter: Annotated[float, Float(0.0, 0.4)] = 0.0
+    hue: Annotated[float, Float(0.0, 0.2), FIXED] = 0.0
+    policy: Annotated[str, Choice(("none", "trivial", "rand")), FIXED] = "none"
+    magnitude: Annotated[int, Int(1, 29), When("policy", Choice(("rand",)))] = 9
+    erasing: Annotated[float, Float(0.0, 0.5), FIXED] = 0.0
+    mix: Annotated[str, Choice(("none", "mixup", "cutmix")), FIXED] = "none"
+    mixup_alpha: Annotated[float, Float(0.1, 1.0), When("mix", Choice(("mixup",)))] = 0.2
 
     @classmethod
-    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
-        """A batch is no larger than the train split; classes are balanced only where they are not already."""
-        limits: dict[str, float | tuple[Value, ...]] = {"batch_size": shape.samples}
+    def limits(cls, shape: DataShape) -> Limits:
+        """A batch is no larger than the train split; classes are balanced only where they are not already.
+
+        Grey images have no hue.
+        """
+        limits: dict[str, float | Choice | tuple[str, ...]] = {"batch_size": shape.samples}
         if shape.imbalance < BALANCED_ENOUGH:
             limits |= {"class_weights": ("none",), "sampling": ("shuffled",)}
+        if shape.channels == 1:
+            limits["hue"] = 0.0
         return limits

@@ -1,11 +1,10 @@
 """Nearest neighbours on pixels, standardised or reduced by PCA first."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 from search_spaces._shape import DataShape
-from search_spaces._space import Choice, Float, Int, Space, Value, When
+from search_spaces._space import Choice, Float, Int, Limits, Space, When
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +21,6 @@ class KNN(Space):
     smoothing: Annotated[float, Float(1e-3, 1.0, log=True)] = 0.1
 
     @classmethod
-    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
+    def limits(cls, shape: DataShape) -> Limits:
         """PCA finds no more components than samples or pixels; there are no more neighbours than samples."""
         return {"components": min(shape.samples, shape.pixels), "neighbors": shape.samples}

@@ -1,11 +1,10 @@
 """A plain convolutional network: stages of convolution, norm and pooling, then a linear head."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from search_spaces._shape import DataShape
-from search_spaces._space import Choice, Float, Int, Value
+from search_spaces._space import Choice, Float, Int, Limits
 from search_spaces._training import Training
 
 
@@ -22,6 +21,6 @@ class PlainCNN(Training):
     dropout: Annotated[float, Float(0.0, 0.5)] = 0.1
 
     @classmethod
-    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
+    def limits(cls, shape: DataShape) -> Limits:
         """Every stage halves the image, so there are no more of them than halvings; a kernel fits the image."""
         return {**super().limits(shape), "stages": max(1, shape.side.bit_length() - 1), "kernel": shape.side}

@@ -1,26 +1,22 @@
 """A classification network of the YOLO family (ultralytics, AGPL-3.0: an extra of its own)."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
 from search_spaces._finetune import FineTuning
-from search_spaces._shape import DataShape
-from search_spaces._space import Choice, Float, Value, When
+from search_spaces._space import FIXED, Choice, Float, When
 
 
 @dataclass(frozen=True, kw_only=True)
 class YOLOClassification(FineTuning):
-    """What may vary: the network, by the name of its definition, and the dropout before its last layer."""
+    """What may vary: the network, by the name of its definition, and the dropout before its last layer.
+
+    Its weights are not published in a form that can be read safely, so all of it is trained from scratch.
+    """
 
     full_lr: Annotated[float, Float(1e-5, 1e-2, log=True), When("strategy", Choice(("full", "lpft")))] = 1e-3
-    strategy: Annotated[str, Choice(("freeze", "partial", "full", "lpft"))] = "full"
-    pretrained: Annotated[str, Choice(("yes", "no"))] = "no"
-    resolution: Annotated[int, Choice((32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384))] = 128
+    strategy: Annotated[str, Choice(("freeze", "partial", "full", "lpft")), FIXED] = "full"
+    pretrained: Annotated[str, Choice(("yes", "no")), FIXED] = "no"
+    resolution: Annotated[int, Choice((32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384)), FIXED] = 128
     model: Annotated[str, Choice(("yolo11n-cls",), open=True)] = "yolo11n-cls"
     head_dropout: Annotated[float, Float(0.0, 0.7)] = 0.0
-
-    @classmethod
-    def limits(cls, shape: DataShape) -> Mapping[str, float | tuple[Value, ...]]:
-        """Its weights are not published in a form that can be read safely, so all of it is trained from scratch."""
-        return {**super().limits(shape), "pretrained": ("no",), "strategy": ("full",), "resolution": (128,)}

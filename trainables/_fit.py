@@ -9,6 +9,8 @@ from torch.nn import functional as F
 from search_spaces._training import Training
 from trainables._augment import augmentation
 from trainables._data import TrainData
+from trainables._ema import Average
+from trainables._mix import mix
 from trainables._optim import Parts, Schedule, optimizer_of
 from trainables._preprocess import Preprocess
 from trainables._protocol import Epoch, Metrics, State
@@ -29,8 +31,12 @@ def fit(
     `parts` are parameters with a learning rate each (default: all, with that of `space`); `begin` is called before
     each epoch, to freeze some of them or let them go.
     With `state` it continues as if it had not been stopped: weights, optimiser, schedule and random numbers.
+    With a moving average of the weights, the model that is yielded is the average, and the one that is in training
+    goes into the state.
     """
     model.to(data.device)
+    if any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
+        model.to(memory_format=torch.channels_last)
     optimizer = optimizer_of(parts or [(model.parameters(), space.lr)], space)
     full, rest = divmod(len(data.train), space.batch_size)
     steps = max(1, full + (rest > 1))  # as `order` makes them
@@ -44,11 +50,15 @@ def fit(
                 layer.measure(data.train)
     else:
         trained = state["epoch"]
-        model.load_state_dict(state["model"])
+        model.load_state_dict(state.get("training", state["model"]))
         optimizer.load_state_dict(state["optimizer"])
         schedule.load(state["schedule"])
         schedule.epoch(state["val"])
         _set_rng(state["rng"], data.device)
+    average = Average(model, space.ema_decay) if space.ema == "weights" else None
+    if average and state is not None:
+        average.model.load_state_dict(state["model"])
+        average.updates = state["updates"]
 
     for epoch in range(trained + 1, epochs + 1):
         begin(epoch)
@@ -56,14 +66,22 @@ def fit(
         loss_sum, correct = torch.zeros((), device=data.device), torch.zeros((), device=data.device)
         for indices in order(data, space):
             images, labels = data.train.batch(indices)
-            logits = model(augment(images))
-            loss = F.cross_entropy(logits, labels, weight=weights)
+            inputs, targets = augment(images), labels
+            if space.mix != "none":
+                inputs, targets = mix(inputs, labels, space, len(data.classes))
+            with lower_precision(data.device):
+                logits = model(inputs).float()
+            loss = cross_entropy(logits, targets, weights, space.label_smoothing)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
+            if space.clip_norm:
+                nn.utils.clip_grad_norm_(model.parameters(), space.clip_norm)
             optimizer.step()
             schedule.step()
+            if average:
+                average.update(model)
             loss_sum += loss.detach() * len(labels)
-            correct += (logits.argmax(1) == labels).sum()
+            correct += (logits.argmax(1) == (targets if targets.ndim == 1 else targets.argmax(1))).sum()
 
         def snapshot(val: Metrics, epoch: int = epoch) -> State:
             return {
@@ -72,10 +90,11 @@ def fit(
                 "schedule": schedule.state(),
                 "val": val,
                 "rng": _rng(data.device),
+                **({"training": model.state_dict(), "updates": average.updates} if average else {}),
             }
 
         val = yield Epoch(
-            model=model,
+            model=average.model if average else model,
             last=epoch == epochs,
             train_loss=loss_sum.item() / len(data.train),
             train_accuracy=correct.item() / len(data.train),
@@ -83,6 +102,31 @@ def fit(
             state=snapshot,
         )
         schedule.epoch(val)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
+    """Mean cross-entropy in nats with a part `smoothing` of each target spread over the classes (Szegedy et al., 2016).
+
+    Args:
+        logits: float (N, classes).
+        targets: int64 (N,), or float (N, classes) where labels are mixed.
+        weights: float (classes,) or None; the mean is weighted by the targets' weights.
+        smoothing: 0..1.
+    """
+    if targets.ndim == 1:
+        return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
+    # of soft targets torch divides by the images, of labels by their weights: the latter for both
+    total = len(targets) if weights is None else (targets @ weights).sum()
+    return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing, reduction="sum") / total
+
+
+def lower_precision(device: torch.device) -> torch.autocast:
+    """Training in bfloat16 where a GPU computes in it; elsewhere in float32, as evaluation is everywhere.
+
+    A CPU gains little, and its results would depend on whether it has the instructions.
+    """
+    gains = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.autocast(device.type, torch.bfloat16, enabled=gains)
 
 
 def order(data: TrainData, space: Training) -> Iterator[Tensor]:

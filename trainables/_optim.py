@@ -14,7 +14,7 @@ Parts = Sequence[tuple[Iterable[nn.Parameter], float]]
 
 
 def optimizer_of(parts: Parts, space: Training) -> optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW; norms and biases are not decayed."""
+    """SGD with Nesterov momentum, AdamW, or Adam with L2 as its decay; norms and biases are not decayed."""
     groups = []
     for parameters, lr in parts:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
@@ -22,7 +22,9 @@ def optimizer_of(parts: Parts, space: Training) -> optim.Optimizer:
         groups.append({"params": weights, "lr": lr, "weight_decay": space.weight_decay})
         groups.append({"params": others, "lr": lr, "weight_decay": 0.0})
     if space.optimizer == "sgd":
-        return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=True)
+        return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=space.momentum > 0)
+    if space.optimizer == "adam":
+        return optim.Adam(groups, lr=space.lr)
     return optim.AdamW(groups, lr=space.lr)
 
 

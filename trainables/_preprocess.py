@@ -1,10 +1,13 @@
 """The first layer of every model: raw pixels in, normalised pixels out."""
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from search_spaces import DataShape
+from search_spaces._training import Training
 from trainables._data import Split
 
 MEASURED = 4096
@@ -12,33 +15,74 @@ MEASURED = 4096
 
 
 class Preprocess(nn.Module):
-    """Resizes to the size that the network is made for and normalises each channel.
+    """Resizes to the size of the stored images, cuts out what the network sees, and normalises each channel.
 
     It lives inside the model, so that training, testing and an exported file cannot prepare images differently.
     Mean and standard deviation are buffers: they are saved and loaded with the weights.
+
+    Args:
+        shape: sizes of the stored images.
+        size: height and width in pixels that the network sees, no larger than the stored ones (default: all). In
+            training mode a window at random, one for each image; in evaluation mode the centre.
+        normalize: "measured": by mean and standard deviation of the train split; "half": by 0.5 and 0.5, to -1..1.
+
+    Attributes:
+        output: `shape` with the height and width that come out, for the layers that follow.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, shape: DataShape) -> None:
+    def __init__(self, shape: DataShape, size: tuple[int, int] | None = None, normalize: str = "measured") -> None:
         super().__init__()
-        self.size = (shape.height, shape.width)
-        self.register_buffer("mean", torch.zeros(1, shape.channels, 1, 1))
-        self.register_buffer("std", torch.ones(1, shape.channels, 1, 1))
+        self.stored = (shape.height, shape.width)
+        height, width = size or self.stored
+        self.output = replace(shape, height=height, width=width)
+        self.measured = normalize == "measured"
+        begin = (0.0, 1.0) if self.measured else (0.5, 0.5)
+        self.register_buffer("mean", torch.full((1, shape.channels, 1, 1), begin[0]))
+        self.register_buffer("std", torch.full((1, shape.channels, 1, 1), begin[1]))
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (N, C, H, W), or float in the same 0..255 as augmentation leaves it, to float (N, C, h, w)."""
-        pixels = images.float() / 255
-        if tuple(pixels.shape[-2:]) != self.size:
-            pixels = F.interpolate(pixels, self.size, mode="bilinear", antialias=True)
-        return (pixels - self.mean) / self.std
+        if tuple(images.shape[-2:]) != self.stored:
+            images = F.interpolate(images.float(), self.stored, mode="bilinear", antialias=True)
+        height, width = self.output.height, self.output.width
+        if (height, width) != self.stored:
+            if self.training:
+                images = random_windows(images, height, width)
+            else:
+                top, left = (self.stored[0] - height) // 2, (self.stored[1] - width) // 2
+                images = images[:, :, top : top + height, left : left + width]
+        return (images.float() / 255 - self.mean) / self.std
 
     @torch.no_grad()
     def measure(self, train: Split) -> None:
-        """Set mean and standard deviation to those of the train split."""
+        """Set mean and standard deviation to those of the train split, unless they are fixed."""
+        if not self.measured:
+            return
         spread = torch.linspace(0, len(train) - 1, min(MEASURED, len(train))).long()
         images, _ = train.batch(spread)
         std, mean = torch.std_mean(images.float() / 255, dim=(0, 2, 3), keepdim=True)
         self.mean.copy_(mean)
         self.std.copy_(std.clamp_min(1e-3))
+
+
+def preprocess_of(space: Training, shape: DataShape, multiple: int = 1) -> Preprocess:
+    """The first layer of a configuration; what it lets through has sides that are multiples of `multiple`."""
+
+    def seen(side: int) -> int:
+        return max(1, round(side * space.window) // multiple) * multiple
+
+    return Preprocess(shape, (seen(shape.height), seen(shape.width)), space.normalize)
+
+
+def random_windows(images: Tensor, height: int, width: int) -> Tensor:
+    """A window of each image (N, C, H, W), placed evenly: (N, C, height, width)."""
+    count, device = len(images), images.device
+    tops = torch.randint(images.shape[2] - height + 1, (count, 1, 1), device=device)
+    lefts = torch.randint(images.shape[3] - width + 1, (count, 1, 1), device=device)
+    rows = tops + torch.arange(height, device=device)[:, None]
+    columns = lefts + torch.arange(width, device=device)
+    numbers = torch.arange(count, device=device)[:, None, None]
+    return images[numbers, :, rows, columns].permute(0, 3, 1, 2)

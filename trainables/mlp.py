@@ -8,14 +8,15 @@ from search_spaces import DataShape
 from search_spaces.mlp import MLP
 from trainables._data import TrainData
 from trainables._fit import fit
-from trainables._preprocess import Preprocess
+from trainables._preprocess import preprocess_of
 from trainables._protocol import Epoch, Metrics, State
 
 
 def build(space: MLP, shape: DataShape) -> nn.Module:
     """Flattened pixels, `depth` hidden layers of `width` with ReLU, a linear head."""
-    layers: list[nn.Module] = [Preprocess(shape), nn.Flatten()]
-    inputs = shape.pixels
+    first = preprocess_of(space, shape)
+    layers: list[nn.Module] = [first, nn.Flatten()]
+    inputs = first.output.pixels
     for _ in range(space.depth):
         layers.append(nn.Linear(inputs, space.width, bias=space.norm == "none"))
         if space.norm == "batch":

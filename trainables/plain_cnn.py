@@ -8,7 +8,7 @@ from search_spaces import DataShape
 from search_spaces.plain_cnn import PlainCNN
 from trainables._data import TrainData
 from trainables._fit import fit
-from trainables._preprocess import Preprocess
+from trainables._preprocess import preprocess_of
 from trainables._protocol import Epoch, Metrics, State
 
 GRID = 4
@@ -17,8 +17,9 @@ GRID = 4
 
 def build(space: PlainCNN, shape: DataShape) -> nn.Module:
     """Each stage halves the image and doubles the channels."""
-    layers: list[nn.Module] = [Preprocess(shape)]
-    inputs, height, width = shape.channels, shape.height, shape.width
+    first = preprocess_of(space, shape)
+    layers: list[nn.Module] = [first]
+    inputs, height, width = shape.channels, first.output.height, first.output.width
     for stage in range(space.stages):
         outputs = space.width * 2**stage
         for _ in range(space.convs):

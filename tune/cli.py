@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from search_spaces import InputError, recipes, space_of
+from search_spaces import Choice, InputError, recipes, space_of
 
 if TYPE_CHECKING:
     from tune.settings import Settings
@@ -201,10 +201,13 @@ def _recipes(arguments: argparse.Namespace) -> int:
             code = 2
             continue
         print(f"{recipe}: {(sys.modules[space.__module__].__doc__ or '').strip()}")
-        default = space.default()
+        default, searched = space.default(), space.searched()
         for name, domain in space.domains().items():
-            conditions = "".join(f", when {when.name} is {when.domain}" for when in space.conditions()[name])
-            print(f"  {name:18} {domain!s:24} default {getattr(default, name)}{conditions}")
+            notes = "".join(f", when {when.name} is {when.domain}" for when in space.conditions()[name])
+            if searched[name] != domain:
+                fixed = searched[name] == Choice((getattr(default, name),))
+                notes += ", searched only with --set" if fixed else f", searched {searched[name]} without --set"
+            print(f"  {name:18} {domain!s:24} default {getattr(default, name)}{notes}")
     return code
 
 

@@ -13,6 +13,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from search_spaces import Domain, InputError, narrow, recipes, space_of
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
+DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
+"""What is searched unless a person says otherwise: quick on any machine."""
+
 RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent")
 """What may change when an experiment is resumed; all else would make another experiment of it."""
 
@@ -111,7 +114,8 @@ class Settings(BaseModel):
         default_factory=_cache_folder, validate_default=True, description="where decoded images are kept"
     )
     recipes: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
-        default_factory=recipes, description="which recipes to search, with commas between (default: all)"
+        DEFAULT_RECIPES,
+        description=f"which recipes to search, with commas between (default: {','.join(DEFAULT_RECIPES)})",
     )
     set: Annotated[dict[str, str], BeforeValidator(flat)] = Field(
         default_factory=dict,
@@ -185,13 +189,13 @@ class Settings(BaseModel):
         return self
 
     def domains(self, recipe: str) -> dict[str, Domain]:
-        """What is searched of a recipe: its space, narrowed by `set`.
+        """What is searched of a recipe: what its space says, narrowed or widened by `set`.
 
         Raises:
             InputError: an unknown field, or a value outside its domain.
         """
         space = space_of(recipe)
-        domains = dict(space.domains())
+        domains = dict(space.searched())
         for key, text in self.set.items():
             owner, _, name = key.partition(".")
             if owner == recipe:

@@ -76,7 +76,7 @@ class Story:
         """A trial with these values of the metric, an epoch each."""
         space = space_of(recipe)
         drawn = self._draws.ask()
-        config = suggest(drawn, recipe, space, space.domains()).active()
+        config = suggest(drawn, recipe, space, space.searched()).active()
         record = self.study.begin(recipe, config, seed=7, params=drawn.params, distributions=dict(drawn.distributions))
         settings = self.experiment.settings
         for epoch, value in enumerate(values, start=1):

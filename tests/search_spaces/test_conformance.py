@@ -47,6 +47,15 @@ def test_every_field_has_one_domain_and_a_default_inside(space: type[Space]) -> 
         assert getattr(space(), name) == getattr(default, name)
 
 
+def test_what_is_searched_is_a_part_of_the_space_with_the_default_inside(space: type[Space]) -> None:
+    rng = random.Random(0)
+    assert list(space.searched()) == list(space.domains())
+    for name, searched in space.searched().items():
+        assert getattr(space(), name) in searched
+        for _ in range(20):
+            assert getattr(draw(space, space.searched(), rng), name) in space.domains()[name]
+
+
 def test_conditions_name_earlier_fields_and_values_they_can_have(space: type[Space]) -> None:
     seen: set[str] = set()
     for name, conditions in space.conditions().items():
@@ -62,12 +71,14 @@ def test_conditions_name_earlier_fields_and_values_they_can_have(space: type[Spa
 def test_clamped_domains_are_a_part_of_the_space_with_the_default_moved_inside(
     space: type[Space], shape: DataShape
 ) -> None:
-    clamped = space.clamped(shape)
+    clamped = space.clamped(shape, space.domains())
     assert list(clamped) == list(space.domains())
     default = space.default(clamped)
     for name, domain in clamped.items():
         assert getattr(default, name) in domain
         limit = space.limits(shape).get(name)
+        if isinstance(limit, Choice):
+            assert all(option in limit for option in domain.options)
         if isinstance(limit, int | float):
             assert getattr(default, name) <= limit
             highest = max(domain.options) if isinstance(domain, Choice) else domain.high
@@ -76,8 +87,9 @@ def test_clamped_domains_are_a_part_of_the_space_with_the_default_moved_inside(
 
 def test_clamping_twice_changes_nothing(space: type[Space]) -> None:
     for shape in SHAPES:
-        once = space.clamped(shape)
-        assert space.clamped(shape, once) == once
+        for domains in (space.domains(), space.searched()):
+            once = space.clamped(shape, domains)
+            assert space.clamped(shape, once) == once
 
 
 def test_a_value_fixed_by_a_person_is_clamped_too(space: type[Space]) -> None:

@@ -4,7 +4,21 @@ from typing import Annotated
 
 import pytest
 
-from search_spaces import Choice, DataShape, Float, InputError, Int, Space, When, narrow, recipes, space_of
+from search_spaces import (
+    FIXED,
+    Choice,
+    DataShape,
+    Float,
+    InputError,
+    Int,
+    Limits,
+    Searched,
+    Space,
+    When,
+    narrow,
+    recipes,
+    space_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +40,46 @@ def test_a_field_is_active_only_with_all_that_it_depends_on() -> None:
     assert "deep" in Toy(kind="b", inner="y").active()
     assert "deep" not in Toy(kind="b", inner="x").active()
     assert "deep" not in Toy(kind="a", inner="y").active()  # inner is not active itself
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(Space):
+    """A space of which a part is searched."""
+
+    kind: Annotated[str, Choice(("a", "b", "c")), Searched(Choice(("a", "b")))] = "a"
+    decay: Annotated[float, Float(0.0, 0.1), Searched(Float(1e-6, 0.1, log=True))] = 1e-2
+    clip: Annotated[float, Float(0.0, 10.0), FIXED] = 0.0
+    side: Annotated[int, Choice((2, 4, 7))] = 4
+
+    @classmethod
+    def limits(cls, shape: DataShape) -> Limits:
+        return {"side": Choice(tuple(n for n in (2, 4, 7) if shape.side % n == 0))}
+
+
+def test_a_part_is_searched_and_the_rest_is_there_by_name() -> None:
+    assert Part.searched() == {
+        "kind": Choice(("a", "b")),
+        "decay": Float(1e-6, 0.1, log=True),
+        "clip": Choice((0.0,)),
+        "side": Choice((2, 4, 7)),
+    }
+    assert Part.parse({"kind": "c", "clip": "3"}) == Part(kind="c", clip=3.0)
+    assert narrow(Part, "clip", "1..5") == Float(1.0, 5.0)
+    assert narrow(Part, "kind", "c") == Choice(("c",))
+
+
+def test_a_range_within_what_is_searched_is_drawn_as_that_is() -> None:
+    assert narrow(Part, "decay", "1e-4..1e-2") == Float(1e-4, 1e-2, log=True)
+    assert narrow(Part, "decay", "0..1e-2") == Float(0.0, 1e-2)
+    assert narrow(Part, "decay", "0") == Choice((0.0,))
+
+
+def test_options_that_are_impossible_move_to_the_nearest_that_is_not() -> None:
+    shape = DataShape(samples=10, channels=1, height=28, width=28, classes=2)
+    assert Part.clamped(shape)["side"] == Choice((2, 4, 7))
+    even = DataShape(samples=10, channels=1, height=8, width=8, classes=2)
+    assert Part.clamped(even)["side"] == Choice((2, 4))
+    assert Part.clamped(even, {**Part.domains(), "side": Choice((7,))})["side"] == Choice((4,))
 
 
 def test_both_ends_of_a_range_belong_to_it() -> None:

@@ -1,5 +1,6 @@
 """What every recipe must do; a new one is found by its file."""
 
+import dataclasses
 import io
 import random
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from search_spaces import Choice, Float, Int, Space, recipes, space_of
+from search_spaces import Choice, Float, Int, Space, Training, Value, recipes, space_of
 from trainables._checkpoint import weights_of
 from trainables._data import DataSpec, TrainData, load_train, prepare
 from trainables._metrics import evaluate
+from trainables._preprocess import Preprocess
 from trainables._protocol import build_of
 from trainables._run import EpochResult, run
 
@@ -77,11 +79,21 @@ def test_only_the_last_epoch_is_last_and_none_follows(recipe: str, photos: Train
     assert [result.last for result in results] == [False] * (len(results) - 1) + [True]
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
-def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(recipe: str, schedule: str, digits: TrainData) -> None:
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"schedule": "cosine", "optimizer": "adam", "mix": "cutmix", "policy": "trivial"},
+        {"schedule": "plateau", "plateau_patience": 1, "ema": "weights", "clip_norm": 0.5, "window": 0.8},
+        {"schedule": "constant", "ema": "weights", "mix": "mixup", "policy": "rand", "erasing": 0.5},
+    ],
+    ids=["adam-cutmix-trivial", "plateau-ema-clip-window", "ema-mixup-rand-erasing"],
+)
+def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(
+    recipe: str, fields: dict[str, Value], digits: TrainData
+) -> None:
     space = default(recipe, digits)
-    if "schedule" in space.domains():
-        space = type(space).parse({"schedule": schedule, "plateau_patience": "1", "crop": "0.1", "dropout": "0.3"})
+    if isinstance(space, Training):
+        space = dataclasses.replace(space, **{"batch_size": 128, "crop": 0.1, "dropout": 0.3, **fields})
     whole = list(run(recipe, space, digits, epochs=4, seed=3))
     if len(whole) == 1:
         return  # yields once: there is nothing between epochs
@@ -96,6 +108,15 @@ def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(recipe: str, sched
     file.seek(0)
     halves += run(recipe, space, digits, epochs=4, seed=3, state=torch.load(file, weights_only=True))
     assert figures(halves) == figures(whole)
+
+
+def test_a_window_is_what_the_network_sees(recipe: str, digits: TrainData) -> None:
+    space = default(recipe, digits)
+    if isinstance(space, Training):
+        model = build_of(recipe)(dataclasses.replace(space, window=0.8), digits.shape)
+        (first,) = (layer for layer in model.modules() if isinstance(layer, Preprocess))
+        assert first.output.side < digits.shape.side
+        assert model.eval()(torch.zeros(2, 1, 8, 8, dtype=torch.uint8)).shape == (2, 10)
 
 
 def test_a_new_model_with_the_saved_weights_says_the_same(recipe: str, digits: TrainData, tmp_path: Path) -> None:
@@ -116,7 +137,7 @@ def test_every_corner_of_the_space_trains_on_the_smallest_data(recipe: str, end:
     rng = random.Random(0)
     for _ in range(1 if end != "random" else 5):
         values = {}
-        for name, domain in space.clamped(photos.shape).items():
+        for name, domain in space.clamped(photos.shape, space.domains()).items():
             match domain:
                 case Choice(options):
                     values[name] = {"low": options[0], "high": options[-1], "random": rng.choice(options)}[end]
@@ -124,7 +145,8 @@ def test_every_corner_of_the_space_trains_on_the_smallest_data(recipe: str, end:
                     values[name] = {"low": low, "high": high, "random": rng.uniform(low, high)}[end]
                 case Int(low, high):
                     values[name] = {"low": low, "high": high, "random": rng.randint(low, high)}[end]
-        if "width" in values:
-            values["width"] = min(values["width"], 32)  # quick, as width has no corner of its own
+        for name in ("width", *(f"{n}_{i}" for n in ("first", "channels") for i in range(1, 5))):
+            if name in values:
+                values[name] = min(values[name], 32)  # quick, as width has no corner of its own
         *_, last = run(recipe, space(**values), photos, epochs=2, seed=0)
         assert last.val.predictions.shape == (len(photos.val),)

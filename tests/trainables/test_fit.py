@@ -2,12 +2,16 @@ import dataclasses
 
 import pytest
 import torch
+from safetensors.torch import load
+from torch import nn
 
 from search_spaces import DataShape
 from search_spaces.mlp import MLP
+from search_spaces.plain_cnn import PlainCNN
 from trainables._augment import augmentation
+from trainables._checkpoint import weights_of
 from trainables._data import TrainData
-from trainables._fit import class_weights, order
+from trainables._fit import class_weights, cross_entropy, lower_precision, order
 from trainables._optim import Schedule, cosine, optimizer_of
 from trainables._preprocess import Preprocess
 from trainables._protocol import train_of
@@ -89,6 +93,24 @@ def test_augmentation_varies_each_image_by_itself_within_the_range_of_pixels(
         assert all(torch.equal(v, image[0].float()) or torch.equal(v, image[0].flip(-1).float()) for v in varied)
 
 
+def test_erasing_greys_a_box_of_some_images() -> None:
+    torch.manual_seed(0)
+    varied = augmentation(MLP(**STILL, erasing=0.5), GREY)(torch.zeros(400, 1, 8, 8, dtype=torch.uint8))
+    erased = varied.flatten(1).any(1)
+    assert 0.4 < erased.float().mean() < 0.6
+    assert varied.unique().tolist() == [0, 127.5]
+    assert 0 < (varied[erased] > 0).float().mean() < 0.4
+
+
+def test_hue_turns_colours_and_keeps_greys() -> None:
+    torch.manual_seed(0)
+    turn = augmentation(MLP(**STILL, hue=0.2), COLOUR)
+    red = torch.tensor([200, 20, 20], dtype=torch.uint8)[:, None, None].expand(16, 3, 8, 8)
+    assert len(turn(red)[:, :, 0, 0].unique(dim=0)) > 10
+    grey = torch.full((4, 3, 8, 8), 90, dtype=torch.uint8)
+    torch.testing.assert_close(turn(grey), grey.float(), atol=0.01, rtol=0)
+
+
 def test_rotation_keeps_within_its_degrees() -> None:
     """A horizontal bar in the middle stays near the horizontal axis up to 15 degrees."""
     torch.manual_seed(0)
@@ -120,6 +142,80 @@ def test_a_plateau_of_val_accuracy_lowers_the_rate() -> None:
         schedule.epoch({"accuracy": accuracy})
         rates.append(optimizer.param_groups[0]["lr"])
     assert rates == [0.1, 0.1, 0.1, 0.05, 0.05]
+
+
+def step(space: MLP, digits: TrainData) -> float:
+    """How far one step of plain SGD moves the weights, over the learning rate: the norm of the gradient."""
+    space = dataclasses.replace(
+        space, optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant", batch_size=len(digits.train)
+    )
+    torch.manual_seed(0)
+    before = nn.utils.parameters_to_vector(build(space, digits.shape).parameters()).detach()
+    result = next(iter(run("mlp", space, digits, epochs=2, seed=0)))
+    after = nn.utils.parameters_to_vector(result.model.parameters()).detach()
+    return float((after - before).norm()) / space.lr
+
+
+def test_gradients_are_clipped_by_their_norm_and_short_ones_left(digits: TrainData) -> None:
+    free = step(MLP(), digits)
+    assert free > 0.2
+    assert step(MLP(clip_norm=0.1), digits) == pytest.approx(0.1, rel=1e-2)
+    assert step(MLP(clip_norm=10.0), digits) == pytest.approx(free)
+
+
+def test_momentum_may_be_zero_and_adam_decays_by_l2() -> None:
+    space = MLP(optimizer="sgd", momentum=0.0)
+    assert optimizer_of(build(space, GREY), space).param_groups[0]["nesterov"] is False
+    adam = MLP(optimizer="adam", weight_decay=0.1)
+    optimizer = optimizer_of(build(adam, GREY), adam)
+    assert type(optimizer) is torch.optim.Adam
+    weight = optimizer.param_groups[0]["params"][0]
+    with torch.no_grad():
+        weight.fill_(1.0)
+    weight.grad = torch.full_like(weight, -0.1)
+    optimizer.step()
+    assert torch.equal(weight, torch.ones_like(weight))  # gradient and decay cancel before the step is normalised
+
+
+def test_label_smoothing_spreads_a_part_of_each_target_over_the_classes() -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    log = logits.log_softmax(1)
+    by_hand = -(0.8 * log[torch.arange(6), labels] + 0.2 * log.mean(1)).mean()
+    torch.testing.assert_close(cross_entropy(logits, labels, None, 0.2), by_hand)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_of_whole_labels_is_the_same_written_as_targets(weighted: bool) -> None:
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    weights = torch.tensor([0.5, 2.0, 1.0, 3.0]) if weighted else None
+    targets = nn.functional.one_hot(labels, 4).float()
+    torch.testing.assert_close(
+        cross_entropy(logits, targets, weights, 0.1), cross_entropy(logits, labels, weights, 0.1)
+    )
+
+
+def test_a_cpu_trains_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    with lower_precision(torch.device("cpu")):
+        assert nn.Linear(2, 2)(torch.ones(1, 2)).dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_gpu_that_has_bfloat16_trains_in_it() -> None:
+    cuda = torch.device("cuda")
+    wanted = torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    with lower_precision(cuda):
+        assert nn.Linear(2, 2, device=cuda)(torch.ones(1, 2, device=cuda)).dtype == wanted
+
+
+def test_convolutions_train_channels_last_and_are_saved_as_ever(digits: TrainData) -> None:
+    result = next(iter(run("plain_cnn", PlainCNN(width=8), digits, epochs=1, seed=0)))
+    convs = [layer for layer in result.model.modules() if isinstance(layer, nn.Conv2d) and layer.in_channels > 1]
+    assert all(conv.weight.is_contiguous(memory_format=torch.channels_last) for conv in convs)
+    saved = load(weights_of(result.model))
+    assert all(tensor.is_contiguous() for tensor in saved.values())
 
 
 def test_norms_and_biases_are_not_decayed() -> None:

@@ -96,6 +96,8 @@ def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]
     listed = capsys.readouterr().out
     assert "knn: Nearest neighbours" in listed
     assert "components         2..256 (log)             default 64, when reduce is pca" in listed
+    assert "clip_norm          0..10                    default 0.0, searched only with --set" in listed
+    assert "default adamw, searched adamw|sgd without --set" in listed
 
 
 def test_a_config_file_is_overridden_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from search_spaces import Choice, Float, InputError, recipes
-from tune.settings import Settings, load, make
+from tune.settings import DEFAULT_RECIPES, Settings, load, make
 
 
 def test_settings_read_back_what_they_wrote(tmp_path: Path) -> None:
@@ -108,6 +108,17 @@ def test_set_narrows_what_is_searched_also_nested_in_yaml() -> None:
     assert settings.domains("mlp")["lr"] == Float(1e-3, 1e-2, log=True)
     assert settings.domains("mlp")["norm"] == Choice(("batch",))
     assert settings.domains("knn")["neighbors"] == Choice((5,))
+
+
+def test_fields_that_are_fixed_by_default_are_searched_when_they_are_named() -> None:
+    assert make({}).domains("mlp")["clip_norm"] == Choice((0.0,))
+    assert make({"set": {"mlp.clip_norm": "0.5..5"}}).domains("mlp")["clip_norm"] == Float(0.5, 5.0)
+    assert make({"set": {"mlp.optimizer": "adam"}}).domains("mlp")["optimizer"] == Choice(("adam",))
+
+
+def test_the_quick_recipes_are_searched_by_default() -> None:
+    assert make({}).recipes == DEFAULT_RECIPES
+    assert set(DEFAULT_RECIPES) <= set(recipes())
 
 
 def test_every_setting_says_what_it_is() -> None:

@@ -1,0 +1,38 @@
+"""A small vision transformer: patches as tokens, pre-norm blocks of attention, a linear head."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from search_spaces._shape import DataShape
+from search_spaces._space import FIXED, Choice, Float, Int, Limits, Searched
+from search_spaces._training import Training
+
+PATCHES = (2, 4, 7, 8, 14, 16, 28, 32)
+MOST = 32
+"""Patches a side: attention costs the square of their number."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallViT(Training):
+    """What may vary: patches, width, depth, heads, the MLP, the token that is read, and regularisation.
+
+    Every number of heads divides every width. `mlp_ratio` is the width of the MLP in a block over `width`;
+    `drop_path` is how likely the last block is passed over in training, and the others less, evenly.
+    """
+
+    lr: Annotated[float, Float(1e-4, 1e-1, log=True), Searched(Float(1e-4, 1e-2, log=True))] = 1e-3
+    patch: Annotated[int, Choice(PATCHES)] = 4
+    width: Annotated[int, Choice((32, 64, 96, 128, 192, 256, 384)), Searched(Choice((64, 96, 128, 192)))] = 96
+    depth: Annotated[int, Int(1, 12), Searched(Int(2, 6))] = 4
+    heads: Annotated[int, Choice((1, 2, 4, 8)), Searched(Choice((2, 4, 8)))] = 4
+    mlp_ratio: Annotated[int, Choice((1, 2, 3, 4)), Searched(Choice((2, 4)))] = 2
+    token: Annotated[str, Choice(("class", "mean"))] = "mean"
+    dropout: Annotated[float, Float(0.0, 0.3)] = 0.0
+    drop_path: Annotated[float, Float(0.0, 0.3), FIXED] = 0.0
+
+    @classmethod
+    def limits(cls, shape: DataShape) -> Limits:
+        """A patch divides the image, and there are 2 to 32 a side; where none does, what is left over is cut off."""
+        fitting = [patch for patch in PATCHES if 2 <= shape.side // patch <= MOST]
+        dividing = [patch for patch in fitting if shape.height % patch == 0 and shape.width % patch == 0]
+        return {**super().limits(shape), "patch": Choice(tuple(dividing or fitting or PATCHES[:1]))}
