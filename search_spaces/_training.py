@@ -14,8 +14,19 @@ BALANCED_ENOUGH = 1.5
 class Training(Space):
     """Optimiser, schedule, batches and augmentation of a network trained from scratch.
 
-    0 switches a number off. What most networks gain from is searched; the rest waits to be asked for, as each field
-    more takes trials from the others.
+    What most networks gain from is searched; the rest waits to be named, as each field more takes trials from the
+    others. Of that rest:
+
+    Attributes:
+        clip_norm: the longest gradient, by the norm over all weights; 0 for no limit.
+        ema, ema_decay: whether a moving average of the weights is evaluated and saved, and its decay by step.
+        label_smoothing: the part of each target that is spread over the classes.
+        normalize: by mean and standard deviation of the train split, or by 0.5 and 0.5.
+        window: side of what the network sees over that of the image: at random in training, else the centre.
+        hue: the largest turn of the colours, in turns of the circle.
+        policy, magnitude: TrivialAugment, or RandAugment with a magnitude of 30.
+        erasing: how likely a box of an image becomes grey.
+        mix, mixup_alpha: mixup with shares from Beta(alpha, alpha), or CutMix.
     """
 
     optimizer: Annotated[str, Choice(("adamw", "sgd", "adam")), Searched(Choice(("adamw", "sgd")))] = "adamw"

@@ -8,7 +8,7 @@ from search_spaces._space import FIXED, Choice, Float, Int, Limits, Searched
 from search_spaces._training import Training
 
 PATCHES = (2, 4, 7, 8, 14, 16, 28, 32)
-MOST = 32
+MOST = 16
 """Patches a side: attention costs the square of their number."""
 
 
@@ -32,7 +32,8 @@ class SmallViT(Training):
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """A patch divides the image, and there are 2 to 32 a side; where none does, what is left over is cut off."""
-        fitting = [patch for patch in PATCHES if 2 <= shape.side // patch <= MOST]
+        """A patch divides the image, and there are 2 to 16 a side; where none does, what is left over is cut off."""
+        possible = [patch for patch in PATCHES if 2 * patch <= shape.side] or [PATCHES[0]]
+        fitting = [patch for patch in possible if shape.side // patch <= MOST] or possible[-1:]
         dividing = [patch for patch in fitting if shape.height % patch == 0 and shape.width % patch == 0]
-        return {**super().limits(shape), "patch": Choice(tuple(dividing or fitting or PATCHES[:1]))}
+        return {**super().limits(shape), "patch": Choice(tuple(dividing or fitting))}

@@ -39,7 +39,7 @@ def augmentation(space: Training, shape: DataShape) -> Augment:
         return Tensor.float
     chain = nn.Sequential(*steps)
 
-    @torch.no_grad()
+    @torch.no_grad()  # the operations of a policy have parameters of their own
     def augment(images: Tensor) -> Tensor:
         return chain(images.float() / 255).clamp(0, 1) * 255  # type: ignore[no-any-return]
 

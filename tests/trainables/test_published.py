@@ -71,6 +71,18 @@ def test_the_small_vision_transformer() -> None:
     assert parameters("small_vit", space, COLOUR) == tokens + 6 * block + 2 * 128 + linear(128, 10)
 
 
+def test_patches_divide_the_image_where_any_does_and_there_are_few() -> None:
+    def patches(side: int) -> tuple[object, ...]:
+        shape = DataShape(samples=100, channels=3, height=side, width=side, classes=2)
+        return space_of("small_vit").clamped(shape)["patch"].options  # type: ignore[union-attr]
+
+    assert patches(28) == (2, 4, 7, 14)
+    assert patches(224) == (14, 16, 28, 32)
+    assert patches(31) == (2, 4, 7, 8, 14)  # none divides it: the rest is cut off
+    assert patches(5) == (2,)
+    assert patches(1024) == (32,)
+
+
 def test_the_perceptron_with_and_without_batch_norm() -> None:
     fields = {"depth": 2, "width": 128, "optimizer": "sgd", "lr": 1e-3, "momentum": 0, "weight_decay": 0,
               "batch_size": 128, "normalize": "half", "dropout": 0.5}  # fmt: skip
