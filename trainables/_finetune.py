@@ -1,16 +1,18 @@
 """Fine-tuning: a new head on a pretrained network, of which the first stages may stay as they are."""
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from search_spaces import InputError
+from search_spaces import DataShape, InputError
 from search_spaces._finetune import FineTuning
 from trainables._data import TrainData
 from trainables._fit import fit
+from trainables._preprocess import Preprocess, window_of
 from trainables._protocol import Epoch, Metrics, State
 
 NetworkOf = Callable[[int], nn.Module]
@@ -20,21 +22,28 @@ CONTAINERS = ("blocks", "features", "layers", "model", "stages", "trunk_output")
 """Names under which networks keep their stages in sequence; `encoder` holds such a container in transformers."""
 
 
-class Standardize(nn.Module):
-    """Raw pixels as a pretrained network expects them: its size, three channels, its mean and deviation."""
+class Standardize(Preprocess):
+    """Raw pixels as a pretrained network expects them: its size, three channels, its mean and deviation.
 
-    mean: Tensor
-    std: Tensor
+    Args:
+        space: says which window of the stored images is seen, its size for the network, and how it is normalised.
+        shape: sizes of the stored images.
+        mean, std: of each channel, in 0..1, as the network was pretrained with.
+        mode: of resizing, bilinear or bicubic.
+    """
 
-    def __init__(self, size: int, mean: Sequence[float], std: Sequence[float], mode: str) -> None:
-        super().__init__()
-        self.size, self.mode = (size, size), mode
-        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
+    def __init__(
+        self, space: FineTuning, shape: DataShape, mean: Sequence[float], std: Sequence[float], mode: str
+    ) -> None:
+        super().__init__(replace(shape, channels=3), window_of(space, shape), space.normalize)
+        self.size, self.mode = (space.resolution, space.resolution), mode
+        if space.normalize == "network":
+            self.mean.copy_(torch.tensor(mean).view(1, 3, 1, 1))
+            self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (N, 1 or 3, H, W), or float in the same 0..255, to float (N, 3, size, size)."""
-        pixels = images.float() / 255
+        pixels = self.cut(images).float() / 255
         if tuple(pixels.shape[-2:]) != self.size:
             pixels = F.interpolate(pixels, self.size, mode=self.mode, antialias=True)
         return (pixels.expand(-1, 3, -1, -1) - self.mean) / self.std

@@ -45,16 +45,19 @@ class Preprocess(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (N, C, H, W), or float in the same 0..255 as augmentation leaves it, to float (N, C, h, w)."""
+        return (self.cut(images).float() / 255 - self.mean) / self.std
+
+    def cut(self, images: Tensor) -> Tensor:
+        """What the network sees: images (N, C, H, W) of any size to (N, C, h, w)."""
         if tuple(images.shape[-2:]) != self.stored:
             images = F.interpolate(images.float(), self.stored, mode="bilinear", antialias=True)
         height, width = self.output.height, self.output.width
-        if (height, width) != self.stored:
-            if self.training:
-                images = random_windows(images, height, width)
-            else:
-                top, left = (self.stored[0] - height) // 2, (self.stored[1] - width) // 2
-                images = images[:, :, top : top + height, left : left + width]
-        return (images.float() / 255 - self.mean) / self.std
+        if (height, width) == self.stored:
+            return images
+        if self.training:
+            return random_windows(images, height, width)
+        top, left = (self.stored[0] - height) // 2, (self.stored[1] - width) // 2
+        return images[:, :, top : top + height, left : left + width]
 
     @torch.no_grad()
     def measure(self, train: Split) -> None:
@@ -70,11 +73,16 @@ class Preprocess(nn.Module):
 
 def preprocess_of(space: Training, shape: DataShape, multiple: int = 1) -> Preprocess:
     """The first layer of a configuration; what it lets through has sides that are multiples of `multiple`."""
+    return Preprocess(shape, window_of(space, shape, multiple), space.normalize)
+
+
+def window_of(space: Training, shape: DataShape, multiple: int = 1) -> tuple[int, int]:
+    """Height and width of what the network sees of a stored image."""
 
     def seen(side: int) -> int:
         return max(1, round(side * space.window) // multiple) * multiple
 
-    return Preprocess(shape, (seen(shape.height), seen(shape.width)), space.normalize)
+    return seen(shape.height), seen(shape.width)
 
 
 def random_windows(images: Tensor, height: int, width: int) -> Tensor:

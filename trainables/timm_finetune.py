@@ -44,7 +44,7 @@ def published(model: str) -> tuple[nn.Module, str]:
 
 def build(space: TimmFineTuning, shape: DataShape) -> FineTuned:
     """The network without pretrained weights, behind its preparation of images."""
-    return _build(space, shape.classes)
+    return _build(space, shape)
 
 
 def train(
@@ -55,15 +55,15 @@ def train(
     if space.pretrained == "yes" and state is None:
         weights = load_file(data.weights[f"timm_finetune.{space.model}"])
         loaded = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": weights}}
-    model = _build(space, len(data.classes), **loaded)
+    model = _build(space, data.shape, **loaded)
     yield from fine_tune(model, lambda classes: _network(space, classes), space, data, epochs=epochs, state=state)
 
 
-def _build(space: TimmFineTuning, classes: int, **loaded: Any) -> FineTuned:
-    network = _network(space, classes, **loaded)
+def _build(space: TimmFineTuning, shape: DataShape, **loaded: Any) -> FineTuned:
+    network = _network(space, shape.classes, **loaded)
     config: Any = network.pretrained_cfg
     mode = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
-    return FineTuned(Standardize(space.resolution, config["mean"], config["std"], mode), network)
+    return FineTuned(Standardize(space, shape, config["mean"], config["std"], mode), network)
 
 
 def _network(space: TimmFineTuning, classes: int, **loaded: Any) -> nn.Module:

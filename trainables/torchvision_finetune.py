@@ -43,7 +43,7 @@ def build(space: TorchvisionFineTuning, shape: DataShape) -> FineTuned:
     """The network without pretrained weights, behind its preparation of images."""
     preset = _weights_of(space.model).transforms()
     mode = "bicubic" if preset.interpolation == InterpolationMode.BICUBIC else "bilinear"
-    return FineTuned(Standardize(space.resolution, preset.mean, preset.std, mode), _network(space, shape.classes))
+    return FineTuned(Standardize(space, shape, preset.mean, preset.std, mode), _network(space, shape.classes))
 
 
 def train(

@@ -72,7 +72,7 @@ def published(model: str) -> tuple[nn.Module, str]:
 
 def build(space: YOLOClassification, shape: DataShape) -> FineTuned:
     """The network of a configuration with random weights, behind its preparation of images."""
-    standardize = Standardize(space.resolution, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
+    standardize = Standardize(space, shape, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
     network = _network(space.model, shape.classes)
     head: Any = network.encoder.get_submodule("model")[-1]  # type: ignore[index]
     head.drop.p = space.head_dropout

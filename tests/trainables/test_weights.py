@@ -145,7 +145,7 @@ def test_a_real_photo_gets_its_imagenet_label(tmp_path: Path) -> None:
     assert found.source == f"package {package_of(model)}"
     network = timm.create_model(model).eval()
     network.load_state_dict(load_file(found.file))
-    shape = DataShape(samples=1, channels=3, height=427, width=640, classes=1000)
+    shape = DataShape(samples=1, channels=3, height=427, width=427, classes=1000)
     classifier = timm_finetune.build(TimmFineTuning.parse({"model": model, "resolution": 224}), shape).eval()
     classifier.network = network
     photo = torch.from_numpy(np.ascontiguousarray(load_sample_image("flower.jpg").transpose(2, 0, 1)))
