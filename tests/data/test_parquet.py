@@ -103,7 +103,7 @@ def test_row_groups_are_read_one_by_one_and_once_in_order(
     [
         ("train-00000-of-00002", 0), ("training", 0), ("validation-00000-of-00001", 1), ("val", 1), ("my_dev_set", 1),
         ("Valid.0", 1), ("test-0001", 2), ("eval", 2), ("train/0000", 0), ("plain_text/test/0000", 2),
-        ("test/train-0", 0), ("retrain", -1), ("tests", -1), ("contest/0000", -1),
+        ("train/val/0000", 1), ("test/train-0", 0), ("retrain", -1), ("tests", -1), ("contest/0000", -1),
     ],
 )  # fmt: skip
 def test_the_split_is_that_of_the_name_or_the_nearest_folder(tmp_path: Path, name: str, split: int) -> None:
@@ -279,6 +279,7 @@ BAD_ROWS = [
     ({"label": [-1]}, "whole", "its label -1 is none of the 3 classes"),
     ({"image": [None]}, "whole", "its image has no bytes"),
     ({"image": [{"bytes": None, "path": "x.png"}]}, "whole", "its image has no bytes"),
+    ({"image": [{"bytes": b"", "path": "x.png"}]}, "whole", "its image has no bytes"),
     ({"image": [{"bytes": b"GIF89a", "path": None}]}, "whole", "cannot identify|not an image|truncated"),
     ({"bbox": [None]}, "box", "its bbox is None, not x, y, width and height"),
     (
@@ -322,12 +323,12 @@ def test_boxes_are_not_looked_at_for_whole_images(tmp_path: Path) -> None:
 
 def test_the_edges_of_a_box_are_rounded_to_pixels(tmp_path: Path) -> None:
     write_hub(
-        tmp_path / "x.parquet", range(3), bbox=[[0.4, 0.0, 59.7, 50.3], [1.6, 2.4, 4.0, 3.0], [5.0, 5.0, 1.0, 1.0]]
+        tmp_path / "x.parquet", range(3), bbox=[[0.4, 0.0, 59.7, 50.3], [1.6, 2.4, 4.6, 3.3], [5.0, 5.0, 1.0, 1.0]]
     )
     contents = shards(tmp_path, variant="box").contents()
-    assert [contents.image(i).size for i in range(3)] == [(60, 50), (4, 3), (1, 1)]
-    assert [(h.width, h.height) for h in map(contents.header, range(3)) if h] == [(60, 50), (4, 3), (1, 1)]
-    np.testing.assert_array_equal(np.asarray(contents.image(1)), placed(1)[0][2:5, 2:6])
+    assert [contents.image(i).size for i in range(3)] == [(60, 50), (4, 4), (1, 1)]
+    assert [(h.width, h.height) for h in map(contents.header, range(3)) if h] == [(60, 50), (4, 4), (1, 1)]
+    np.testing.assert_array_equal(np.asarray(contents.image(1)), placed(1)[0][2:6, 2:6])
 
 
 def test_parquet_options_are_refused_for_other_sources(tmp_path: Path) -> None:
