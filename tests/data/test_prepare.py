@@ -264,7 +264,9 @@ def test_a_folder_with_train_and_val_is_dealt_a_test_only_where_it_has_a_share(
     tmp_path: Path, split: tuple[object, ...]
 ) -> None:
     root = fill(tmp_path / "data", {f"{split}/{name}": 20 for split in ("train", "val") for name in "ab"})
-    assert prepared(root, split=split).card["images"] == {"train": 40, "val": 40, "test": 0}
+    card = prepared(root, split=split).card
+    assert card["images"] == {"train": 40, "val": 40, "test": 0}
+    assert card["warnings"] == []
     assert prepared(root).card["images"] == {"train": 32, "val": 40, "test": 8}
 
 
