@@ -1,7 +1,7 @@
 """What is taken away from a search: a trained model that names the classes of image files."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from search_spaces import DataShape, InputError, space_of
-from trainables._data import decode
+from trainables._data import Box, Variant, decode
 from trainables._protocol import build_of
 
 BATCH = 256
@@ -27,11 +27,13 @@ class Classifier:
         model: maps uint8 images (N, C, H, W) of the stored size to logits (N, classes); in evaluation mode.
         classes: the names of the classes, in the order of the logits.
         shape: sizes of the data that it was trained on.
+        variant: what it was trained to see of an image: "whole", or what is in its "box".
     """
 
     model: nn.Module
     classes: list[str]
     shape: DataShape
+    variant: Variant
 
     @classmethod
     def load(cls, folder: Path | str) -> Self:
@@ -47,20 +49,46 @@ class Classifier:
         shape = DataShape(**card["shape"])
         model = build_of(card["recipe"])(space_of(card["recipe"])(**card["config"]), shape)
         model.load_state_dict(load_file(folder / "model.safetensors"))
-        return cls(model=model.eval(), classes=card["classes"], shape=shape)
+        return cls(model=model.eval(), classes=card["classes"], shape=shape, variant=card["variant"])
 
     @torch.inference_mode()
-    def predict(self, images: Iterable[Path | str | bytes]) -> npt.NDArray[np.float32]:
+    def predict(
+        self, images: Iterable[Path | str | bytes], boxes: Iterable[Box] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Probabilities (images, classes) of image files, or of their bytes; decoded as for the search.
 
+        Args:
+            images: files or bytes.
+            boxes: for a model that was trained on boxes, and for no other: x, y, width and height in pixels, one
+                an image; each image is cut to its box.
+
         Raises:
-            InputError: a file cannot be read, or is not a whole image.
+            InputError: a file cannot be read, or is not a whole image; a box is not inside its image; boxes are
+                not what the model was trained on, or not as many as images.
         """
         sources = list(images)
+        cuts = self._cuts(len(sources), boxes)
         probabilities = np.empty((len(sources), len(self.classes)), np.float32)
         for start in range(0, len(sources), BATCH):
-            batch = sources[start : start + BATCH]
-            pixels = np.stack([decode(source, self.shape.height, self.shape.channels) for source in batch])
+            batch = zip(sources[start : start + BATCH], cuts[start : start + BATCH], strict=True)
+            pixels = np.stack(
+                [decode(source, self.shape.height, self.shape.channels, box=box) for source, box in batch]
+            )
             logits = self.model(torch.from_numpy(pixels)).float()
             probabilities[start : start + BATCH] = logits.softmax(1).numpy()
         return probabilities
+
+    def _cuts(self, images: int, boxes: Iterable[Box] | None) -> Sequence[Box | None]:
+        """The box of each image, None for the whole image."""
+        if boxes is None:
+            if self.variant == "box":
+                raise InputError(
+                    "trained on boxes, not on whole images: give predict boxes, x, y, width, height an image"
+                )
+            return [None] * images
+        if self.variant == "whole":
+            raise InputError("trained on whole images, not on boxes: give predict no boxes")
+        cuts = list(boxes)
+        if len(cuts) != images:
+            raise InputError(f"{len(cuts)} boxes for {images} images: give predict a box for each image")
+        return cuts

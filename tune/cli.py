@@ -89,6 +89,8 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
         options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS, "metavar": "X"}
         if name == "set":
             options |= {"action": "append", "metavar": "RECIPE.FIELD=X"}
+        elif field.annotation is bool:
+            options = {"help": field.description, "default": argparse.SUPPRESS, "action": "store_true"}
         elif all(isinstance(choice, str) for choice in get_args(field.annotation)):
             options |= {"metavar": "|".join(get_args(field.annotation)) or "X"}
         search.add_argument(_flag(name), **options)

@@ -87,6 +87,12 @@ def _prepare(settings: Settings, console: Console) -> Prepared:
     spec = DataSpec(
         source=settings.data,
         image_size=settings.image_size,
+        variant=settings.variant,
+        image_column=settings.image_column,
+        label_column=settings.label_column,
+        box_column=settings.box_column,
+        normalize_classes=settings.normalize_classes,
+        drop_unseen_classes=settings.drop_unseen_classes,
         split=settings.split,
         group_by=settings.group_by,
         limit=settings.limit,

@@ -22,6 +22,9 @@ RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent")
 EMBEDDED = ("digits",)
 """Data sets that are named, not placed; a folder of such a name is written ./digits."""
 
+Share = float | Literal["rest"]
+"""What a split gets: a fraction, a number of images, or what the others leave."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -41,16 +44,19 @@ def _list(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
-def _fractions(value: object) -> object:
-    """Three numbers from text such as 0.7,0.15,0.15."""
+def _shares(value: object) -> object:
+    """Three numbers, or "rest", from text such as 0.7,0.15,0.15 or rest,1000,1000."""
     parts = _list(value)
     try:
-        numbers = tuple(float(part) for part in parts)  # type: ignore[attr-defined]
+        shares = tuple(part if part == "rest" else float(part) for part in parts)  # type: ignore[attr-defined]
     except (TypeError, ValueError):
-        numbers = ()
-    if len(numbers) != 3:
-        raise ValueError("write three fractions, of train, val and test, such as 0.7,0.15,0.15")
-    return numbers
+        shares = ()
+    if len(shares) != 3:
+        raise ValueError(
+            "write three fractions, of train, val and test, such as 0.7,0.15,0.15, or numbers of images, such as "
+            "rest,1000,1000"
+        )
+    return shares
 
 
 def flat(value: Any) -> Any:
@@ -74,11 +80,12 @@ def _absolute_file(path: str | None) -> str | None:
 
 
 def _absolute_source(data: str) -> str:
-    """The folder in a data source made absolute; what names no folder that is there stays as it is."""
+    """The folder or glob in a data source made absolute; what names no folder that is there stays as it is."""
     if data in EMBEDDED:
         return data
     kind, colon, path = data.rpartition(":")
-    return f"{kind}{colon}{_absolute(path)}" if Path(path).expanduser().is_dir() and path else data
+    placed = kind == "parquet" or Path(path).expanduser().is_dir()
+    return f"{kind}{colon}{_absolute(path)}" if placed and path else data
 
 
 def _absolute_storage(url: str | None) -> str | None:
@@ -97,14 +104,27 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     data: Annotated[str, AfterValidator(_absolute_source)] = Field(
-        "digits", description="digits, fashion_mnist:DIR, or the folder of your images"
+        "digits",
+        description="digits, fashion_mnist:DIR, cifar10:DIR, parquet:GLOB, or the folder of your images",
     )
     limit: int | None = Field(None, ge=1, description="use a stratified part of the training images")
     image_size: int | None = Field(
         None, ge=4, le=1024, description="side in pixels (default: as it is; 64 for folders of larger images)"
     )
-    split: Annotated[tuple[float, float, float], BeforeValidator(_fractions)] = Field(
-        (0.70, 0.15, 0.15), description="train,val,test fractions of data that comes without splits"
+    variant: Literal["whole", "box"] = Field("whole", description="see whole images, or each cut to its box")
+    image_column: str | None = Field(None, description="Parquet: the column of images (default: it is found)")
+    label_column: str | None = Field(
+        None, description="Parquet: the column of labels (default: label, labels, category or class)"
+    )
+    box_column: str | None = Field(
+        None, description="Parquet: the column of boxes, x, y, width and height in pixels (default: bbox)"
+    )
+    normalize_classes: bool = Field(False, description="lower-case the names of classes, with _ for blanks")
+    drop_unseen_classes: bool = Field(False, description="leave out of train the classes that neither val nor test has")
+    split: Annotated[tuple[Share, Share, Share], BeforeValidator(_shares)] = Field(
+        (0.70, 0.15, 0.15),
+        description="train,val,test of data that comes without splits: fractions, or numbers of images such as "
+        "rest,1000,1000; a test of 0 is none",
     )
     group_by: str | None = Field(
         None, description="regular expression on an image's path; images of one group stay in one split"

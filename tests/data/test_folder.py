@@ -65,9 +65,9 @@ def test_the_folder_itself_may_be_a_link_or_start_with_a_tilde(tmp_path: Path, m
     fill(tmp_path / "real", {"a": 1, "b": 1})
     (tmp_path / "link").symlink_to(tmp_path / "real")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert open_source("~/link").name == str(tmp_path / "link")
+    assert open_source(DataSpec(source="~/link")).name == str(tmp_path / "link")
     monkeypatch.chdir(tmp_path)
-    assert open_source("real").name == str(tmp_path / "real")
+    assert open_source(DataSpec(source="real")).name == str(tmp_path / "real")
 
 
 def test_folders_beside_train_are_noted(tmp_path: Path) -> None:
@@ -119,16 +119,22 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path, layout: dict[str,
         ("digit", r"--data digit: there is no .*/digit; there are: digits, .*\. Did you mean 'digits'\?"),
         ("Fashion-MNIST:/x", r"Did you mean 'fashion_mnist'\?"),
         ("fashion_mnist", r"--data fashion_mnist: names no folder; give fashion_mnist:DIR"),
+        ("cifar10:", r"--data cifar10:: names no folder; give cifar10:DIR, where DIR has data_batch_1"),
+        ("parquet", r"--data parquet: names no folder; give parquet:GLOB, where GLOB is"),
         (
             "/no/such/folder",
-            r"--data /no/such/folder: there is no /no/such/folder; there are: digits, fashion_mnist:DIR, or the folder",
+            r"--data /no/such/folder: there is no /no/such/folder; there are: digits, fashion_mnist:DIR, "
+            "cifar10:DIR, parquet:GLOB, or the folder",
         ),
-        (__file__, r"test_folder.py: is a file; there are: digits, fashion_mnist:DIR, or the folder of"),
+        (
+            __file__,
+            r"test_folder.py: is a file; there are: digits, fashion_mnist:DIR, .*parquet:GLOB, or the folder of",
+        ),
     ],
 )
 def test_an_unknown_source_is_refused_with_what_there_is(source: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        open_source(source)
+        open_source(DataSpec(source=source))
 
 
 def test_a_class_that_a_folder_has_no_images_of_is_named(tmp_path: Path) -> None:

@@ -65,6 +65,29 @@ def test_test_is_loaded_by_the_one_function_for_it(experiment: Path) -> None:
         assert not seen & {row.tobytes() for row in split.arrays()[0]}
 
 
+def test_a_test_split_that_there_is_not_cannot_be_loaded(prepared_once: Path, tmp_path: Path) -> None:
+    spec = DataSpec(source=str(prepared_once / "data"), split=(0.8, 0.2, 0))
+    prepare(spec, cache=prepared_once / "cache").write(tmp_path)
+    assert len(load_train(tmp_path, CPU).val) == 20
+    with pytest.raises(InputError, match="has no test split, as --split left it none: report figures on val"):
+        load_test(tmp_path, CPU)
+
+
+def test_labels_are_those_of_the_search_and_not_of_the_store(tmp_path: Path) -> None:
+    layout = {"train/C": 4, "train/a": 3, "train/b": 2, "train/c": 1, "val/b": 2, "val/c": 1}
+    spec = DataSpec(
+        source=str(fill(tmp_path / "data", layout)),
+        split=(0.8, 0.2, 0),
+        normalize_classes=True,
+        drop_unseen_classes=True,
+    )
+    prepare(spec, cache=tmp_path / "cache").write(tmp_path / "experiment")
+    data = load_train(tmp_path / "experiment", CPU)
+    assert data.classes == ("b", "c")
+    assert data.train.labels.bincount().tolist() == [2, 5]
+    assert data.val.labels.tolist() == [0, 0, 1]
+
+
 @pytest.mark.parametrize("device", DEVICES)
 def test_streamed_batches_equal_resident_ones(experiment: Path, device: str) -> None:
     on = torch.device(device)

@@ -246,3 +246,106 @@ def test_a_name_that_is_not_utf8_goes_through(tmp_path: Path) -> None:
     data.write(tmp_path / "experiment")
     card = json.loads((tmp_path / "experiment" / "data.json").read_text())
     assert card["classes"] == ["a", "\udcff"]
+
+
+def test_without_a_share_there_is_no_test_split(root: Path, tmp_path: Path) -> None:
+    data = prepared(root, split=("rest", 12, 0))
+    assert set(data.splits) == {"train", "val"}
+    assert data.card["images"] == {"train": 48, "val": 12, "test": 0}
+    assert data.card["counts"]["test"] == {"a": 0, "b": 0}
+    assert data.card["warnings"] == []
+    assert DataSpec(**json.loads(json.dumps(data.card["spec"]))).split == ["rest", 12, 0]
+    data.write(tmp_path / "experiment")
+    assert sorted(path.name for path in (tmp_path / "experiment" / "splits").iterdir()) == ["train.npy", "val.npy"]
+
+
+@pytest.mark.parametrize("split", [(0.8, 0.2, 0.0), ("rest", 4, 0)])
+def test_a_folder_with_train_and_val_is_dealt_a_test_only_where_it_has_a_share(
+    tmp_path: Path, split: tuple[object, ...]
+) -> None:
+    root = fill(tmp_path / "data", {f"{split}/{name}": 20 for split in ("train", "val") for name in "ab"})
+    card = prepared(root, split=split).card
+    assert card["images"] == {"train": 40, "val": 40, "test": 0}
+    assert card["warnings"] == []
+    assert prepared(root).card["images"] == {"train": 32, "val": 40, "test": 8}
+
+
+def test_images_beyond_a_number_for_train_are_left_out(root: Path) -> None:
+    card = prepared(root, split=(30, 9, 9)).card
+    assert card["images"] == {"train": 30, "val": 9, "test": 9}
+    assert card["counts"]["train"] == {"a": 20, "b": 10}
+    assert card["images_left_out"] == 12
+
+
+def test_numbers_that_groups_do_not_allow_are_warned_of(tmp_path: Path) -> None:
+    root = fill(tmp_path / "data", {f"{name}/p{i}": 7 for i in range(8) for name in "ab"})
+    card = prepared(root, group_by=r"p\d+", split=("rest", 20, 0)).card
+    count = card["images"]["val"]
+    assert count % 14 == 0
+    assert card["warnings"] == [f"val has {count} images instead of 20, as some have to stay together"]
+
+
+def test_classes_that_are_written_alike_become_one(tmp_path: Path) -> None:
+    root = fill(tmp_path / "data", {"Sea  lion": 10, "sea_lion": 10, "Bus": 10})
+    apart, data = prepared(root), prepared(root, normalize_classes=True)
+    assert apart.card["classes"] == ["Bus", "Sea  lion", "sea_lion"]
+    assert data.card["classes"] == ["bus", "sea_lion"]
+    assert data.shape.classes == 2
+    assert {split: counts["sea_lion"] for split, counts in data.card["counts"].items()} == {
+        "train": 14,
+        "val": 3,
+        "test": 3,
+    }
+    assert data.card["warnings"] == ["class 'sea_lion' is 'Sea  lion', 'sea_lion', whose names are one once normalized"]
+    assert data.digest != apart.digest
+    assert data.store.key == apart.store.key
+    assert not data.card["decoded_now"]
+
+
+def test_classes_that_nothing_is_evaluated_on_are_left_out_with_their_counts(tmp_path: Path) -> None:
+    layout = {"train/a": 5, "train/b": 6, "train/c": 7, "train/d": 8, "val/b": 3, "val/d": 3, "test/c": 2, "test/d": 2}
+    root = fill(tmp_path / "data", layout)
+    data = prepared(root, drop_unseen_classes=True)
+    assert data.card["classes"] == ["b", "c", "d"]
+    assert data.card["counts"]["train"] == {"b": 6, "c": 7, "d": 8}
+    assert data.card["dropped_classes"] == {"a": 5}
+    assert data.card["images_left_out"] == 5
+    assert data.card["warnings"][0] == (
+        "left out of train, as they occur neither in val nor in test: 1 classes with 5 images: a (5)"
+    )
+    assert not any(name.startswith("train/a/") for name in rows(data)["train"])
+    assert prepared(root).card["dropped_classes"] == {}
+
+
+def test_unseen_classes_are_found_after_their_names_are_normalized(tmp_path: Path) -> None:
+    layout = {"train/A": 5, "train/a": 5, "train/b": 5, "train/c": 5, "val/a": 3, "val/b": 3}
+    root = fill(tmp_path / "data", layout)
+    data = prepared(root, drop_unseen_classes=True, normalize_classes=True, split=(0.8, 0.2, 0))
+    assert data.card["counts"] == {"train": {"a": 10, "b": 5}, "val": {"a": 3, "b": 3}, "test": {"a": 0, "b": 0}}
+
+
+@pytest.mark.parametrize(
+    ("layout", "options", "message"),
+    [
+        (
+            {"a": 9, "b": 9},
+            {"drop_unseen_classes": True},
+            "--drop-unseen-classes: the data come without a val and a te",
+        ),
+        (
+            {"a": 9, "A": 9},
+            {"normalize_classes": True},
+            r"1 of 2 classes are left \(a\), and telling classes apart take",
+        ),
+        (
+            {"train/a": 9, "train/b": 9, "val/a": 3},
+            {"drop_unseen_classes": True},
+            r"1 of 2 classes are left \(a\).*leave out --normalize-classes or --drop-unseen-classes",
+        ),
+    ],
+)
+def test_rules_that_leave_nothing_to_tell_apart_are_refused(
+    tmp_path: Path, layout: dict[str, int], options: dict[str, bool], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        prepared(fill(tmp_path / "data", layout), **options)

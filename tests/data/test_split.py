@@ -7,6 +7,7 @@ import pytest
 
 from search_spaces._errors import InputError
 from trainables._data import DataSpec
+from trainables._data._spec import Shares
 from trainables._data._split import limit_train, split_images
 
 THREE = (0.70, 0.15, 0.15)
@@ -23,7 +24,7 @@ def split(
     official: Sequence[int] | None = None,
     digests: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
-    fractions: tuple[float, float, float] = THREE,
+    shares: Shares = THREE,
     seed: int = 0,
 ) -> np.ndarray:
     return split_images(
@@ -32,7 +33,7 @@ def split(
         digests=unique_digests(len(labels)) if digests is None else digests,
         groups=groups,
         classes=tuple(f"class {i}" for i in range(max(labels) + 1)),
-        fractions=fractions,
+        shares=shares,
         seed=seed,
     )
 
@@ -47,7 +48,7 @@ def test_each_class_is_split_by_the_fractions_to_within_one_image(
     fractions: tuple[float, float, float],
 ) -> None:
     labels = [0] * 1000 + [1] * 200 + [2] * 100
-    found = counts(split(labels, fractions=fractions), labels)
+    found = counts(split(labels, shares=fractions), labels)
     for row, fraction in zip(found, fractions, strict=True):
         np.testing.assert_allclose(row, [1000 * fraction, 200 * fraction, 100 * fraction], atol=1)
 
@@ -64,7 +65,7 @@ def test_the_split_is_that_of_the_seed() -> None:
 
 
 def test_the_split_is_the_same_in_every_version_and_on_every_machine() -> None:
-    codes = split([0, 1] * 10, fractions=(0.5, 0.25, 0.25))
+    codes = split([0, 1] * 10, shares=(0.5, 0.25, 0.25))
     assert "".join(map(str, codes)) == "00010211102100120020"
 
 
@@ -164,6 +165,63 @@ def test_a_class_that_cannot_be_in_each_split_is_refused(
         split(labels, **options)
 
 
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        (("rest", 100, 0), [1200, 100, 0]),
+        (("rest", 130, 70), [1100, 130, 70]),
+        ((500, "rest", 100), [500, 700, 100]),
+        ((500, 130, 70), [500, 130, 70]),
+        (("rest", 3, 3), [1294, 3, 3]),
+    ],
+)
+@pytest.mark.parametrize("seed", range(5))
+def test_numbers_of_images_are_met_exactly_and_stratified(shares: Shares, expected: list[int], seed: int) -> None:
+    labels = [0] * 1000 + [1] * 297 + [2] * 3
+    codes = split(labels, shares=shares, seed=seed)
+    assert [int((codes == code).sum()) for code in range(3)] == expected
+    for row, number in zip(counts(codes, labels), expected, strict=True):
+        if number:
+            np.testing.assert_allclose(row[0], number * 1000 / 1300, atol=3)
+            assert min(row) > 0
+
+
+def test_numbers_of_images_are_met_as_nearly_as_groups_allow() -> None:
+    codes = split([0, 1] * 60, groups=[f"g{i // 7}" for i in range(120)], shares=("rest", 20, 0))
+    assert 14 <= (codes == 1).sum() <= 26
+    assert set(codes.tolist()) == {0, 1}
+
+
+def test_numbers_of_images_are_dealt_out_of_train_where_the_source_has_a_test() -> None:
+    labels, official = [0, 1] * 100, [0] * 170 + [2] * 30
+    codes = split(labels, official=official, shares=("rest", 20, 10))
+    assert (codes[170:] == 2).all()
+    assert np.bincount(codes).tolist() == [150, 20, 30]
+
+
+@pytest.mark.parametrize("shares", [(0.8, 0.2, 0.0), ("rest", 40, 0)])
+def test_without_a_share_there_is_no_test(shares: Shares) -> None:
+    labels = [0, 1] * 100
+    assert np.bincount(split(labels, shares=shares)).tolist() == [160, 40]
+    official = [0] * 160 + [1] * 40  # as a folder with train/ and val/ has it
+    assert split(labels, official=official, shares=shares).tolist() == official
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        (("rest", 90, 20), "--split rest,90,20: asks for 110 images of train, val, test, but there are 100 to deal"),
+        ((90, 10, 10), "--split 90,10,10: asks for 110 images"),
+        (("rest", 90, 10), "--split rest,90,10: leaves train fewer than 2 images, one for each class"),
+        (("rest", 1, 10), "--split rest,1,10: leaves val fewer than 2 images"),
+        ((1, 10, 10), "--split 1,10,10: leaves train fewer than 2 images"),
+    ],
+)
+def test_numbers_of_images_that_cannot_be_met_are_refused(shares: Shares, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        split([0, 1] * 50, shares=shares)
+
+
 def limited(labels: Sequence[int], limit: int, seed: int = 0) -> np.ndarray:
     codes = limit_train(
         np.array([0] * len(labels) + [1, 2], np.int8),
@@ -212,11 +270,20 @@ def test_a_limit_below_the_number_of_classes_is_refused() -> None:
         ({"image_size": 0}, "--image-size 0: must be at least 1 pixel"),
         ({"limit": 0}, "--limit 0: must be at least 1 image"),
         ({"on_bad_image": "ignore"}, "--on-bad-image ignore: must be refuse or skip"),
-        ({"split": (0.5, 0.5)}, "--split 0.5,0.5: must be three positive fractions that sum to 1"),
-        ({"split": (0.8, 0.1, 0.2)}, "must be three positive fractions that sum to 1"),
-        ({"split": (1.0, 0.0, 0.0)}, "must be three positive fractions that sum to 1"),
-        ({"split": (1.2, -0.1, -0.1)}, "must be three positive fractions that sum to 1"),
-        ({"split": (float("nan"), 0.5, 0.5)}, "must be three positive fractions that sum to 1"),
+        ({"split": (0.5, 0.5)}, "--split 0.5,0.5: must be three fractions that sum to 1, or three numbers of images"),
+        ({"split": (0.8, 0.1, 0.2)}, "--split 0.8,0.1,0.2: must be three fractions that sum to 1"),
+        ({"split": (1.2, -0.1, -0.1)}, "--split 1.2,-0.1,-0.1: must be three"),
+        ({"split": (float("nan"), 0.5, 0.5)}, "--split nan,0.5,0.5: must be three"),
+        ({"split": (float("inf"), 100, 0)}, "--split inf,100,0: must be three"),
+        ({"split": ("rest", 100.5, 0)}, "--split rest,100.5,0: must be three"),
+        ({"split": ("rest", 100, 0.2)}, "--split rest,100,0.2: must be three"),
+        ({"split": ("rest", 0.2, 0)}, "--split rest,0.2,0: must be three"),
+        ({"split": ("rest", "rest", 9)}, "--split rest,rest,9: must be three"),
+        ({"split": (0.8, 0.0, 0.2)}, "--split 0.8,0,0.2: leaves val empty, but only test may be; write for instance"),
+        ({"split": (1.0, 0.0, 0.0)}, "--split 1,0,0: leaves val empty"),
+        ({"split": (0, 100, "rest")}, "--split 0,100,rest: leaves train empty"),
+        ({"variant": "boxes"}, "--variant boxes: must be whole or box"),
+        ({"box_column": "b"}, "--box-column b: boxes are read with --variant box only"),
     ],
 )
 def test_a_spec_outside_its_ranges_is_refused(options: dict[str, object], message: str) -> None:

@@ -64,12 +64,15 @@ def test_a_second_run_decodes_nothing(root: Path, tmp_path: Path, decoded: list[
     np.testing.assert_array_equal(first.images, second.images)
 
 
-def test_another_size_and_changed_files_are_other_stores(root: Path, tmp_path: Path, decoded: list[Path]) -> None:
+def test_another_size_variant_and_changed_files_are_other_stores(
+    root: Path, tmp_path: Path, decoded: list[Path]
+) -> None:
     keys = {store_of(root, tmp_path / "cache", image_size=size)[0].key for size in (None, 4, 5)}
     save(root / "a" / "000.png", noise(500, (6, 6)))
     keys.add(store_of(root, tmp_path / "cache")[0].key)
-    assert len(keys) == 4
-    assert len(decoded) == 480
+    keys.add(store_of(root, tmp_path / "cache", variant="box")[0].key)
+    assert len(keys) == 5
+    assert len(decoded) == 600
 
 
 def test_digests_are_of_the_pixels_at_full_size(root: Path, tmp_path: Path) -> None:

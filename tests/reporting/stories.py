@@ -139,6 +139,7 @@ def data_card(classes: Sequence[str]) -> dict[str, Any]:
     return {
         "source": "digits",
         "digest": "0123456789abcdef" * 4,
+        "variant": "whole",
         "classes": list(classes),
         "shape": {
             "samples": 30 * len(classes),

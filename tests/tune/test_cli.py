@@ -11,12 +11,12 @@ from tune.cli import main, parser
 
 SURFACE = {
     "search": [
-        "--address", "--allocate", "--cache", "--concurrent", "--config", "--cpus-per-trial", "--data",
-        "--final-seeds", "--final-top", "--gpus-per-trial", "--grace-period", "--group-by", "--help",
-        "--image-size", "--limit", "--max-epochs", "--metric", "--name", "--on-bad-image", "--out", "--recipes",
+        "--address", "--allocate", "--box-column", "--cache", "--concurrent", "--config", "--cpus-per-trial",
+        "--data", "--drop-unseen-classes", "--final-seeds", "--final-top", "--gpus-per-trial", "--grace-period",
+        "--group-by", "--help", "--image-column", "--image-size", "--label-column", "--limit", "--max-epochs",
+        "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--recipes",
         "--reduction-factor", "--resume", "--seed", "--set", "--split", "--storage", "--time-budget", "--trials",
-        "--weights",
-        "-h",
+        "--variant", "--weights", "-h",
     ],
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],

@@ -24,6 +24,13 @@ def test_values_may_be_text_as_on_the_command_line() -> None:
     assert settings.time_budget == 5400
 
 
+def test_a_split_may_be_numbers_of_images_and_goes_through_a_file(tmp_path: Path) -> None:
+    settings = make({"name": "a", "split": "rest, 1000,0"})
+    assert settings.split == ("rest", 1000, 0)
+    (tmp_path / "settings.yaml").write_text(settings.dump())
+    assert make(load(tmp_path / "settings.yaml")) == settings
+
+
 def test_a_name_is_made_of_data_set_and_time() -> None:
     assert make({"data": "/some/where/My photos!"}).name.startswith("My-photos-20")
     assert make({"data": "fashion_mnist:/x"}).name.startswith("fashion_mnist-20")
@@ -54,6 +61,9 @@ def test_a_name_is_made_of_data_set_and_time() -> None:
         ({"split": "0.5,0.5"}, "--split '0.5,0.5': write three fractions, of train, val and test"),
         ({"split": "80/10/10"}, "--split '80/10/10': write three fractions, of train, val and test"),
         ({"split": 3}, "--split 3: write three fractions"),
+        ({"split": "rest,many,0"}, "--split 'rest,many,0': write three fractions, of train, val and test, such as"),
+        ({"variant": "boxes"}, "--variant 'boxes': input should be 'whole' or 'box'"),
+        ({"normalize_classes": "perhaps"}, "--normalize-classes 'perhaps': input should be a valid boolean"),
         ({"set": {"knn": "3"}}, "--set knn: is not recipe.field"),
         ({"time_budget": "1..5"}, "write seconds, or a number with s, m, h or d"),
         ({"colour": 1}, "--colour 1: extra inputs are not permitted"),
@@ -133,6 +143,7 @@ def test_paths_mean_the_same_wherever_a_search_is_resumed(tmp_path: Path, monkey
         str(tmp_path / n) for n in ("photos", "results", "cache")
     )
     assert make({"data": "fashion_mnist:photos"}).data == f"fashion_mnist:{tmp_path / 'photos'}"
+    assert make({"data": "parquet:photos/*.parquet"}).data == f"parquet:{tmp_path / 'photos/*.parquet'}"
     (tmp_path / "digits").mkdir()
     assert make({"data": "digits"}).data == "digits"
     assert make({"data": "./digits"}).data == str(tmp_path / "digits")

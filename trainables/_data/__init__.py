@@ -1,16 +1,19 @@
 """Data: decoded once into a store, split, and loaded so that a trial cannot see test."""
 
-from trainables._data._decode import BrokenImageError, decode
+from trainables._data._decode import Box, BrokenImageError, decode
 from trainables._data._load import Split, TrainData, load_test, load_train
 from trainables._data._prepare import Prepared, prepare
-from trainables._data._spec import DataSpec
+from trainables._data._spec import DataSpec, Shares, Variant
 
 __all__ = [
+    "Box",
     "BrokenImageError",
     "DataSpec",
     "Prepared",
+    "Shares",
     "Split",
     "TrainData",
+    "Variant",
     "decode",
     "load_test",
     "load_train",

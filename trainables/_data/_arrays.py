@@ -49,7 +49,7 @@ class Digits:
         classes = tuple(str(digit) for digit in bunch.target_names)
         names = [f"{i:04d}" for i in range(len(images))]
         official = np.full(len(images), UNASSIGNED, np.int8)
-        return _contents(images, bunch.target.astype(np.int64), classes, official, names)
+        return array_contents(images, bunch.target.astype(np.int64), classes, official, names)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class FashionMNIST:
                 f"fashion_mnist:{self.folder} has images of {images[0].shape[1:]} pixels in train but "
                 f"{images[1].shape[1:]} in test: they must be of one size"
             )
-        return _contents(
+        return array_contents(
             np.concatenate(images),
             np.concatenate(labels).astype(np.int64),
             _FASHION_CLASSES,
@@ -149,15 +149,16 @@ def _read_idx(path: Path, dimensions: int) -> npt.NDArray[np.uint8]:
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
 
-def _contents(
+def array_contents(
     images: npt.NDArray[np.uint8],
     labels: npt.NDArray[np.int64],
     classes: tuple[str, ...],
     official: npt.NDArray[np.int8],
     names: list[str],
 ) -> Contents:
-    _, height, width = images.shape
-    header = Header(width, height, grey=True)
+    """List images that are an array: grey (N, H, W) or coloured (N, H, W, 3)."""
+    _, height, width = images.shape[:3]
+    header = Header(width, height, grey=images.ndim == 3)
     return Contents(
         classes=classes,
         names=names,

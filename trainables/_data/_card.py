@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from trainables._data._classes import Classes, joined
 from trainables._data._contents import Source
 from trainables._data._decode import RESIZE_RULE
-from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec
+from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec, Shares, are_counts
 from trainables._data._split import Codes
 from trainables._data._store import Store
 
@@ -25,6 +26,7 @@ def describe(
     spec: DataSpec,
     source: Source,
     store: Store,
+    classes: Classes,
     codes: Codes,
     *,
     names: Sequence[str],
@@ -37,36 +39,40 @@ def describe(
         spec: what was asked for.
         source: what it was read from.
         store: the decoded images.
+        classes: what became of the store's classes.
         codes: (N,), the split of each image of the store, or UNASSIGNED.
         names: N paths.
         groups: N groups, or None.
         decoded_now: whether the images were decoded for this card.
     """
+    labels = classes.labels(store)
     counts = {
-        split: np.bincount(store.labels[codes == code], minlength=len(store.classes))
-        for code, split in enumerate(SPLITS)
+        split: np.bincount(labels[codes == code], minlength=len(classes.names)) for code, split in enumerate(SPLITS)
     }
-    duplicates = find_duplicates(store, codes, names)
+    duplicates = find_duplicates(store.digests, labels, codes, names=names, classes=classes.names)
     _, channels, height, width = store.images.shape
     return {
         "source": source.name,
         "spec": asdict(spec),
-        **_digests(store, codes),
+        **_digests(store, classes, codes),
         "store": str(store.path),
         "store_key": store.key,
         "resize": {"rule": RESIZE_RULE, "side": height},
-        "classes": list(store.classes),
+        "variant": spec.variant,
+        "classes": list(classes.names),
+        "label_of_store": list(classes.label_of_store),
+        "dropped_classes": classes.dropped,
         "shape": {
             "samples": int(counts["train"].sum()),
             "channels": channels,
             "height": height,
             "width": width,
-            "classes": len(store.classes),
+            "classes": len(classes.names),
             "imbalance": float(counts["train"].max() / counts["train"].min()),
         },
         "images": {split: int(count.sum()) for split, count in counts.items()},
         "images_left_out": int((codes == UNASSIGNED).sum()),
-        "counts": {split: dict(zip(store.classes, count.tolist(), strict=True)) for split, count in counts.items()},
+        "counts": {split: dict(zip(classes.names, count.tolist(), strict=True)) for split, count in counts.items()},
         "splits_of_source": [split for code, split in enumerate(SPLITS) if (store.official == code).any()],
         "groups": None if groups is None else len(set(groups)),
         "decoded_now": decoded_now,
@@ -75,7 +81,9 @@ def describe(
         "duplicates": duplicates,
         "warnings": [
             *source.notes,
-            *_count_warnings(store.classes, counts),
+            *_class_warnings(store.classes, classes),
+            *_share_warnings(spec.split, store.official, codes),
+            *_count_warnings(classes.names, counts),
             *_duplicate_warnings(duplicates),
             *_group_warnings(groups, codes),
             *([f"left out, as they cannot be decoded: {len(store.bad)} images"] if store.bad else []),
@@ -83,7 +91,14 @@ def describe(
     }
 
 
-def find_duplicates(store: Store, codes: Codes, names: Sequence[str]) -> dict[str, Any]:
+def find_duplicates(
+    digests: npt.NDArray[np.uint8],
+    labels: npt.NDArray[np.int64],
+    codes: Codes,
+    *,
+    names: Sequence[str],
+    classes: Sequence[str],
+) -> dict[str, Any]:
     """Find images of equal pixels in two splits, and under two labels, among those in a split.
 
     Returns:
@@ -91,7 +106,7 @@ def find_duplicates(store: Store, codes: Codes, names: Sequence[str]) -> dict[st
         split and class of both images.
     """
     used = np.flatnonzero(codes != UNASSIGNED)
-    _, inverse, sizes = np.unique(store.digests[used].view("V16").ravel(), return_inverse=True, return_counts=True)
+    _, inverse, sizes = np.unique(digests[used].view("V16").ravel(), return_inverse=True, return_counts=True)
     by_digest = used[np.argsort(inverse.ravel(), kind="stable")]
     starts = np.cumsum(sizes) - sizes
     sets = [by_digest[starts[k] : starts[k] + sizes[k]] for k in np.flatnonzero(sizes > 1)]
@@ -109,10 +124,10 @@ def find_duplicates(store: Store, codes: Codes, names: Sequence[str]) -> dict[st
         return {
             "path": names[row],
             "split": SPLITS[codes[row]],
-            "class": store.classes[store.labels[row]],
+            "class": classes[labels[row]],
         }
 
-    return {"across_splits": summary(codes), "across_labels": summary(store.labels)}
+    return {"across_splits": summary(codes), "across_labels": summary(labels)}
 
 
 def _unequal_pairs(marks: npt.NDArray[Any]) -> int:
@@ -121,16 +136,36 @@ def _unequal_pairs(marks: npt.NDArray[Any]) -> int:
     return comb(len(marks), 2) - sum(comb(count, 2) for count in counts.tolist())
 
 
-def _digests(store: Store, codes: Codes) -> dict[str, str]:
+def _digests(store: Store, classes: Classes, codes: Codes) -> dict[str, str]:
     """Digest what a search sees: not where it lies, how files are named, or when they were written."""
-    meaning = {"classes": store.classes, "shape": store.images.shape, "resize": RESIZE_RULE}
+    meaning = {"classes": classes.names, "shape": store.images.shape, "resize": RESIZE_RULE}
     parts = {
-        "images_digest": [json.dumps(meaning).encode(), store.digests.tobytes(), store.labels.tobytes()],
+        "images_digest": [json.dumps(meaning).encode(), store.digests.tobytes(), classes.labels(store).tobytes()],
         "split_digest": [codes.tobytes()],
     }
     digests = {name: hashlib.sha256(b"".join(part)).hexdigest() for name, part in parts.items()}
     both = "".join(digests.values())
     return {"digest": hashlib.sha256(both.encode()).hexdigest(), **digests}
+
+
+def _class_warnings(before: Sequence[str], classes: Classes) -> Iterator[str]:
+    for name, names in joined(before, classes).items():
+        yield f"class {name!r} is {', '.join(map(repr, names))}, whose names are one once normalized"
+    if classes.dropped:
+        some = ", ".join(f"{name} ({count})" for name, count in islice(classes.dropped.items(), 10))
+        yield (
+            f"left out of train, as they occur neither in val nor in test: {len(classes.dropped)} classes with "
+            f"{sum(classes.dropped.values())} images: {some}"
+        )
+
+
+def _share_warnings(shares: Shares, official: Codes, codes: Codes) -> Iterator[str]:
+    if not are_counts(shares):
+        return
+    for code, (split, share) in enumerate(zip(SPLITS, shares, strict=True)):
+        count = int((codes == code).sum())
+        if split != "train" and share not in ("rest", count) and not (official == code).any():
+            yield f"{split} has {count} images instead of {share:g}, as some have to stay together"
 
 
 def _count_warnings(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[str]:
@@ -143,6 +178,8 @@ def _count_warnings(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int
             f"({train.min()}) is {ratio:.1f} to 1"
         )
     for split in ("val", "test"):
+        if not counts[split].any():  # no test split
+            continue
         absent = [name for name, count in zip(classes, counts[split], strict=True) if count == 0]
         if absent:
             yield f"{split} has no image of {len(absent)} of {len(classes)} classes: {', '.join(absent[:10])}"

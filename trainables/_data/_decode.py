@@ -1,12 +1,14 @@
 """One way from an image file to uint8 pixels, shared by the store and by prediction.
 
 Every step is a rule that depends on the file alone: EXIF orientation is applied, transparency is laid over
-white, wider samples are scaled to 8 bits, and the shorter side is resized before the centre is cropped.
+white, wider samples are scaled to 8 bits, and the shorter side is resized before the centre is cropped. A box is cut
+out of the original pixels, before that.
 """
 
 import hashlib
 import threading
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -20,6 +22,9 @@ from search_spaces._errors import InputError
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 """What is taken for an image when a folder is listed, in lower case."""
+
+Box = Sequence[float]
+"""x, y, width and height in pixels, of the upright image at full size."""
 
 RESIZE_RULE = "shorter side to the size, antialiased bilinear, centre crop"
 
@@ -52,20 +57,22 @@ class Header:
     grey: bool
 
 
-def decode(source: Path | str | bytes, size: int, channels: int) -> npt.NDArray[np.uint8]:
-    """Decode an image file, or its bytes, to uint8 (channels, size, size); channels is 1 or 3.
+def decode(source: Path | str | bytes, size: int, channels: int, *, box: Box | None = None) -> npt.NDArray[np.uint8]:
+    """Decode an image file, or its bytes, to uint8 (channels, size, size), cut to its box if there is one.
 
     Raises:
-        BrokenImageError: if the content is not a whole image of a known format.
+        BrokenImageError: if the content is not a whole image of a known format, or the box is not inside it.
         InputError: if the file cannot be read.
     """
-    return fit(in_channels(read_image(source), channels), size)
+    image = read_image(source)
+    return fit(in_channels(image if box is None else cut(image, box), channels), size)
 
 
-def read_header(path: Path) -> Header | None:
-    """Read size and mode of an image file; None if it is broken, as decoding it will tell more fully."""
+def read_header(source: Path | bytes) -> Header | None:
+    """Read size and mode of an image file, or its bytes; None if broken, as decoding it will tell more fully."""
     try:
-        with _quiet_pillow, Image.open(path, formats=_FORMATS) as image:
+        file = BytesIO(source) if isinstance(source, bytes) else source
+        with _quiet_pillow, Image.open(file, formats=_FORMATS) as image:
             return Header(*image.size, grey=image.mode in _GREY_MODES)
     except Exception:  # see read_image
         return None
@@ -92,6 +99,30 @@ def read_image(source: Path | str | bytes) -> Image.Image:
         raise BrokenImageError(str(error) or type(error).__name__) from error
 
 
+def cut(image: Image.Image, box: Box) -> Image.Image:
+    """Cut an image to its box, whose edges are rounded to whole pixels.
+
+    Raises:
+        BrokenImageError: if the box is empty or not inside the image.
+    """
+    edges = edges_of(box)
+    if edges is None:
+        raise BrokenImageError(f"its box {_text(box)} is not x, y, width and height of at least a pixel")
+    left, top, right, bottom = edges
+    if left < 0 or top < 0 or right > image.width or bottom > image.height:
+        raise BrokenImageError(f"its box {_text(box)} is not inside the image of {image.width} x {image.height} pixels")
+    return image.crop(edges)
+
+
+def edges_of(box: Box) -> tuple[int, int, int, int] | None:
+    """Left, top, right and bottom of a box in whole pixels; None if nothing lies between them."""
+    if len(box) != 4 or not np.isfinite(box).all():
+        return None
+    x, y, width, height = box
+    left, top, right, bottom = round(x), round(y), round(x + width), round(y + height)
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
 def in_channels(image: Image.Image, channels: int) -> Image.Image:
     """Convert an image to one channel (mode "L", luma) or three (mode "RGB")."""
     mode = "L" if channels == 1 else "RGB"
@@ -116,6 +147,10 @@ def pixel_digest(image: Image.Image) -> bytes:
     digest = hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode())
     digest.update(image.tobytes())
     return digest.digest()[:16]
+
+
+def _text(box: Box) -> str:
+    return f"[{', '.join(f'{number:g}' for number in box)}]"
 
 
 def _read(path: Path | str) -> bytes:

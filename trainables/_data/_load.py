@@ -147,9 +147,12 @@ def load_test(folder: Path, device: torch.device, *, resident: bool | None = Non
     """Load the test split of an experiment folder: for the final stage, once. Arguments as in `load_train`.
 
     Raises:
-        InputError: if the folder holds no prepared data, or its image store is gone.
+        InputError: if the folder holds no prepared data or no test split, or its image store is gone.
     """
-    return _load(folder, _read_card(folder), "test", device, resident)
+    card = _read_card(folder)
+    if not card["images"]["test"]:
+        raise InputError(f"{folder} has no test split, as --split left it none: report figures on val")
+    return _load(folder, card, "test", device, resident)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -164,7 +167,7 @@ def _load(folder: Path, card: dict[str, Any], split: str, device: torch.device, 
     store = Path(card["store"])
     try:
         images = np.load(store / "images.npy", mmap_mode="r")
-        labels = np.load(store / "labels.npy")
+        labels = np.array(card["label_of_store"])[np.load(store / "labels.npy")]
     except (OSError, ValueError) as error:
         raise InputError(
             f"the image store {store} of {folder} is gone or damaged ({error}): prepare the data again, "

@@ -14,9 +14,10 @@ from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
 from trainables._data._build import Progress
 from trainables._data._card import describe
+from trainables._data._classes import DROPPED, class_rules
 from trainables._data._folder import ImageFolder
 from trainables._data._sources import open_source
-from trainables._data._spec import SPLITS, DataSpec
+from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec
 from trainables._data._split import limit_train, split_images
 from trainables._data._store import Store, ensure_store
 from trainables._files import whole
@@ -28,7 +29,7 @@ class Prepared:
 
     Attributes:
         store: the decoded images.
-        splits: for "train", "val" and "test" the rows of the store, int64, ascending.
+        splits: for "train", "val" and, if there is one, "test" the rows of the store, int64, ascending.
         card: what the data are, as written to `data.json`.
     """
 
@@ -47,7 +48,7 @@ class Prepared:
         return DataShape(**self.card["shape"])
 
     def write(self, folder: Path) -> None:
-        """Write `data.json` and `splits/{train,val,test}.npy` into an experiment folder."""
+        """Write `data.json` and `splits/SPLIT.npy` for each split into an experiment folder."""
         (folder / "splits").mkdir(parents=True, exist_ok=True)
         for split, rows in self.splits.items():
             np.save(folder / "splits" / f"{split}.npy", rows)
@@ -68,34 +69,40 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
     Raises:
         InputError: if the source cannot be used as the spec says.
     """
-    source = open_source(spec.source)
+    source = open_source(spec)
     if spec.group_by is not None and not isinstance(source, ImageFolder):
         raise InputError(f"--group-by searches in paths, but --data {spec.source} is not an image folder; leave it out")
-    store, decoded_now = ensure_store(source, image_size=spec.image_size, cache=cache, progress=progress)
+    store, decoded_now = ensure_store(
+        source, image_size=spec.image_size, variant=spec.variant, cache=cache, progress=progress
+    )
     if spec.on_bad_image == "refuse" and store.bad:
         raise InputError(_refusal(store.bad))
     names = store.names()
     groups = None if spec.group_by is None else _groups(names, spec.group_by)
-    codes = split_images(
-        labels=store.labels,
-        official=store.official,
-        digests=store.digests,
-        groups=groups,
-        classes=store.classes,
-        fractions=spec.split,
+    classes = class_rules(store, normalize=spec.normalize_classes, drop_unseen=spec.drop_unseen_classes)
+    labels = classes.labels(store)
+    kept = np.flatnonzero(labels != DROPPED)
+    codes = np.full(len(labels), UNASSIGNED, np.int8)
+    codes[kept] = split_images(
+        labels=labels[kept],
+        official=store.official[kept],
+        digests=store.digests[kept],
+        groups=None if groups is None else [groups[i] for i in kept.tolist()],
+        classes=classes.names,
+        shares=spec.split,
         seed=spec.seed,
     )
     if spec.limit is not None:
         codes = limit_train(
             codes,
-            labels=store.labels,
+            labels=labels,
             digests=store.digests,
-            classes=store.classes,
+            classes=classes.names,
             limit=spec.limit,
             seed=spec.seed,
         )
-    card = describe(spec, source, store, codes, names=names, groups=groups, decoded_now=decoded_now)
-    splits = {split: np.flatnonzero(codes == code) for code, split in enumerate(SPLITS)}
+    card = describe(spec, source, store, classes, codes, names=names, groups=groups, decoded_now=decoded_now)
+    splits = {split: np.flatnonzero(codes == code) for code, split in enumerate(SPLITS) if card["images"][split]}
     return Prepared(store=store, splits=splits, card=card)
 
 

@@ -4,25 +4,45 @@ import difflib
 
 from search_spaces._errors import InputError
 from trainables._data._arrays import Digits, FashionMNIST
+from trainables._data._cifar import CIFAR10
 from trainables._data._contents import Source, absolute
 from trainables._data._folder import ImageFolder
+from trainables._data._parquet import ParquetShards
+from trainables._data._spec import DataSpec
 
-_KNOWN = ("digits", "fashion_mnist:DIR")
+_PLACES = {
+    "fashion_mnist": "fashion_mnist:DIR, where DIR has the IDX .gz files",
+    "cifar10": "cifar10:DIR, where DIR has data_batch_1",
+    "parquet": "parquet:GLOB, where GLOB is of .parquet files, or a folder of them",
+}
+_KNOWN = ("digits", *(form.partition(",")[0] for form in _PLACES.values()))
 
 
-def open_source(text: str) -> Source:
+def open_source(spec: DataSpec) -> Source:
     """Find the source that a person named.
 
     Raises:
-        InputError: if it is neither a known name nor a folder, or is not laid out as it should be.
+        InputError: if it is neither a known name nor a folder, is not laid out as it should be, or has no columns
+            or boxes where some are asked for.
     """
-    name, _, folder = text.partition(":")
+    text = spec.source
+    name, _, place = text.partition(":")
+    if name in _PLACES and not place:
+        raise InputError(f"--data {text}: names no folder; give {_PLACES[name]}")
+    if name == "parquet":
+        return ParquetShards(place, spec)
+    columns = {"image": spec.image_column, "label": spec.label_column, "box": spec.box_column}
+    for what, column in columns.items():
+        if column is not None:
+            raise InputError(f"--{what}-column {column}: is for parquet:GLOB, but --data is {text}; leave it out")
+    if spec.variant == "box":
+        raise InputError(f"--variant box: --data {text} has no boxes, as only parquet:GLOB can have; leave it out")
     if text == "digits":
         return Digits()
     if name == "fashion_mnist":
-        if not folder:
-            raise InputError(f"--data {text}: names no folder; give fashion_mnist:DIR, where DIR has the IDX .gz files")
-        return FashionMNIST(absolute(folder))
+        return FashionMNIST(absolute(place))
+    if name == "cifar10":
+        return CIFAR10(absolute(place))
     root = absolute(text)
     if root.is_dir():
         return ImageFolder(root)

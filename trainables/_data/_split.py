@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from search_spaces._errors import InputError
-from trainables._data._spec import SPLITS, UNASSIGNED
+from trainables._data._spec import SPLITS, UNASSIGNED, Shares, are_counts, shares_text
 
 Codes = npt.NDArray[np.int8]
 Labels = npt.NDArray[np.int64]
@@ -30,13 +30,14 @@ def split_images(
     digests: Digests,
     groups: Sequence[str] | None,
     classes: tuple[str, ...],
-    fractions: tuple[float, float, float],
+    shares: Shares,
     seed: int,
 ) -> Codes:
     """Give every image a split.
 
     The splits that the source itself comes with stay. Those it lacks are dealt: out of all images of a source
-    without splits, else out of its train images.
+    without splits, else out of its train images. Numbers of images are met exactly where no images have to stay
+    together, else as nearly as those allow.
 
     Args:
         labels: (N,), indices into `classes`.
@@ -44,29 +45,32 @@ def split_images(
         digests: uint8 (N, 16), equal for images with equal pixels.
         groups: N names; images with the same one stay together. None: no groups.
         classes: names of the classes.
-        fractions: shares of train, val and test.
+        shares: of train, val and test, as `DataSpec.split`; a split whose share is 0 is not dealt.
         seed: of the order in which images are dealt.
 
     Returns:
-        Codes (N,): indices into SPLITS.
+        Codes (N,): indices into SPLITS, or UNASSIGNED for train images beyond their number.
 
     Raises:
-        InputError: if a class is too small to be in each split that is dealt.
+        InputError: if a class is too small to be in each split that is dealt, or a split too small to hold each
+            class, or the shares ask for more images than there are.
     """
     fixed = set(np.unique(official).tolist()) - {UNASSIGNED, _TRAIN}
-    dealt = [code for code in range(len(SPLITS)) if code not in fixed]
+    dealt = [code for code in range(len(SPLITS)) if code not in fixed and shares[code] != 0]
     free = np.flatnonzero((official == UNASSIGNED) | (official == _TRAIN))
     totals = np.bincount(labels[free], minlength=len(classes))
     _check_enough(totals, "images", classes, dealt)
     codes = official.copy()
     if dealt == [_TRAIN]:
         return codes
+    seats = _seats(shares, dealt, len(free), len(classes)) if are_counts(shares) else None
+    wanted: Sequence[float] = seats or [float(shares[code]) for code in dealt]
     units = _units(digests[free], None if groups is None else [groups[i] for i in free.tolist()], seed)
     free_labels = labels[free].tolist()
     contents = [_count(free_labels[i] for i in unit) for unit in units]
     holding = np.bincount([label for content in contents for label in content], minlength=len(classes))
     _check_enough(holding, "sets of images that stay together (a group, or identical)", classes, dealt)
-    chosen = _deal(contents, totals.tolist(), [fractions[code] for code in dealt])
+    chosen = _deal(contents, totals.tolist(), wanted, seats)
     for unit, choice in zip(units, chosen, strict=True):
         codes[free[unit]] = dealt[choice]
     untrained = sorted(set(range(len(classes))) - set(labels[codes == _TRAIN].tolist()))
@@ -75,6 +79,9 @@ def split_images(
             f"class {classes[untrained[0]]!r} has no image in train, as its groups hold other classes too: "
             "give another --seed or a finer --group-by"
         )
+    train = shares[_TRAIN]
+    if seats and train != "rest" and train < seats[0]:
+        return limit_train(codes, labels=labels, digests=digests, classes=classes, limit=int(train), seed=seed)
     return codes
 
 
@@ -142,27 +149,57 @@ def _count(labels: Iterable[int]) -> dict[int, int]:
     return counts
 
 
-def _deal(units: Sequence[dict[int, int]], totals: Sequence[int], fractions: Sequence[float]) -> list[int]:
-    """Choose one of the fractions for each unit, given its number of images by class, the largest units first.
+def _seats(shares: Shares, dealt: list[int], images: int, classes: int) -> list[int]:
+    """Turn numbers of images into seats for all `images`: "rest", else train, also takes what is beyond them."""
+    numbers = {code: 0 if shares[code] == "rest" else int(shares[code]) for code in dealt}
+    beyond = images - sum(numbers.values())
+    if beyond < 0:
+        raise InputError(
+            f"--split {shares_text(shares)}: asks for {sum(numbers.values())} images of "
+            f"{', '.join(SPLITS[code] for code in dealt)}, but there are {images} to deal; ask for fewer"
+        )
+    numbers[next((code for code in dealt if shares[code] == "rest"), _TRAIN)] += beyond
+    for code, number in numbers.items():
+        if number < classes or (shares[code] != "rest" and int(shares[code]) < classes):
+            raise InputError(
+                f"--split {shares_text(shares)}: leaves {SPLITS[code]} fewer than {classes} images, one for each "
+                "class; change the numbers"
+            )
+    return list(numbers.values())
 
-    A unit goes where it brings the counts nearest to what the fractions want, by chi-square distance. For
-    single images that is Sainte-Lague's method: each class is within one image of its fractions. Before that
-    comes that every class is everywhere: its last units go where it is still lacking.
+
+def _deal(
+    units: Sequence[dict[int, int]], totals: Sequence[int], wanted: Sequence[float], seats: Sequence[int] | None
+) -> list[int]:
+    """Choose one of the splits for each unit, given its number of images by class, the largest units first.
+
+    A unit goes where it brings the counts nearest to the proportions of `wanted`, by chi-square distance. For
+    single images that is Sainte-Lague's method: each class is within one image of its share. Before that
+    comes that every class is everywhere: its last units go where it is still lacking. With `seats` a split that
+    is full is not chosen while another has room, and it keeps a seat for each class that it still lacks; so
+    single images fill all seats exactly.
     """
-    have = [[0] * len(totals) for _ in fractions]
-    lacking = [len(fractions)] * len(totals)
+    have = [[0] * len(totals) for _ in wanted]
+    lacking = [len(wanted)] * len(totals)
     left = Counter(label for unit in units for label in unit)
-    everywhere = range(len(fractions))
+    everywhere = range(len(wanted))
+    free = [number - len(totals) for number in seats] if seats else []  # seats that are not kept for a class
 
     def cost(to: int) -> float:
         # What the distance grows by, without the terms that are the same for every choice.
-        return sum(n * (n + 2 * have[to][label]) / (fractions[to] * totals[label]) for label, n in unit.items())
+        return sum(n * (n + 2 * have[to][label]) / (wanted[to] * totals[label]) for label, n in unit.items())
+
+    def taken(to: int) -> int:
+        return sum(n - (have[to][label] == 0) for label, n in unit.items())
 
     chosen = []
     for unit in units:
         urgent = [label for label in unit if 0 < lacking[label] >= left[label]]
         hungry = [to for to in everywhere if any(have[to][label] == 0 for label in urgent)] if urgent else []
-        choice = min(hungry or everywhere, key=cost)
+        roomy = [to for to in everywhere if taken(to) <= free[to]] if free and not hungry else []
+        choice = min(hungry or roomy or everywhere, key=cost)
+        if free:
+            free[choice] -= taken(choice)
         for label, n in unit.items():
             lacking[label] -= have[choice][label] == 0
             have[choice][label] += n

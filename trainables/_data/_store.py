@@ -19,6 +19,7 @@ from search_spaces._errors import InputError
 from trainables._data._build import Progress, write_arrays
 from trainables._data._contents import Contents, Source, absolute
 from trainables._data._decode import RESIZE_RULE
+from trainables._data._spec import Variant
 
 _FORMAT = 1  # raise it when the files of a store, or the pixels in them, come out otherwise for the same source
 _MOST_THREADS = 32  # beyond it they only wait for the interpreter's lock
@@ -58,6 +59,7 @@ def ensure_store(
     source: Source,
     *,
     image_size: int | None,
+    variant: Variant = "whole",
     cache: Path,
     progress: Progress | None = None,
     threads: int | None = None,
@@ -67,6 +69,7 @@ def ensure_store(
     Args:
         source: where the images come from.
         image_size: side of the stored images in pixels; None as in `DataSpec`.
+        variant: what the source was opened to give of each image.
         cache: folder that holds the stores; made if it is not there.
         progress: called with (images done, images in all) while images are decoded.
         threads: that decode; None for one a core.
@@ -78,7 +81,7 @@ def ensure_store(
         InputError: if the cache cannot be written or the source holds no whole image.
     """
     cache = absolute(cache)
-    key = _key(source, image_size)
+    key = _key(source, image_size, variant)
     store = _open(cache / key)
     if store is not None:
         return store, False
@@ -101,11 +104,11 @@ def ensure_store(
     return store, True
 
 
-def _key(source: Source, image_size: int | None) -> str:
+def _key(source: Source, image_size: int | None, variant: Variant) -> str:
     what = {
         "format": _FORMAT,
         "source": source.identity,
-        "variant": "whole",  # of each image; others would be cut to a box
+        "variant": variant,
         "image_size": image_size,
         "channels": "1 if all grey, else 3",
         "resize": RESIZE_RULE,

@@ -59,6 +59,7 @@ def _write(results: Results, final: Final) -> None:
         "test": final.test,
         "classes": results.classes,
         "shape": asdict(results.experiment.shape),
+        "variant": results.card["variant"],
         "data": results.card["digest"],
     }
     experiment.write(f"{place}/metrics.json", finite(metrics))

@@ -17,6 +17,8 @@ def command(settings: Settings) -> str:
         value = getattr(settings, name)
         if name == "set":
             words += [word for key, text in value.items() for word in ("--set", f"{key}={text}")]
+        elif value is True:
+            words.append(f"--{name.replace('_', '-')}")
         elif name in ("data", "recipes", "seed") or (name not in PLACES and value != getattr(defaults, name)):
             words += [f"--{name.replace('_', '-')}", _text(value)]
     return shlex.join(words)

@@ -1,0 +1,33 @@
+"""From settings to the data that a search is given."""
+
+from dataclasses import fields
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from trainables._data import DataSpec
+from tune import search
+from tune.settings import make
+
+
+def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "image_size": 48,
+        "variant": "box",
+        "image_column": "jpg",
+        "label_column": "kind",
+        "box_column": "where",
+        "normalize_classes": True,
+        "drop_unseen_classes": True,
+        "split": ("rest", 10.0, 0.0),
+        "group_by": "x",
+        "limit": 50,
+        "seed": 7,
+        "on_bad_image": "skip",
+    }
+    specs: list[DataSpec] = []
+    monkeypatch.setattr(search, "prepare", lambda spec, **_: specs.append(spec) or SimpleNamespace())
+    search._prepare(make({"data": "parquet:/x/*.parquet", **given}), Console(quiet=True))
+    assert specs == [DataSpec(source="parquet:/x/*.parquet", **given)]
+    assert {field.name for field in fields(DataSpec)} == {"source", *given}
