@@ -12,6 +12,7 @@ class DataShape:
         channels: 1 (grey) or 3 (RGB).
         height, width: in pixels, as stored.
         classes: number of classes.
+        mirrors: whether a mirrored image is still of its class, as far as the source knows.
         imbalance: images in the largest class over images in the smallest, in the train split.
     """
 
@@ -21,6 +22,7 @@ class DataShape:
     width: int
     classes: int
     imbalance: float = 1.0
+    mirrors: bool = True
 
     @property
     def side(self) -> int:

@@ -61,11 +61,13 @@ class Training(Space):
     def limits(cls, shape: DataShape) -> Limits:
         """A batch is no larger than the train split; classes are balanced only where they are not already.
 
-        Grey images have no hue.
+        Grey images have no hue; flips are not searched where they make other classes.
         """
         limits: dict[str, float | Choice | tuple[str, ...]] = {"batch_size": shape.samples}
         if shape.imbalance < BALANCED_ENOUGH:
             limits |= {"class_weights": ("none",), "sampling": ("shuffled",)}
         if shape.channels == 1:
             limits["hue"] = 0.0
+        if not shape.mirrors:
+            limits["flip"] = ("none",)
         return limits

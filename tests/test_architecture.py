@@ -1,6 +1,7 @@
 """The laws of docs/design.md that can be read off the code."""
 
 import ast
+import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -61,6 +62,31 @@ def test_only_the_finals_can_reach_the_test_split() -> None:
         "trainables/_data/_load.py",
         "tune/finals.py",
     }
+
+
+def test_no_other_module_knows_where_the_test_split_lies() -> None:
+    for package in ("trainables", "tune"):
+        for path in modules(package):
+            if "_data" not in path.parts and path.name != "experiment.py":
+                code = path.read_text()
+                assert "splits" + "/" not in code, path
+                assert "images.npy" not in code, path
+
+
+def test_the_recipe_in_the_readme_is_well_formed(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(# search_spaces/.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (block,) = blocks
+    for part in re.split(r"^# (?=\w+/\w+\.py$)", block, flags=re.MULTILINE)[1:]:
+        name, _, code = part.partition("\n")
+        file = tmp_path / name
+        file.parent.mkdir()
+        file.write_text(code.strip() + "\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_no_module_of_tune_hides_another_package() -> None:

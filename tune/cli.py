@@ -97,16 +97,17 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> int:
-    from tune.settings import Settings, load, make
+    from tune.settings import SETTINGS, Settings, load, make
 
     given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
     if "set" in given:
         given["set"] = _assignments(given["set"])
     if arguments.config:
         from_file = load(arguments.config)
-        if not arguments.resume and (Path(from_file.get("out", "results")) / from_file.get("name", "")).exists():
-            from_file.pop("name", None)  # settings of an experiment begin another
-        given = {**from_file, **given, "set": {**from_file["set"], **given.get("set", {})}}
+        if arguments.config.name == SETTINGS and not arguments.resume:
+            from_file.pop("name", None)  # an experiment's own settings begin another
+        restrictions = {**from_file.get("set", {}), **given.get("set", {})}
+        given = {**from_file, **given, **({"set": restrictions} if restrictions else {})}
     if not arguments.resume:
         settings = make(given)
 

@@ -42,3 +42,16 @@ def _only(domain: Domain) -> Value | None:
     if isinstance(domain, Choice):
         return domain.options[0] if len(domain.options) == 1 else None
     return domain.low if domain.low == domain.high else None
+
+
+def values_of(domain: Domain) -> tuple[Value, ...]:
+    """All values of a domain that has finitely many; none where it has not."""
+    only = _only(domain)
+    if only is not None:
+        return (only,)
+    match domain:
+        case Choice(options):
+            return options
+        case Int(low, high):
+            return tuple(range(low, high + 1))
+    return ()

@@ -16,9 +16,11 @@ from filelock import FileLock, Timeout
 
 from search_spaces import DataShape, InputError
 from trainables._files import whole
-from tune.settings import Settings, load, make
+from tune.settings import SETTINGS, Settings, load, make
 
-PACKAGES = ("torch", "torchvision", "ray", "optuna", "scikit-learn", "numpy", "kornia", "toprung")
+PACKAGES = (
+    "torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "ray", "optuna", "toprung",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Experiment:
     @property
     def exists(self) -> bool:
         """Whether it was begun."""
-        return (self.folder / "settings.yaml").is_file()
+        return (self.folder / SETTINGS).is_file()
 
     @contextmanager
     def created(self) -> Iterator[None]:
@@ -66,6 +68,7 @@ class Experiment:
         Raises:
             InputError: it cannot be made, or another process made it first.
         """
+        parents = [parent for parent in self.folder.parents if not parent.exists()]
         try:
             self.folder.mkdir(parents=True)
         except FileExistsError:
@@ -78,6 +81,8 @@ class Experiment:
             yield
         except BaseException:
             shutil.rmtree(self.folder)
+            for parent in parents:
+                parent.rmdir()
             raise
 
     @contextmanager
@@ -96,7 +101,7 @@ class Experiment:
     @property
     def settings(self) -> Settings:
         """What was asked, at the last time that it was begun or resumed."""
-        return make(load(self.folder / "settings.yaml"))
+        return make(load(self.folder / SETTINGS))
 
     @property
     def storage(self) -> str:

@@ -39,7 +39,9 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
     record = records[trial]
     if not record.epochs:
         raise InputError(f"--trial {trial}: it has no epoch to compare with ({record.state}: {record.note})")
-    recorded = experiment.read("environment.json")
+    latest = experiment.read("environment.json")
+    environments = [*latest.get("earlier", []), {**latest, "trials": len(records)}]
+    recorded = next(each for each in environments if trial < each["trials"])  # the one that it was begun in
     gpu = recorded["device"] != "cpu" and torch.cuda.is_available()
     device = "cuda" if gpu else "cpu"
     torch.set_num_threads(recorded["threads"])

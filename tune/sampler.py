@@ -9,6 +9,8 @@ TPE, which does not look at failures, keeps away.
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import product
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,11 +21,14 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from search_spaces import Domains, Value, space_of
-from tune.convert import parameters, suggest
+from tune.convert import parameters, suggest, values_of
 from tune.study import Record
 
 PATIENCE = 100
-"""Draws in a row that bring nothing new, after which a recipe counts as exhausted."""
+"""Draws in a row that bring nothing new, after which a recipe is exhausted, unless what is left can be listed."""
+
+LISTED = 10_000
+"""Configurations of a space that is listed as a whole."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,24 @@ class RecipeSampler:
             drawn = self._ask(position, attempt, tried)
             if drawn:
                 return drawn
-        return None
+        left = self._left(tried)
+        if not left:
+            return None
+        self._study.enqueue_trial(left[seed_of(self._seed, position) % len(left)])
+        return self._ask(position, PATIENCE, tried)
+
+    def _left(self, tried: set[str]) -> list[dict[str, Any]]:
+        """The parameters of what is left of a small finite space; none where it is large or not finite."""
+        left: dict[str, dict[str, Any]] = {}
+        for recipe, domains in self._domains.items():
+            options = [values_of(domain) for domain in domains.values()]
+            if not all(options) or prod(map(len, options)) > LISTED:
+                continue
+            for values in product(*options):
+                space = space_of(recipe)(**dict(zip(domains, values, strict=True)))
+                which = {"recipe": recipe} if len(self._domains) > 1 else {}
+                left[fingerprint(recipe, space.active())] = {**which, **parameters(recipe, space, domains)}
+        return [params for key, params in left.items() if key not in tried]
 
     def _ask(self, position: int, attempt: int, tried: set[str]) -> Draw | None:
         numbers = (self._seed, position, attempt)

@@ -66,11 +66,15 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
     weights = _weights(settings, prepared, console)
     resources = _resources(settings)
     before, now = experiment.read("environment.json"), environment(resources.device, resources.threads)
+    earlier = before.pop("earlier", [])
     if before != now:
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         console.print(f"warning: not the environment that it was begun in: {changed} differ", style="yellow")
     with experiment.locked(), closing(SearchStudy.load(experiment.storage, settings.name)) as study:
         _write(experiment, settings, prepared, weights)
+        if before != now:
+            earlier.append({**before, "trials": len(study.records)})
+            experiment.write("environment.json", {**now, "earlier": earlier})
         return _run(experiment, study, resources, console)
 
 
@@ -158,10 +162,15 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
         deadline.note()
         if deadline.interrupted:
             raise Interrupted
-        for record in study.records:
-            if record.state == "running":
-                study.end(record.number, "pruned", "the time budget was used up")
-                TrialFiles(str(experiment.folder), record.number).discard_checkpoints()
+        begun = sum(record.counts for record in study.records)
+        if begun < settings.trials and not deadline.over:
+            console.print(f"note: {begun} trials instead of {settings.trials}: there are no more configurations")
+        unfinished = [record for record in study.records if record.state == "running"]
+        if unfinished:
+            console.print(f"note: the time budget is used up; {len(unfinished)} running trials were stopped")
+        for record in unfinished:
+            study.end(record.number, "pruned", "the time budget was used up")
+            TrialFiles(str(experiment.folder), record.number).discard_checkpoints()
         deadline.searching = False
         chosen = choose(study.records, at, settings.final_top, maximize=settings.maximize)
         failed = [record for record in study.records if record.state == "failed"]

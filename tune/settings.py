@@ -25,6 +25,9 @@ EMBEDDED = ("digits",)
 Share = float | Literal["rest"]
 """What a split gets: a fraction, a number of images, or what the others leave."""
 
+SETTINGS = "settings.yaml"
+"""What an experiment's folder calls its settings."""
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -274,7 +277,9 @@ def load(path: Path) -> dict[str, Any]:
         raise InputError(
             f"settings file {path} has unknown keys: {', '.join(unknown)}; known: {', '.join(Settings.model_fields)}"
         )
-    if not isinstance(values.setdefault("set", {}) or {}, dict):
+    if "set" not in values:
+        return values
+    if not isinstance(values["set"] or {}, dict):
         raise InputError(f"settings file {path}: set is not a mapping; write lines such as 'knn.neighbors: 1..9'")
     return {**values, "set": flat(values["set"] or {})}
 

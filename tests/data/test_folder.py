@@ -2,6 +2,7 @@ import os
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from search_spaces._errors import InputError
 from trainables._data import DataSpec, prepare
@@ -21,6 +22,21 @@ def test_class_folders_alone_are_a_data_set_without_splits(tmp_path: Path) -> No
     ]
     assert contents.labels.tolist() == [0, 1, 1, 1, 2, 2]
     assert contents.official.tolist() == [-1] * 6
+
+
+def test_an_image_that_was_overwritten_is_seen_though_size_and_time_are_the_old_ones(
+    tmp_path: Path,
+) -> None:
+    for name in ("a", "b"):
+        for number in range(3):
+            (tmp_path / "d" / name).mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 4), number).save(tmp_path / "d" / name / f"{number}.bmp")
+    file = tmp_path / "d" / "a" / "0.bmp"
+    before, status = ImageFolder(tmp_path / "d").identity, file.stat()
+    Image.new("L", (4, 4), 200).save(file)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert file.stat().st_size == status.st_size
+    assert ImageFolder(tmp_path / "d").identity != before
 
 
 @pytest.mark.parametrize("val", ["val", "valid", "validation", "Val"])

@@ -44,6 +44,7 @@ def test_the_card_says_what_the_data_are(root: Path) -> None:
         "height": 8,
         "width": 8,
         "classes": 2,
+        "mirrors": True,
         "imbalance": 2.0,
     }
     assert data.shape == DataShape(**card["shape"])

@@ -100,6 +100,15 @@ def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]
     assert "default adamw, searched adamw|sgd without --set" in listed
 
 
+@pytest.mark.parametrize("line", ["name: 2024", "name:", "out:", "out: [1]"])
+def test_a_config_file_with_odd_values_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str
+) -> None:
+    (tmp_path / "s.yaml").write_text(f"trials: 3\n{line}\n")
+    assert main(["search", "--config", str(tmp_path / "s.yaml")]) == 2
+    assert capsys.readouterr().err.startswith(f"toprung: --{line.partition(':')[0]} ")
+
+
 def test_a_config_file_is_overridden_by_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The file alone would be refused for its metric; with the flag, the error is the flag's."""
     (tmp_path / "s.yaml").write_text("metric: auc\nset: {knn: {neighbors: 3}}\n")

@@ -6,6 +6,7 @@ import pytest
 from search_spaces import Choice, DataShape, Int, recipes, space_of
 from tune.convert import parameters, suggest
 from tune.sampler import Draw, RecipeSampler, fingerprint, seed_of
+from tune.settings import make
 from tune.study import Record
 
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
@@ -82,6 +83,22 @@ def test_it_learns() -> None:
     """Later draws are nearer to the optimum than the random ones at the start."""
     distances = [abs(r.config["neighbors"] - 20) for r in play(sampler(), 60)]  # type: ignore[operator]
     assert sum(distances[40:]) / 20 < 0.7 * sum(distances[1:11]) / 10
+
+
+def test_all_of_a_finite_space_is_found_before_it_is_exhausted() -> None:
+    settings = make(
+        {"recipes": "knn", "set": {"knn.scale": "none", "knn.reduce": "none", "knn.weights": "uniform",
+         "knn.smoothing": "0.1"}}
+    )  # fmt: skip
+    domains = space_of("knn").clamped(SHAPE, settings.domains("knn"))
+    sampler = RecipeSampler({"knn": domains}, seed=0, startup=4, maximize=True)
+    tried: set[str] = set()
+    for number in range(64):
+        drawn = sampler.draw(number, tried)
+        assert drawn is not None
+        tried.add(fingerprint("knn", drawn.config))
+    assert len(tried) == 64
+    assert sampler.draw(64, tried) is None
 
 
 def test_it_keeps_away_from_what_diverged() -> None:

@@ -35,6 +35,8 @@ _FASHION_PARTS = (("train", "train"), ("test", "t10k"))
 class Digits:
     """The 1,797 digits of 8 x 8 pixels that come with scikit-learn."""
 
+    mirrors = False
+
     name: str = "digits"
     identity: str = "digits, 0..16 scaled to 0..255"
     ignored: int = 0
@@ -60,6 +62,8 @@ class FashionMNIST:
         InputError: if a file is missing.
     """
 
+    mirrors = True
+
     folder: Path
     ignored: int = field(default=0, init=False)
     notes: tuple[str, ...] = field(default=(), init=False)
@@ -81,7 +85,7 @@ class FashionMNIST:
     def identity(self) -> list[tuple[str, int, int]]:
         """Path, size in bytes and modification time in ns of each file."""
         stats = [(path, path.stat()) for path in self._files]
-        return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+        return [(str(path), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)) for path, stat in stats]
 
     @property
     def _files(self) -> list[Path]:

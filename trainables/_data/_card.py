@@ -68,6 +68,7 @@ def describe(
             "height": height,
             "width": width,
             "classes": len(classes.names),
+            "mirrors": source.mirrors,
             "imbalance": float(counts["train"].max() / counts["train"].min()),
         },
         "images": {split: int(count.sum()) for split, count in counts.items()},

@@ -35,6 +35,8 @@ class CIFAR10:
         InputError: if a file is missing.
     """
 
+    mirrors = True
+
     folder: Path
     ignored: int = field(default=0, init=False)
     notes: tuple[str, ...] = field(default=(), init=False)
@@ -56,7 +58,7 @@ class CIFAR10:
     def identity(self) -> list[tuple[str, int, int]]:
         """Path, size in bytes and modification time in ns of each file."""
         stats = [(path, path.stat()) for path in self._files]
-        return [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]
+        return [(str(path), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)) for path, stat in stats]
 
     @property
     def _files(self) -> list[Path]:

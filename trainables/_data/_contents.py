@@ -40,6 +40,9 @@ class Source(Protocol):
     def name(self) -> str:
         """The source as the data card shows it, with an absolute path."""
 
+    mirrors: bool
+    """Whether a mirrored image is still of its class."""
+
     @property
     def identity(self) -> object:
         """JSON-able, and another one whenever the images may be others; found without opening an image."""

@@ -42,6 +42,8 @@ class ImageFolder:
         InputError: if the folder is not laid out in one of the two forms, or has fewer than two classes.
     """
 
+    mirrors = True
+
     def __init__(self, root: Path) -> None:
         self.name = str(root)
         self.ignored = 0
@@ -148,7 +150,7 @@ class ImageFolder:
                 self.ignored += 1
             elif entry.is_file():
                 status = entry.stat()
-                yield path, status.st_size, status.st_mtime_ns
+                yield path, status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
             elif entry.is_symlink():
                 yield path, -1, 0
             else:  # a pipe, a socket, a device: opening it could hang

@@ -52,23 +52,26 @@ class Split:
             device: where batches shall be.
             resident: None for as the free memory allows (see RESIDENT_SHARE).
         """
-        self._store = images
-        self._rows = rows
         self._device = device
         self.labels = torch.from_numpy(labels[rows]).to(device)
         size = len(rows) * images[:1].nbytes
         self.resident = size <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
-        self._images = self._copy_to_device() if self.resident else None
+        self._images = _resident(images, rows, device) if self.resident else None
+
+        def load(indices: npt.NDArray[np.int64]) -> Tensor:
+            return _take(images, rows[indices], device)
+
+        self._load = load  # no attribute leads to the store, which holds the other splits, too
 
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self.labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Give the images uint8 (B, C, H, W) and labels int64 (B,) at `indices`, int64 (B,) in 0..N-1."""
         on_device = indices.to(self._device)
         labels = self.labels.index_select(0, on_device)
         if self._images is None:
-            return _take(self._store, self._rows[indices.cpu().numpy()], self._device), labels
+            return self._load(indices.cpu().numpy()), labels
         if self._device.type == "cpu":  # NumPy copies whole images, where torch's gather takes 10 times as long
             return _take(self._images.numpy(), on_device.numpy(), self._device), labels
         return self._images.index_select(0, on_device), labels
@@ -80,15 +83,17 @@ class Split:
 
     def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Give a copy of all images, uint8 (N, C, H, W), and labels, int64 (N,), in main memory."""
-        return self._store[self._rows], self.labels.cpu().numpy().copy()
+        images = self._load(np.arange(len(self))).cpu().numpy()
+        return images, self.labels.cpu().numpy().copy()
 
-    def _copy_to_device(self) -> Tensor:
-        images = torch.empty((len(self), *self._store.shape[1:]), dtype=torch.uint8, device=self._device)
-        step = max(1, _COPIED_AT_ONCE // self._store[:1].nbytes)
-        for start in range(0, len(self), step):
-            part = torch.from_numpy(self._store[self._rows[start : start + step]])
-            images[start : start + step].copy_(part)
-        return images
+
+def _resident(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+    """Copy rows of the store to the device, uint8 (N, C, H, W)."""
+    copied = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
+    step = max(1, _COPIED_AT_ONCE // images[:1].nbytes)
+    for start in range(0, len(rows), step):
+        copied[start : start + step].copy_(torch.from_numpy(images[rows[start : start + step]]))
+    return copied
 
 
 def _take(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:

@@ -72,6 +72,8 @@ class ParquetShards:
         InputError: naming the file that is damaged or unlike the others, or the column that is not there.
     """
 
+    mirrors = True
+
     ignored = 0
     notes: tuple[str, ...] = ()
 
@@ -96,7 +98,7 @@ class ParquetShards:
         """The columns, and each file's path, size in bytes and modification time in ns."""
         stats = [(shard.path, shard.path.stat()) for shard in self._shards]
         columns = [self._image, self._label, self._box]
-        return [columns, [(str(path), stat.st_size, stat.st_mtime_ns) for path, stat in stats]]
+        return [columns, [(str(path), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)) for path, stat in stats]]
 
     def contents(self) -> Contents:
         """List the rows, file by file; images are read as they are asked for, a row group at a time.

@@ -208,4 +208,7 @@ def _data_facts(results: Results) -> list[tuple[str, str]]:
 def _environment_facts(results: Results) -> list[tuple[str, str]]:
     environment = dict(results.environment)
     packages = environment.pop("packages")
+    earlier = environment.pop("earlier", [])
+    if earlier:
+        environment["earlier"] = f"its first {counted(earlier[-1]['trials'], 'trial')} were begun elsewhere"
     return [(name, str(value)) for name, value in environment.items()] + list(packages.items())
