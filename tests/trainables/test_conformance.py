@@ -22,7 +22,21 @@ CPU = torch.device("cpu")
 TIMINGS = {"seconds", "images_per_second", "memory_mib"}
 
 
-@pytest.fixture(params=recipes())
+SMALL: dict[str, dict[str, Value]] = {
+    "timm_finetune": {"model": "test_resnet", "strategy": "full", "full_lr": 1e-3},
+    "torchvision_finetune": {
+        "model": "shufflenet_v2_x0_5",
+        "strategy": "full",
+        "full_lr": 1e-2,
+        "lr": 1e-2,
+        "batch_size": 32,
+    },
+    "yolo_cls": {"batch_size": 32},
+}
+"""Networks that are quick without pretrained weights stand for the large ones that the defaults name."""
+
+
+@pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.slow] if n in SMALL else []) for n in recipes()])
 def recipe(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -39,14 +53,6 @@ def photos(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrainData:
             Image.fromarray(pixels).save(folder / "source" / name / f"{number}.png")
     prepare(DataSpec(source=str(folder / "source"), image_size=5), cache=cache).write(folder)
     return load_train(folder, CPU)
-
-
-SMALL: dict[str, dict[str, Value]] = {
-    "timm_finetune": {"model": "test_resnet", "strategy": "full", "full_lr": 1e-3},
-    "torchvision_finetune": {"model": "shufflenet_v2_x0_5", "strategy": "full", "full_lr": 1e-3},
-    "yolo_cls": {},
-}
-"""Networks that are quick without pretrained weights stand for the large ones that the defaults name."""
 
 
 def default(recipe: str, data: TrainData) -> Space:
@@ -105,17 +111,17 @@ def test_only_the_last_epoch_is_last_and_none_follows(recipe: str, photos: Train
     ids=["adam-cutmix-trivial", "plateau-ema-clip-window", "ema-mixup-rand-erasing"],
 )
 def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(
-    recipe: str, fields: dict[str, Value], digits: TrainData
+    recipe: str, fields: dict[str, Value], photos: TrainData
 ) -> None:
-    space = default(recipe, digits)
+    space = default(recipe, photos)
     if isinstance(space, Training):
-        wanted = {"batch_size": 128, "crop": 0.1, "dropout": 0.3, **fields}
+        wanted = {"batch_size": 3, "crop": 0.1, "dropout": 0.3, **fields}
         space = dataclasses.replace(space, **{name: wanted[name] for name in wanted if name in space.domains()})
-    whole = list(run(recipe, space, digits, epochs=4, seed=3))
+    whole = list(run(recipe, space, photos, epochs=4, seed=3))
     if len(whole) == 1:
         return  # yields once: there is nothing between epochs
     halves = []
-    for result in run(recipe, space, digits, epochs=4, seed=3):
+    for result in run(recipe, space, photos, epochs=4, seed=3):
         halves.append(result)
         if result.epoch == 2:
             file = io.BytesIO()
@@ -123,7 +129,7 @@ def test_stopped_and_resumed_it_goes_on_as_if_it_had_not_been(
             break
     torch.manual_seed(999)
     file.seek(0)
-    halves += run(recipe, space, digits, epochs=4, seed=3, state=torch.load(file, weights_only=True))
+    halves += run(recipe, space, photos, epochs=4, seed=3, state=torch.load(file, weights_only=True))
     assert figures(halves) == figures(whole)
 
 

@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load
@@ -10,7 +11,7 @@ from search_spaces.mlp import MLP
 from search_spaces.plain_cnn import PlainCNN
 from trainables._augment import augmentation
 from trainables._checkpoint import weights_of
-from trainables._data import TrainData
+from trainables._data import Split, TrainData
 from trainables._fit import class_weights, cross_entropy, lower_precision, order
 from trainables._optim import Schedule, cosine, optimizer_of
 from trainables._preprocess import Preprocess
@@ -26,12 +27,8 @@ STILL = {"rotation": 0.0, "crop": 0.0}
 def uneven(digits: TrainData) -> TrainData:
     """The digits with nine of ten images of the classes from 5 on left out."""
     kept = [i for i, label in enumerate(digits.train.labels.tolist()) if label < 5 or i % 10 == 0]
-    train = digits.train.__class__.__new__(digits.train.__class__)
-    train.__dict__ |= digits.train.__dict__
-    train.labels = digits.train.labels[kept]
-    train.__dict__["_rows"] = digits.train._rows[kept]
-    train.__dict__["_images"] = digits.train._images[kept]  # type: ignore[index]
-    return dataclasses.replace(digits, train=train)
+    images, labels = digits.train.arrays()
+    return dataclasses.replace(digits, train=Split(images, labels, np.array(kept), digits.device))
 
 
 def test_shuffled_batches_hold_every_image_once(digits: TrainData) -> None:
@@ -135,7 +132,7 @@ def test_cosine_warms_up_and_ends_at_zero() -> None:
 
 def test_a_plateau_of_val_accuracy_lowers_the_rate() -> None:
     space = MLP(schedule="plateau", plateau_factor=0.5, plateau_patience=1, lr=0.1)
-    optimizer = optimizer_of(build(space, GREY), space)
+    optimizer = optimizer_of([(build(space, GREY).parameters(), space.lr)], space)
     schedule = Schedule(optimizer, space, steps=10)
     rates = []
     for accuracy in (0.5, 0.6, 0.6, 0.6, 0.6):
@@ -165,9 +162,9 @@ def test_gradients_are_clipped_by_their_norm_and_short_ones_left(digits: TrainDa
 
 def test_momentum_may_be_zero_and_adam_decays_by_l2() -> None:
     space = MLP(optimizer="sgd", momentum=0.0)
-    assert optimizer_of(build(space, GREY), space).param_groups[0]["nesterov"] is False
+    assert optimizer_of([(build(space, GREY).parameters(), space.lr)], space).param_groups[0]["nesterov"] is False
     adam = MLP(optimizer="adam", weight_decay=0.1)
-    optimizer = optimizer_of(build(adam, GREY), adam)
+    optimizer = optimizer_of([(build(adam, GREY).parameters(), adam.lr)], adam)
     assert type(optimizer) is torch.optim.Adam
     weight = optimizer.param_groups[0]["params"][0]
     with torch.no_grad():
@@ -219,7 +216,7 @@ def test_convolutions_train_channels_last_and_are_saved_as_ever(digits: TrainDat
 
 
 def test_norms_and_biases_are_not_decayed() -> None:
-    decayed, free = optimizer_of(build(MLP(), GREY), MLP()).param_groups
+    decayed, free = optimizer_of([(build(MLP(), GREY).parameters(), MLP().lr)], MLP()).param_groups
     assert all(p.ndim > 1 for p in decayed["params"])
     assert all(p.ndim == 1 for p in free["params"])
     assert (decayed["weight_decay"], free["weight_decay"]) == (MLP().weight_decay, 0.0)
