@@ -182,7 +182,8 @@ def train_final(
     if best is None or model is None:
         raise RuntimeError("diverged in its first epoch")
     model.load_state_dict(load(weights))
-    test = evaluate(model, _test_split(settings.folder, settings.device), len(data.classes))
+    tested_on = _test_split(settings.folder, settings.device) if has_test(Path(settings.folder)) else data.val
+    test = evaluate(model, tested_on, len(data.classes))
     final = {
         "recipe": recipe,
         "config": config,
@@ -203,6 +204,11 @@ def train_final(
     np.save(draft / "predictions.npy", test.predictions)
     draft.rename(place)
     release(data.device)
+
+
+def has_test(folder: Path) -> bool:
+    """Whether an experiment's data have a test split; where not, finals are tested on val, and the report says so."""
+    return bool(json.loads((folder / "data.json").read_text())["images"]["test"])
 
 
 @cache

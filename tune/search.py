@@ -256,7 +256,7 @@ def _short_name(trial: Trial) -> str:
 
 
 def _describe_data(card: dict[str, Any], console: Console) -> None:
-    images = ", ".join(f"{count} {split}" for split, count in card["images"].items())
+    images = ", ".join(f"{count} {split}" for split, count in card["images"].items() if count)
     console.print(f"data: {card['source']}, {len(card['classes'])} classes, {images} images")
     for warning in card["warnings"]:
         console.print(f"warning: {warning}", style="yellow")

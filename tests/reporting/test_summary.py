@@ -43,6 +43,15 @@ def test_the_winner_is_best_on_val_though_another_is_better_on_test(finished: Ex
     assert list(summary["recipes"]) == ["mlp", "knn"]
 
 
+def test_without_a_test_split_it_says_what_was_tested_on(begin: Callable[..., Story]) -> None:
+    story = begin(card={"images": {"train": 60, "val": 40, "test": 0}})
+    trial = story.trial("mlp", [0.5])
+    story.final(trial, seed=0, val=0.5, right=20)
+    assert any(
+        line.startswith("no test split: what is called test is val") for line in summary_of(story, trial)["warnings"]
+    )
+
+
 def test_figures_of_a_recipe_are_means_over_its_seeds(finished: Experiment) -> None:
     entry = finished.read("summary.json")["recipes"]["mlp"]
     assert entry["trials"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 0}

@@ -3,9 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tune.finals import Final, Finalist, choose
+from trainables._data import DataSpec, prepare
+from tune.finals import Final, Finalist, choose, has_test, train_final
 from tune.intervals import bootstrap, wilson
 from tune.study import Record
+from tune.trial import TrialSettings
 
 
 def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state: str = "pruned") -> Record:
@@ -13,6 +15,19 @@ def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state
         number=number, recipe=recipe, config={}, seed=0, params={}, distributions={}, state=state,  # type: ignore[arg-type]
         epochs=[{"epoch": e + 1} for e in range(epochs)], values={e + 1: value for e in range(epochs)},
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("share", [0.15, 0.0])
+def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: Path, share: float) -> None:
+    prepared = prepare(DataSpec(source="digits", split=(0.85 - share, 0.15, share), limit=100), cache=cache)
+    prepared.write(tmp_path)
+    settings = TrialSettings(
+        folder=str(tmp_path), device="cpu", threads=1, max_epochs=1, metric="accuracy", maximize=True
+    )
+    train_final(settings, "knn", {"neighbors": 1}, 0, 0, tmp_path / "finals" / "knn-0-0")
+    final = Final.load(tmp_path / "finals" / "knn-0-0")
+    assert has_test(tmp_path) == (share > 0)
+    assert (final.test == final.val) == (share == 0)
 
 
 def test_finalists_come_from_the_highest_rung_that_any_trial_of_the_recipe_reached() -> None:

@@ -99,6 +99,8 @@ def _of_median(final: Final, classes: list[str]) -> dict[str, Any]:
 def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
     """What of the search itself a person should know before trusting its figures."""
     warnings = []
+    if not results.card["images"]["test"]:
+        warnings.append("no test split: what is called test is val, which configurations were chosen on: too good")
     tested = [entry for entry in entries.values() if entry["test"]]
     if not tested:
         warnings.append("no recipe was tested, as no finalist was trained")
