@@ -1,5 +1,17 @@
 """How recipes are trained: torch and model libraries, no Ray, no Optuna, no W&B."""
 
-from trainables._classifier import Classifier
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables._classifier import Classifier
 
 __all__ = ["Classifier"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is public when it is asked for: torch takes seconds, and not every module here needs it."""
+    if name == "Classifier":
+        from trainables._classifier import Classifier
+
+        return Classifier
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
