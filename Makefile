@@ -8,7 +8,7 @@ STAMP := $(VENV)/.toprung
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests"
-	@echo "make test-fast  the tests without Ray and large networks"
+	@echo "make test-fast  the tests without Ray and networks of libraries, on all cores"
 	@echo "make check      format, lint and types, as CI asks for"
 	@echo "make format     format the code"
 
@@ -19,7 +19,7 @@ test: install
 	$(BIN)/python -m pytest
 
 test-fast: install
-	$(BIN)/python -m pytest -m "not ray and not slow"
+	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/finetuning
 
 check: install
 	$(BIN)/ruff format --check .

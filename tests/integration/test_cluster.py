@@ -7,7 +7,7 @@ from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
 from tune.resources import allot, cluster_nodes
 from tune.settings import make
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 
 def test_nodes_that_are_there_and_nodes_that_the_autoscaler_can_start() -> None:

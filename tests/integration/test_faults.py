@@ -8,7 +8,7 @@ from tune.cli import main
 from tune.experiment import Experiment
 from tune.study import Record, SearchStudy
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 BEHAVIOURS = ("train", "raise", "diverge", "die", "die-always")
 

@@ -17,7 +17,7 @@ from tune.cli import main
 from tune.experiment import Experiment
 from tune.study import Record, SearchStudy
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
 WAIT = 120.0

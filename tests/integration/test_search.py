@@ -18,7 +18,7 @@ from tune.cli import main
 from tune.experiment import Experiment
 from tune.study import Record, SearchStudy
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_session")]
+pytestmark = pytest.mark.usefixtures("ray_session")
 
 QUICK = ["--data", "digits", "--limit", "200", "--max-epochs", "6", "--grace-period", "1", "--reduction-factor", "2"]
 

@@ -36,7 +36,10 @@ SMALL: dict[str, dict[str, Value]] = {
 """Networks that are quick without pretrained weights stand for the large ones that the defaults name."""
 
 
-@pytest.fixture(params=[pytest.param(n, marks=[pytest.mark.slow] if n in SMALL else []) for n in recipes()])
+QUICK = {"knn", "mlp", "plain_cnn"}
+
+
+@pytest.fixture(params=[pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in recipes()])
 def recipe(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
