@@ -188,12 +188,11 @@ class Space:
     @cache
     def searched(cls) -> dict[str, Domain]:
         """What is searched of each field unless a person narrows it: a part of `domains`."""
-        searched = cls.domains()
-        defaults = {f.name: _default(f) for f in fields(cls)}
-        for name, marks in _annotations(cls).items():
-            for mark in marks:
-                if isinstance(mark, Searched):
-                    searched = {**searched, name: mark.domain or Choice((defaults[name],))}
+        searched = dict(cls.domains())
+        for f in fields(cls):
+            mark = next((m for m in _annotations(cls)[f.name] if isinstance(m, Searched)), None)
+            if mark:
+                searched[f.name] = mark.domain or Choice((_default(f),))
         return searched
 
     @classmethod

@@ -1,6 +1,6 @@
 """Fine-tuning: a new head on a pretrained network, of which the first stages may stay as they are."""
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -119,13 +119,21 @@ def fine_tune(
     *,
     epochs: int,
     state: State | None = None,
+    weights: Mapping[str, Tensor] | None = None,
 ) -> Generator[Epoch, Metrics, None]:
     """Train what the strategy says, with a learning rate for the head and one for the backbone.
+
+    `weights` are pretrained ones, by the names of the network, for all but its head.
 
     Raises:
         InputError: more stages are to be trained than the network has.
     """
     names = head_names(network_of)
+    if weights is not None:
+        wanted = model.network.state_dict().keys() - names
+        kept = {name: tensor for name, tensor in weights.items() if name in wanted}
+        missing = model.network.load_state_dict(kept, strict=False).missing_keys
+        assert set(missing) <= names
     head = [parameter for name, parameter in model.network.named_parameters() if name in names]
     backbone = stages(model.network, names)
     last, rate = trained_stages(space, len(backbone))

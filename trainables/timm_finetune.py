@@ -42,9 +42,12 @@ def published(model: str) -> tuple[nn.Module, str]:
     return network, f"timm {timm.__version__}, {config.get('hf_hub_id') or config.get('url')}"
 
 
-def build(space: TimmFineTuning, shape: DataShape) -> FineTuned:
-    """The network without pretrained weights, behind its preparation of images."""
-    return _build(space, shape)
+def build(space: TimmFineTuning, shape: DataShape, **loaded: Any) -> FineTuned:
+    """The network behind its preparation of images, with random weights unless timm is told what to load."""
+    network = _network(space, shape.classes, **loaded)
+    config: Any = network.pretrained_cfg
+    mode = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
+    return FineTuned(Standardize(space, shape, config["mean"], config["std"], mode), network)
 
 
 def train(
@@ -55,15 +58,8 @@ def train(
     if space.pretrained == "yes" and state is None:
         weights = load_file(data.weights[f"timm_finetune.{space.model}"])
         loaded = {"pretrained": True, "pretrained_cfg_overlay": {"state_dict": weights}}
-    model = _build(space, data.shape, **loaded)
+    model = build(space, data.shape, **loaded)
     yield from fine_tune(model, lambda classes: _network(space, classes), space, data, epochs=epochs, state=state)
-
-
-def _build(space: TimmFineTuning, shape: DataShape, **loaded: Any) -> FineTuned:
-    network = _network(space, shape.classes, **loaded)
-    config: Any = network.pretrained_cfg
-    mode = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
-    return FineTuned(Standardize(space, shape, config["mean"], config["std"], mode), network)
 
 
 def _network(space: TimmFineTuning, classes: int, **loaded: Any) -> nn.Module:

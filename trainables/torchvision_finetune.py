@@ -14,7 +14,7 @@ from torchvision.transforms import InterpolationMode
 from search_spaces import DataShape, InputError
 from search_spaces.torchvision_finetune import TorchvisionFineTuning
 from trainables._data import TrainData
-from trainables._finetune import FineTuned, Standardize, fine_tune, head_names
+from trainables._finetune import FineTuned, Standardize, fine_tune
 from trainables._protocol import Epoch, Metrics, State
 
 library = "torchvision"
@@ -55,16 +55,12 @@ def train(
     def network_of(classes: int) -> nn.Module:
         return _network(space, classes)
 
+    weights: Any = None
     if space.pretrained == "yes" and state is None:
-        head = head_names(network_of)
-        weights: Any = load_file(data.weights[f"torchvision_finetune.{space.model}"])
+        weights = load_file(data.weights[f"torchvision_finetune.{space.model}"])
         if isinstance(model.network, VisionTransformer):
             weights = interpolate_embeddings(space.resolution, model.network.patch_size, weights)
-        wanted = model.network.state_dict()
-        weights = {name: tensor for name, tensor in weights.items() if name in wanted and name not in head}
-        missing = model.network.load_state_dict(weights, strict=False).missing_keys
-        assert set(missing) <= head
-    yield from fine_tune(model, network_of, space, data, epochs=epochs, state=state)
+    yield from fine_tune(model, network_of, space, data, epochs=epochs, state=state, weights=weights)
 
 
 def _network(space: TorchvisionFineTuning, classes: int) -> nn.Module:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from search_spaces import DataShape, InputError
 from search_spaces.yolo_cls import YOLOClassification
 from trainables._data import TrainData
-from trainables._finetune import FineTuned, Standardize, fine_tune, head_names
+from trainables._finetune import FineTuned, Standardize, fine_tune
 from trainables._protocol import Epoch, Metrics, State
 
 for switch, value in {"OFFLINE": "True", "VERBOSE": "False", "AUTOINSTALL": "False"}.items():
@@ -88,13 +88,9 @@ def train(
     def network_of(classes: int) -> nn.Module:
         return _network(space.model, classes)
 
-    if space.pretrained == "yes" and state is None:
-        head = head_names(network_of)
-        weights = load_file(data.weights[f"yolo_cls.{space.model}"])
-        backbone = {name: tensor for name, tensor in weights.items() if name not in head}
-        missing = model.network.load_state_dict(backbone, strict=False).missing_keys
-        assert set(missing) <= head
-    yield from fine_tune(model, network_of, space, data, epochs=epochs, state=state)
+    fresh = space.pretrained == "yes" and state is None
+    weights = load_file(data.weights[f"yolo_cls.{space.model}"]) if fresh else None
+    yield from fine_tune(model, network_of, space, data, epochs=epochs, state=state, weights=weights)
 
 
 def _network(model: str, classes: int) -> Logits:

@@ -20,7 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from search_spaces import Domains, Value, space_of
+from search_spaces import Domains, Space, Value, space_of
 from tune.convert import parameters, suggest, values_of
 from tune.study import Record
 
@@ -62,8 +62,7 @@ class RecipeSampler:
         for recipe, domains in self._domains.items():
             default = space_of(recipe).default(domains)
             if fingerprint(recipe, default.active()) not in tried:
-                which = {"recipe": recipe} if len(self._domains) > 1 else {}
-                self._study.enqueue_trial({**which, **parameters(recipe, default, domains)})
+                self._study.enqueue_trial(self._parameters(recipe, default))
                 break
         for attempt in range(PATIENCE):
             drawn = self._ask(position, attempt, tried)
@@ -75,6 +74,11 @@ class RecipeSampler:
         self._study.enqueue_trial(left[seed_of(self._seed, position) % len(left)])
         return self._ask(position, PATIENCE, tried)
 
+    def _parameters(self, recipe: str, configuration: Space) -> dict[str, Any]:
+        """The Optuna parameters with which `_ask` draws a configuration."""
+        which = {"recipe": recipe} if len(self._domains) > 1 else {}
+        return {**which, **parameters(recipe, configuration, self._domains[recipe])}
+
     def _left(self, tried: set[str]) -> list[dict[str, Any]]:
         """The parameters of what is left of a small finite space; none where it is large or not finite."""
         left: dict[str, dict[str, Any]] = {}
@@ -84,8 +88,7 @@ class RecipeSampler:
                 continue
             for values in product(*options):
                 space = space_of(recipe)(**dict(zip(domains, values, strict=True)))
-                which = {"recipe": recipe} if len(self._domains) > 1 else {}
-                left[fingerprint(recipe, space.active())] = {**which, **parameters(recipe, space, domains)}
+                left[fingerprint(recipe, space.active())] = self._parameters(recipe, space)
         return [params for key, params in left.items() if key not in tried]
 
     def _ask(self, position: int, attempt: int, tried: set[str]) -> Draw | None:

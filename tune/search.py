@@ -21,7 +21,7 @@ from tune.resources import Resources, allot, cluster_nodes, this_machine
 from tune.scheduler import RecipeASHA, milestones
 from tune.searcher import StudySearcher
 from tune.session import connect, log_to, ray_session
-from tune.settings import Settings
+from tune.settings import SETTINGS, Settings
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
 from tune.trial import RecipeTrial, TrialFiles, TrialSettings
@@ -137,7 +137,7 @@ def _weights(settings: Settings, prepared: Prepared, console: Console) -> dict[s
 
 
 def _write(experiment: Experiment, settings: Settings, prepared: Prepared, weights: dict[str, Weights]) -> None:
-    experiment.write("settings.yaml", settings.dump())
+    experiment.write(SETTINGS, settings.dump())
     prepared.write(experiment.folder)
     write_weights(experiment.folder, weights)
 

@@ -154,7 +154,8 @@ class SearchStudy:
         attrs = {"recipe": recipe, "config": dict(config), "seed": seed, "attempts": 1}
         trial = create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
         trial.number = len(self.records)
-        self._ids[trial.number] = self._storage.create_new_trial(self._id, trial)
+        trial_id = self._storage.create_new_trial(self._id, trial)
+        assert trial_id == self._trial(trial.number), "another process writes to this study"
         self.records.append(_record(trial))
         return self.records[-1]
 

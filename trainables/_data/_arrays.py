@@ -6,13 +6,14 @@ import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from search_spaces._errors import InputError
-from trainables._data._contents import Contents
+from trainables._data._contents import Contents, stamp
 from trainables._data._decode import Header
 from trainables._data._spec import SPLITS, UNASSIGNED
 
@@ -55,13 +56,15 @@ class Digits:
 
 
 @dataclass(frozen=True)
-class FashionMNIST:
-    """Fashion-MNIST as it is published: a folder of four gzipped IDX files, split into train and test.
+class PublishedFiles:
+    """A data set in a folder of files whose names are known.
 
     Raises:
         InputError: if a file is missing.
     """
 
+    kind: ClassVar[str]
+    places: ClassVar[str] = "the folder"
     mirrors = True
 
     folder: Path
@@ -72,20 +75,30 @@ class FashionMNIST:
         missing = [path.name for path in self._files if not path.is_file()]
         if missing:
             raise InputError(
-                f"fashion_mnist:{self.folder} lacks {', '.join(missing)}: "
-                f"the folder must have {', '.join(path.name for path in self._files)}"
+                f"{self.name} lacks {', '.join(missing)}: {self.places} must have "
+                f"{', '.join(path.name for path in self._files)}"
             )
 
     @property
     def name(self) -> str:
         """The source with its absolute folder."""
-        return f"fashion_mnist:{self.folder}"
+        return f"{self.kind}:{self.folder}"
 
     @cached_property
     def identity(self) -> list[tuple[str, int, int]]:
-        """Path, size in bytes and modification time in ns of each file."""
-        stats = [(path, path.stat()) for path in self._files]
-        return [(str(path), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)) for path, stat in stats]
+        """What `stamp` says of each file."""
+        return [stamp(path) for path in self._files]
+
+    @property
+    def _files(self) -> list[Path]:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class FashionMNIST(PublishedFiles):
+    """Fashion-MNIST as it is published: a folder of four gzipped IDX files, split into train and test."""
+
+    kind = "fashion_mnist"
 
     @property
     def _files(self) -> list[Path]:

@@ -6,8 +6,7 @@ an array is rebuilt with, and refuses a file that asks for another one.
 
 import pickle
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces._errors import InputError
-from trainables._data._arrays import array_contents
+from trainables._data._arrays import PublishedFiles, array_contents
 from trainables._data._contents import Contents
 from trainables._data._spec import SPLITS
 
@@ -26,39 +25,14 @@ _CHANNELS, _SIDE = 3, 32
 
 
 @dataclass(frozen=True)
-class CIFAR10:
+class CIFAR10(PublishedFiles):
     """CIFAR-10, 32 x 32 pixels in colour, split into train and test.
 
     The layout of the files is described at https://www.cs.toronto.edu/~kriz/cifar.html.
-
-    Raises:
-        InputError: if a file is missing.
     """
 
-    mirrors = True
-
-    folder: Path
-    ignored: int = field(default=0, init=False)
-    notes: tuple[str, ...] = field(default=(), init=False)
-
-    def __post_init__(self) -> None:
-        missing = [path.name for path in self._files if not path.is_file()]
-        if missing:
-            raise InputError(
-                f"cifar10:{self.folder} lacks {', '.join(missing)}: the folder, or {_SUBFOLDER} in it, must have "
-                f"{', '.join(path.name for path in self._files)}"
-            )
-
-    @property
-    def name(self) -> str:
-        """The source with its absolute folder."""
-        return f"cifar10:{self.folder}"
-
-    @cached_property
-    def identity(self) -> list[tuple[str, int, int]]:
-        """Path, size in bytes and modification time in ns of each file."""
-        stats = [(path, path.stat()) for path in self._files]
-        return [(str(path), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)) for path, stat in stats]
+    kind = "cifar10"
+    places = f"the folder, or {_SUBFOLDER} in it,"
 
     @property
     def _files(self) -> list[Path]:

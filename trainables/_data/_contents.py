@@ -1,5 +1,6 @@
 """The form in which every source lists its images, so that the store reads them all alike."""
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,17 @@ class Source(Protocol):
 
     def contents(self) -> Contents:
         """List the images. It may be slow: called only when the store has to be built."""
+
+
+def stamp(path: Path) -> tuple[str, int, int]:
+    """Path, size in bytes and time of the last change in ns: other ones whenever the file may be another."""
+    status = path.stat()
+    return str(path), status.st_size, changed_ns(status)
+
+
+def changed_ns(status: os.stat_result) -> int:
+    """When a file was changed last, its time of modification or, where that was set back, of its inode."""
+    return max(status.st_mtime_ns, status.st_ctime_ns)
 
 
 def absolute(path: str | Path) -> Path:

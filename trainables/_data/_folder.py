@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from search_spaces._errors import InputError
-from trainables._data._contents import Contents
+from trainables._data._contents import Contents, changed_ns
 from trainables._data._decode import SUFFIXES, BrokenImageError, read_header, read_image
 from trainables._data._spec import SPLITS, UNASSIGNED
 
@@ -150,7 +150,7 @@ class ImageFolder:
                 self.ignored += 1
             elif entry.is_file():
                 status = entry.stat()
-                yield path, status.st_size, max(status.st_mtime_ns, status.st_ctime_ns)
+                yield path, status.st_size, changed_ns(status)
             elif entry.is_symlink():
                 yield path, -1, 0
             else:  # a pipe, a socket, a device: opening it could hang

@@ -21,7 +21,7 @@ import pyarrow.types as pt  # type: ignore[import-untyped]
 from PIL import Image
 
 from search_spaces._errors import InputError
-from trainables._data._contents import Contents, absolute
+from trainables._data._contents import Contents, absolute, stamp
 from trainables._data._decode import BrokenImageError, Header, cut, edges_of, read_header, read_image
 from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec
 
@@ -95,10 +95,8 @@ class ParquetShards:
 
     @cached_property
     def identity(self) -> object:
-        """The columns, and each file's path, size in bytes and modification time in ns."""
-        stats = [(shard.path, shard.path.stat()) for shard in self._shards]
-        columns = [self._image, self._label, self._box]
-        return [columns, [(str(path), stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns)) for path, stat in stats]]
+        """The columns, and what `stamp` says of each file."""
+        return [[self._image, self._label, self._box], [stamp(shard.path) for shard in self._shards]]
 
     def contents(self) -> Contents:
         """List the rows, file by file; images are read as they are asked for, a row group at a time.
