@@ -15,7 +15,7 @@ class FineTuning(Training):
     everything (linear probing, then fine-tuning: Kumar et al. 2022). `lr` is the head's learning rate.
     """
 
-    normalize: Annotated[str, Choice(("network", "measured", "half")), FIXED] = "network"
+    normalize: Annotated[str, Choice(("network", "measured", "imagenet", "half")), FIXED] = "network"
     lr: Annotated[float, Float(1e-5, 1e-2, log=True)] = 1e-3
     weight_decay: Annotated[float, Float(0.0, 1e-1), Searched(Float(1e-6, 1e-1, log=True))] = 1e-4
     strategy: Annotated[str, Choice(("freeze", "partial", "full", "lpft"))] = "freeze"

@@ -128,8 +128,8 @@ class Choice:
 
     def nearest(self, value: Value) -> Value:
         """`value` if it is an option; else the closest number, or the first option."""
-        if value in self.options or not _is_number(value):
-            return value if value in self.options else self.options[0]
+        if value in self or not _is_number(value):
+            return value if value in self else self.options[0]
         return min(self.options, key=lambda option: abs(float(option) - value))
 
     def at_most(self, limit: float) -> "Choice":
@@ -232,8 +232,7 @@ class Space:
     @classmethod
     def default(cls, domains: Domains | None = None) -> Self:
         """The hand-tuned configuration, moved into `domains` where it lies outside."""
-        values = {f.name: (domains or cls.domains())[f.name].nearest(_default(f)) for f in fields(cls)}
-        return cls(**values)
+        return cls().within(domains or cls.domains())
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> Self:
@@ -243,6 +242,10 @@ class Space:
             InputError: an unknown field, or a value outside its domain.
         """
         return cls(**{name: read_value(cls, name, value) for name, value in values.items()})
+
+    def within(self, domains: Domains) -> Self:
+        """This configuration, each field moved to the nearest value in its domain."""
+        return type(self)(**{name: domain.nearest(getattr(self, name)) for name, domain in domains.items()})
 
     def active(self) -> dict[str, Value]:
         """The fields that matter in this configuration, in order: those whose conditions hold."""

@@ -21,7 +21,7 @@ class Training(Space):
         clip_norm: the longest gradient, by the norm over all weights; 0 for no limit.
         ema, ema_decay: whether a moving average of the weights is evaluated and saved, and its decay by step.
         label_smoothing: the part of each target that is spread over the classes.
-        normalize: by mean and standard deviation of the train split, or by 0.5 and 0.5.
+        normalize: by mean and standard deviation of the train split, those of ImageNet, or 0.5 and 0.5.
         window: side of what the network sees over that of the image: at random in training, else the centre.
         hue: the largest turn of the colours, in turns of the circle.
         policy, magnitude: TrivialAugment, or RandAugment with a magnitude of 30.
@@ -33,7 +33,7 @@ class Training(Space):
     lr: Annotated[float, Float(1e-4, 1e-1, log=True)] = 2e-3
     momentum: Annotated[float, Float(0.0, 0.99), Searched(Float(0.5, 0.99)), When("optimizer", Choice(("sgd",)))] = 0.9
     weight_decay: Annotated[float, Float(0.0, 1e-1), Searched(Float(1e-6, 1e-1, log=True))] = 1e-2
-    batch_size: Annotated[int, Choice((32, 64, 128, 256))] = 64
+    batch_size: Annotated[int, Choice((8, 16, 32, 64, 128, 256)), Searched(Choice((32, 64, 128, 256)))] = 64
     schedule: Annotated[str, Choice(("cosine", "constant", "plateau"))] = "cosine"
     warmup: Annotated[float, Float(0.0, 0.3), When("schedule", Choice(("cosine",)))] = 0.1
     plateau_factor: Annotated[float, Float(0.1, 0.7), When("schedule", Choice(("plateau",)))] = 0.5
@@ -44,7 +44,7 @@ class Training(Space):
     label_smoothing: Annotated[float, Float(0.0, 0.2), FIXED] = 0.0
     class_weights: Annotated[str, Choice(("none", "balanced"))] = "none"
     sampling: Annotated[str, Choice(("shuffled", "balanced"))] = "shuffled"
-    normalize: Annotated[str, Choice(("measured", "half")), FIXED] = "measured"
+    normalize: Annotated[str, Choice(("measured", "imagenet", "half")), FIXED] = "measured"
     window: Annotated[float, Float(0.8, 1.0), FIXED] = 1.0
     flip: Annotated[str, Choice(("none", "horizontal"))] = "none"
     rotation: Annotated[float, Float(0.0, 15.0)] = 5.0

@@ -46,7 +46,7 @@ class BlockCNN(Training):
     pool_3: Annotated[str, POOL, SEARCHED_POOL, FROM_3] = "max"
     pool_4: Annotated[str, POOL, SEARCHED_POOL, FROM_4] = "max"
     norm: Annotated[str, Choice(("batch", "none"))] = "batch"
-    grid: Annotated[int, Int(1, 16), FIXED] = 4
+    grid: Annotated[int, Int(1, 32), FIXED] = 4
     layers: Annotated[int, Choice((1, 2)), FIXED] = 1
     hidden_1: Annotated[int, Int(32, 1024, log=True), Searched(Int(64, 512, log=True))] = 256
     hidden_2: Annotated[int, Int(32, 1024, log=True), When("layers", Choice((2,)))] = 256

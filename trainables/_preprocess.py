@@ -10,6 +10,9 @@ from search_spaces import DataShape
 from search_spaces._training import Training
 from trainables._data import Split
 
+FIXED = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "half": ((0.5,), (0.5,))}
+"""Means and standard deviations that are known beforehand, of one channel or of three."""
+
 MEASURED = 4096
 """Images from which mean and standard deviation are taken; more change the third digit at most."""
 
@@ -24,7 +27,8 @@ class Preprocess(nn.Module):
         shape: sizes of the stored images.
         size: height and width in pixels that the network sees, no larger than the stored ones (default: all). In
             training mode a window at random, one for each image; in evaluation mode the centre.
-        normalize: "measured": by mean and standard deviation of the train split; "half": by 0.5 and 0.5, to -1..1.
+        normalize: "measured": by mean and standard deviation of the train split; "imagenet": by those of ImageNet, of
+            grey images by their mean over the channels; "half": by 0.5 and 0.5, to -1..1.
 
     Attributes:
         output: `shape` with the height and width that come out, for the layers that follow.
@@ -39,9 +43,10 @@ class Preprocess(nn.Module):
         height, width = size or self.stored
         self.output = replace(shape, height=height, width=width)
         self.measured = normalize == "measured"
-        begin = (0.0, 1.0) if self.measured else (0.5, 0.5)
-        self.register_buffer("mean", torch.full((1, shape.channels, 1, 1), begin[0]))
-        self.register_buffer("std", torch.full((1, shape.channels, 1, 1), begin[1]))
+        for name, values in zip(("mean", "std"), FIXED.get(normalize, ((0.0,), (1.0,))), strict=True):
+            figures = torch.tensor(values)
+            figures = figures if len(figures) == shape.channels else figures.mean().expand(shape.channels)
+            self.register_buffer(name, figures.clone().view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
         """Uint8 (N, C, H, W), or float in the same 0..255 as augmentation leaves it, to float (N, C, h, w)."""

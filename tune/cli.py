@@ -97,6 +97,7 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
 
 
 def _search(arguments: argparse.Namespace) -> int:
+    from tune.preset import file_of, read_preset, settings_with
     from tune.settings import SETTINGS, Settings, load, make
 
     given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
@@ -109,12 +110,14 @@ def _search(arguments: argparse.Namespace) -> int:
         restrictions = {**from_file.get("set", {}), **given.get("set", {})}
         given = {**from_file, **given, **({"set": restrictions} if restrictions else {})}
     if not arguments.resume:
+        if given.get("preset"):
+            given = settings_with(read_preset(file_of(given["preset"])), given)
         settings = make(given)
 
     from rich.console import Console  # late, as it brings Ray and torch along: bad input is refused at once
 
     from tune.experiment import Experiment
-    from tune.reporting import leaderboard
+    from tune.reporting import leaderboard, published_table
     from tune.search import resume, search
     from tune.stopping import Interrupted
 
@@ -134,11 +137,16 @@ def _search(arguments: argparse.Namespace) -> int:
         print(f"toprung: stopped; go on with: toprung search --resume {experiment.folder}", file=sys.stderr)
         return 130
     summary = experiment.read("summary.json")
-    console.print(leaderboard(summary))
-    console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
+    if summary["preset"]:
+        console.print(published_table(list(summary["preset"]["rows"].values())))
+    if not settings.rows_only:
+        console.print(leaderboard(summary))
+        console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
     for failure in summary["failures"]:
         console.print(f"warning: {failure}", style="yellow")
     print(f"report: {report}")
+    if settings.rows_only:
+        return 0 if all(row["test"] for row in summary["preset"]["rows"].values()) else 1
     return 0 if summary["winner"] else 1
 
 

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from search_spaces import DataShape, InputError
 from trainables._files import whole
+from tune.preset import PRESET, Preset, read_preset
 from tune.settings import SETTINGS, Settings, load, make
 
 PACKAGES = (
@@ -31,6 +32,7 @@ class Experiment:
     environment.json   what it ran on
     data.json, splits/ class names, counts, digests; which image is in which split
     study.db           every trial and every epoch
+    preset.yaml, rows/ the published experiment, where it began with one, and its rows, trained as published
     trials/            checkpoints and tracebacks
     finals/            the finalists, trained again
     best/RECIPE/       the configuration and weights to take away
@@ -102,6 +104,12 @@ class Experiment:
     def settings(self) -> Settings:
         """What was asked, at the last time that it was begun or resumed."""
         return make(load(self.folder / SETTINGS))
+
+    @property
+    def preset(self) -> Preset | None:
+        """The published experiment that it began with."""
+        file = self.folder / PRESET
+        return read_preset(file) if file.exists() else None
 
     @property
     def storage(self) -> str:

@@ -1,4 +1,4 @@
-"""The finalists: each recipe's best configurations, trained again with several seeds and tested, once.
+"""Whole trainings with a test at the end: of each recipe's best configurations, and of published rows.
 
 This is the only module that reads the test split.
 """
@@ -7,10 +7,11 @@ import json
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import ray
@@ -20,11 +21,11 @@ from safetensors.torch import load
 
 from search_spaces import Value, space_of
 from trainables._checkpoint import weights_of
-from trainables._data import Split, load_test
+from trainables._data import Split, TrainOn, load_test
 from trainables._metrics import evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
-from tune.intervals import Interval, bootstrap, wilson
+from tune.intervals import Interval, intervals
 from tune.scheduler import rung_of
 from tune.study import Record
 from tune.trial import TrialSettings, load_data
@@ -32,27 +33,31 @@ from tune.trial import TrialSettings, load_data
 
 @dataclass(frozen=True, kw_only=True)
 class Final:
-    """One seed of one finalist, trained and tested.
+    """One training with one seed, tested.
 
     Attributes:
-        recipe, config, trial: what was trained, and the trial that found it.
+        recipe, config, trial: what was trained, and the trial that found it; None for a published row.
         seed: of this training.
-        epoch: the one with the best val metric, whose weights were tested.
-        val, test: metrics on the two splits.
+        epoch: the one whose weights were tested.
+        val, test: metrics on the two splits; val is empty where it was trained on.
         seconds: training and evaluation.
         classes: number of classes.
-        folder: where model.safetensors, labels.npy and predictions.npy lie.
+        curves: the figures of each epoch.
+        scores: of the configurations that were compared by cross-validation before this one was trained.
+        folder: where model.safetensors and the labels and predictions of the images lie.
     """
 
     recipe: str
     config: dict[str, Value]
-    trial: int
+    trial: int | None
     seed: int
     epoch: int
     val: Metrics
     test: Metrics
     seconds: float
     classes: int
+    curves: list[Metrics] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
     folder: Path
 
     @classmethod
@@ -72,6 +77,12 @@ class Final:
         predictions: NDArray[np.int64] = np.load(self.folder / "predictions.npy")
         return predictions
 
+    @property
+    def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The true and the predicted class of each val image."""
+        labels, predictions = np.load(self.folder / "val.npy")
+        return labels, predictions
+
 
 @dataclass(frozen=True, kw_only=True)
 class Finalist:
@@ -90,13 +101,9 @@ class Finalist:
         return {name: float(np.mean([f.val[name] for f in self.finals])) for name in self.first.val}
 
     def test(self) -> dict[str, Interval]:
-        """Each test metric with its 95% interval: Wilson's for the accuracy of a single model, else bootstrap."""
-        labels = self.first.labels
+        """Each test metric with its 95% interval."""
         predictions = np.stack([final.predictions for final in self.finals])
-        intervals = bootstrap(labels, predictions, self.first.classes)
-        if len(self.finals) == 1:
-            intervals["accuracy"] = wilson(int((predictions[0] == labels).sum()), len(labels))
-        return intervals
+        return intervals(self.first.labels, predictions, self.first.classes)
 
     def median(self, metric: str) -> Final:
         """The seed of median val metric (of an even number, the lower middle one)."""
@@ -165,22 +172,38 @@ def load_finalists(folder: Path, trials: list[int], seeds: list[int]) -> list[Fi
 
 
 def train_final(
-    settings: TrialSettings, recipe: str, config: dict[str, Value], trial: int, seed: int, place: Path
+    settings: TrialSettings,
+    recipe: str,
+    config: dict[str, Value],
+    trial: int | None,
+    seed: int,
+    place: Path,
+    *,
+    train_on: TrainOn = "train",
+    keep: Literal["best", "last"] = "best",
+    scores: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Train one seed on train, take the epoch that is best on val, test it once; `place` appears whole."""
+    """Train one seed, keep the epoch that is best on val or the last one, test it once; `place` appears whole.
+
+    The other arguments are those of `Final`.
+    """
     torch.set_num_threads(settings.threads)
-    data, _ = load_data(settings.folder, settings.device)
+    data, _ = load_data(settings.folder, settings.device, train_on)
     sign = 1 if settings.maximize else -1
     began = time.perf_counter()
     best, weights = None, b""
     model = None
+    curves = []
     for epoch in run(recipe, space_of(recipe)(**config), data, epochs=settings.max_epochs, seed=seed):
         model = epoch.model
+        curves.append(epoch.report)
         value = sign * epoch.report[settings.metric]
-        if not epoch.diverged and (best is None or value > sign * best.report[settings.metric]):
+        if not epoch.diverged and (keep == "last" or best is None or value > sign * best.report[settings.metric]):
             best, weights = epoch, weights_of(model)
     if best is None or model is None:
         raise RuntimeError("diverged in its first epoch")
+    if keep == "last" and best.epoch < len(curves):
+        raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
     tested_on = _test_split(settings.folder, settings.device) if has_test(Path(settings.folder)) else data.val
     test = evaluate(model, tested_on, len(data.classes))
@@ -190,10 +213,12 @@ def train_final(
         "trial": trial,
         "seed": seed,
         "epoch": best.epoch,
-        "val": best.val.metrics,
+        "val": best.val.metrics if train_on == "train" else {},
         "test": test.metrics,
         "seconds": time.perf_counter() - began,
         "classes": test.classes,
+        "curves": curves,
+        "scores": list(scores),
     }
     draft = place.with_name(f".{place.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -202,6 +227,7 @@ def train_final(
     (draft / "final.json").write_text(json.dumps(final, indent=1))
     np.save(draft / "labels.npy", test.labels)
     np.save(draft / "predictions.npy", test.predictions)
+    np.save(draft / "val.npy", np.stack([best.val.labels, best.val.predictions]))
     draft.rename(place)
     release(data.device)
 

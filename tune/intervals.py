@@ -21,6 +21,17 @@ class Interval:
     high: float
 
 
+def intervals(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> dict[str, Interval]:
+    """Each metric's interval: Wilson's for the accuracy of a single model, else the bootstrap's.
+
+    Arguments are those of `bootstrap`.
+    """
+    found = bootstrap(labels, predictions, classes)
+    if len(predictions) == 1:
+        found["accuracy"] = wilson(int((predictions[0] == labels).sum()), len(labels))
+    return found
+
+
 def wilson(correct: int, n: int) -> Interval:
     """Wilson's score interval of one model's accuracy on `n` images (Wilson 1927)."""
     ends = binomtest(correct, n).proportion_ci(LEVEL, method="wilson")

@@ -7,7 +7,7 @@ TPE, which does not look at failures, keeps away.
 """
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from math import prod
@@ -48,8 +48,18 @@ class RecipeSampler:
     uninterrupted one: all that it remembers is also in the study on disk.
     """
 
-    def __init__(self, domains: Mapping[str, Domains], *, seed: int, startup: int, maximize: bool) -> None:
+    def __init__(
+        self,
+        domains: Mapping[str, Domains],
+        starts: Mapping[str, Sequence[Space]],
+        *,
+        seed: int,
+        startup: int,
+        maximize: bool,
+    ) -> None:
         self._domains = domains
+        self._starts = [(recipe, space_of(recipe).default(own)) for recipe, own in domains.items()]
+        self._starts += [(recipe, start) for recipe in domains for start in starts.get(recipe, ())]
         self._seed, self._startup = seed, startup
         self._study = optuna.create_study(direction="maximize" if maximize else "minimize")
         self._running: dict[int, int] = {}
@@ -57,12 +67,12 @@ class RecipeSampler:
     def draw(self, position: int, tried: set[str]) -> Draw | None:
         """A configuration whose `fingerprint` is not in `tried`, or None where nothing new is found.
 
-        The default point of each recipe comes first. `position` is the number that the trial will have.
+        The default point of each recipe comes first, then the other points to start from. `position` is the number
+        that the trial will have.
         """
-        for recipe, domains in self._domains.items():
-            default = space_of(recipe).default(domains)
-            if fingerprint(recipe, default.active()) not in tried:
-                self._study.enqueue_trial(self._parameters(recipe, default))
+        for recipe, start in self._starts:
+            if fingerprint(recipe, start.active()) not in tried:
+                self._study.enqueue_trial(self._parameters(recipe, start))
                 break
         for attempt in range(PATIENCE):
             drawn = self._ask(position, attempt, tried)

@@ -1,5 +1,6 @@
 """From settings to results: data, study, Ray Tuner, finals, report; and the same again to resume."""
 
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 from ray.tune.experiment import Trial
 from rich.console import Console
+from rich.status import Status
 
 from search_spaces import Choice, InputError, space_of
 from search_spaces._finetune import FineTuning
@@ -15,9 +17,22 @@ from trainables._protocol import train_of
 from trainables._weights import Weights, find_weights, write_weights, zoo_of
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
+from tune.preset import PRESET, Preset, file_of, read_preset
 from tune.progress import Progress, clock
 from tune.reporting import write_report
 from tune.resources import Resources, allot, cluster_nodes, this_machine
+from tune.rows import (
+    PlannedRow,
+    View,
+    folder_of,
+    main_view,
+    plan,
+    planned_rows,
+    rows_of,
+    run_rows,
+    starting_points,
+    view_of,
+)
 from tune.scheduler import RecipeASHA, milestones
 from tune.searcher import StudySearcher
 from tune.session import connect, log_to, ray_session
@@ -39,11 +54,14 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             f"--name {settings.name}: {experiment.folder} exists; choose another name, "
             f"or go on with it: --resume {experiment.folder}"
         )
-    prepared = _prepare(settings, console)
-    weights = _weights(settings, prepared, console)
+    preset = read_preset(file_of(settings.preset)) if settings.preset else None
+    views = _prepare(settings, preset, console)
+    weights = _weights(settings, preset, views, console)
     resources = _resources(settings)
     with experiment.created():
-        _write(experiment, settings, prepared, weights)
+        if preset:
+            experiment.write(PRESET, file_of(str(settings.preset)).read_text())
+        _write(experiment, settings, views, weights)
         experiment.write("environment.json", environment(resources.device, resources.threads))
         study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
     with experiment.locked(), closing(study):
@@ -57,13 +75,13 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         InputError: it cannot go on like this; nothing was changed.
         Interrupted: it was stopped in order.
     """
-    prepared = _prepare(settings, console)
-    if prepared.digest != experiment.read("data.json")["digest"]:
+    views = _prepare(settings, experiment.preset, console)
+    if views[main_view(settings)].digest != experiment.read("data.json")["digest"]:
         raise InputError(
             f"--data {settings.data} is not what {experiment.folder} was begun with: images, labels or splits "
             "differ; bring the data back, or begin a new experiment"
         )
-    weights = _weights(settings, prepared, console)
+    weights = _weights(settings, experiment.preset, views, console)
     resources = _resources(settings)
     before, now = experiment.read("environment.json"), environment(resources.device, resources.threads)
     earlier = before.pop("earlier", [])
@@ -71,7 +89,7 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         console.print(f"warning: not the environment that it was begun in: {changed} differ", style="yellow")
     with experiment.locked(), closing(SearchStudy.load(experiment.storage, settings.name)) as study:
-        _write(experiment, settings, prepared, weights)
+        _write(experiment, settings, views, weights)
         if before != now:
             earlier.append({**before, "trials": len(study.records)})
             experiment.write("environment.json", {**now, "earlier": earlier})
@@ -85,13 +103,20 @@ def _resources(settings: Settings) -> Resources:
     return allot(settings, *cluster_nodes())
 
 
-def _prepare(settings: Settings, console: Console) -> Prepared:
+def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dict[View, Prepared]:
+    """The data as the search sees them, and as each row of a preset does."""
     for recipe in settings.recipes:
         train_of(recipe)  # a broken one is refused at once
+    rows = rows_of(preset, settings) if preset else {}
+    views = dict.fromkeys([main_view(settings), *(view_of(row, settings) for row in rows.values())])
+    return {view: _prepare_view(settings, view, console) for view in views}
+
+
+def _prepare_view(settings: Settings, view: View, console: Console) -> Prepared:
     spec = DataSpec(
         source=settings.data,
-        image_size=settings.image_size,
-        variant=settings.variant,
+        image_size=view.image_size,
+        variant=view.variant,
         image_column=settings.image_column,
         label_column=settings.label_column,
         box_column=settings.box_column,
@@ -111,20 +136,27 @@ def _prepare(settings: Settings, console: Console) -> Prepared:
         )
 
 
-def _weights(settings: Settings, prepared: Prepared, console: Console) -> dict[str, Weights]:
-    """The pretrained weights of all networks that may be searched, by `RECIPE.MODEL`."""
+def _weights(
+    settings: Settings, preset: Preset | None, views: Mapping[View, Prepared], console: Console
+) -> dict[str, Weights]:
+    """The pretrained weights of all networks that may be trained, by `RECIPE.MODEL`."""
     found = {}
+    rows = plan(preset, settings, {view: prepared.card for view, prepared in views.items()}) if preset else []
     for recipe in settings.recipes:
         space = space_of(recipe)
         if not issubclass(space, FineTuning):
             continue
-        domains = space.clamped(prepared.shape, settings.domains(recipe))
-        if "yes" not in domains["pretrained"]:
+        domains = space.clamped(views[main_view(settings)].shape, settings.domains(recipe))
+        assert isinstance(domains["model"], Choice)
+        searched = domains["model"].options if "yes" in domains["pretrained"] and not settings.rows_only else ()
+        published = [
+            c["model"] for row in rows for c in row.candidates if row.row.recipe == recipe and c["pretrained"] == "yes"
+        ]
+        names = list(dict.fromkeys(map(str, [*searched, *published])))
+        if not names:
             continue
         zoo = zoo_of(recipe)
         given = Path(settings.weights) if settings.weights else None
-        assert isinstance(domains["model"], Choice)
-        names = [str(name) for name in domains["model"].options]
         if given is not None and given.is_file() and len(names) > 1:
             raise InputError(
                 f"--weights {given}: is one file, but {', '.join(names)} are searched; fix one by "
@@ -136,10 +168,14 @@ def _weights(settings: Settings, prepared: Prepared, console: Console) -> dict[s
     return found
 
 
-def _write(experiment: Experiment, settings: Settings, prepared: Prepared, weights: dict[str, Weights]) -> None:
+def _write(
+    experiment: Experiment, settings: Settings, views: dict[View, Prepared], weights: dict[str, Weights]
+) -> None:
     experiment.write(SETTINGS, settings.dump())
-    prepared.write(experiment.folder)
-    write_weights(experiment.folder, weights)
+    for view, prepared in views.items():
+        folder = folder_of(experiment, view)
+        prepared.write(folder)
+        write_weights(folder, weights)
 
 
 def _run(experiment: Experiment, study: SearchStudy, resources: Resources, console: Console) -> Path:
@@ -155,10 +191,27 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     )
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
+    rows = planned_rows(experiment)
     with log_to(experiment.folder / "logs" / "driver.log"), ray_session(console), stopping(deadline, console):
+        row_failures = []
+        if rows:
+            deadline.searching = False
+            with console.status("training the published rows") as status:
+                row_failures = run_rows(
+                    experiment,
+                    rows,
+                    trial_settings,
+                    cpus=resources.cpus,
+                    gpus=resources.gpus,
+                    progress=_counted("published rows", status, deadline, console),
+                )
+            deadline.searching = True
+        if settings.rows_only:
+            deadline.note()
+            return write_report(experiment, study.records, [], row_failures, seconds=deadline.used())
         missing = sum(r.counts for r in study.records) < settings.trials
         if not deadline.over and (missing or any(r.state == "running" for r in study.records)):
-            _search(experiment, study, resources, trial_settings, at, deadline, console)
+            _search(experiment, study, resources, trial_settings, at, rows, deadline, console)
         deadline.note()
         if deadline.interrupted:
             raise Interrupted
@@ -180,12 +233,6 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 f"warning: {len(failed)} trials failed, see {experiment.folder / 'trials'}; {first}", style="yellow"
             )
         with console.status("training the finalists") as status:
-
-            def show(done: int, total: int) -> None:
-                status.update(f"training the finalists: {done} of {total}")
-                if not console.is_terminal:
-                    console.print(f"{clock(deadline.used())} finalists trained: {done} of {total}")
-
             finalists, failures = run_finals(
                 experiment.folder,
                 chosen,
@@ -193,10 +240,21 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 trial_settings,
                 cpus=resources.cpus,
                 gpus=resources.gpus,
-                progress=show,
+                progress=_counted("finalists", status, deadline, console),
             )
     deadline.note()
-    return write_report(experiment, study.records, finalists, failures, seconds=deadline.used())
+    return write_report(experiment, study.records, finalists, row_failures + failures, seconds=deadline.used())
+
+
+def _counted(what: str, status: Status, deadline: Deadline, console: Console) -> Callable[[int, int], None]:
+    """Shows how many of several trainings are done: on a terminal in place, else a line each."""
+
+    def show(done: int, total: int) -> None:
+        status.update(f"training the {what}: {done} of {total}")
+        if not console.is_terminal:
+            console.print(f"{clock(deadline.used())} {what} trained: {done} of {total}")
+
+    return show
 
 
 def _search(
@@ -205,6 +263,7 @@ def _search(
     resources: Resources,
     trial_settings: TrialSettings,
     at: list[int],
+    rows: list[PlannedRow],
     deadline: Deadline,
     console: Console,
 ) -> None:
@@ -223,6 +282,7 @@ def _search(
         seed=settings.seed,
         adaptive=settings.allocate == "adaptive",
         settings=trial_settings,
+        starts=starting_points(experiment, rows, domains),
     )
     scheduler = RecipeASHA(at, settings.reduction_factor, maximize=settings.maximize, known=study.records)
     progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)

@@ -5,12 +5,12 @@ Ray asks `suggest` for trials, tells `on_trial_result` of every epoch that does 
 """
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
-from search_spaces import Domains
+from search_spaces import Domains, Space
 from tune.sampler import RecipeSampler, fingerprint, seed_of
 from tune.study import DIVERGED, Record, SearchStudy
 from tune.trial import TrialFiles, TrialSettings, trial_config
@@ -29,6 +29,7 @@ class StudySearcher(Searcher):
         seed: what all draws and the seeds of all trials follow from.
         adaptive: let the sampler choose the recipe, instead of giving each an equal share.
         settings: what all trials have in common.
+        starts: configurations of each recipe to try after its default.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class StudySearcher(Searcher):
         seed: int,
         adaptive: bool,
         settings: TrialSettings,
+        starts: Mapping[str, Sequence[Space]],
     ) -> None:
         super().__init__()
         self._study, self._settings = study, settings
@@ -49,6 +51,7 @@ class StudySearcher(Searcher):
         self._samplers = {
             group: RecipeSampler(
                 {recipe: domains[recipe] for recipe in group},
+                starts,
                 seed=seed,
                 startup=startup,
                 maximize=study.maximize,

@@ -97,6 +97,11 @@ def _absolute_storage(url: str | None) -> str | None:
     return f"sqlite:///{_absolute(path)}" if scheme == "sqlite" and slashes and path else url
 
 
+def _absolute_preset(preset: str | None) -> str | None:
+    """The file of a person's own preset made absolute."""
+    return _absolute(preset) if preset and preset.endswith((".yaml", ".yml")) else preset
+
+
 def _cache_folder() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "toprung")
 
@@ -136,6 +141,10 @@ class Settings(BaseModel):
     cache: Annotated[str, AfterValidator(_absolute)] = Field(
         default_factory=_cache_folder, validate_default=True, description="where decoded images are kept"
     )
+    preset: Annotated[str | None, AfterValidator(_absolute_preset)] = Field(
+        None, description="a published experiment, by name or by file: its rows are run first, then searched around"
+    )
+    rows_only: bool = Field(False, description="run the rows of the preset, and search nothing")
     recipes: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
         DEFAULT_RECIPES,
         description=f"which recipes to search, with commas between (default: {','.join(DEFAULT_RECIPES)})",
@@ -198,6 +207,8 @@ class Settings(BaseModel):
                 raise ValueError(f"--set {key}: is of a recipe that is not searched; these are: {searched}")
         for recipe in self.recipes:
             self.domains(recipe)
+        if self.rows_only and not self.preset:
+            raise ValueError("--rows-only: there are no rows without a preset; add --preset NAME")
         if self.name and not NAME.fullmatch(self.name):
             raise ValueError(
                 f"--name {self.name!r}: cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'"
@@ -263,15 +274,7 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file cannot be read, or is not a mapping of known settings.
     """
-    try:
-        values = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise InputError(f"settings file {path} cannot be read: {error.strerror}; give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = str(error).replace("\n", " ")
-        raise InputError(f"settings file {path} is not YAML: {place}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"settings file {path} is not a mapping; write lines such as 'trials: 30'")
+    values = read_yaml(path, "settings")
     unknown = [str(key) for key in values if key not in Settings.model_fields]
     if unknown:
         raise InputError(
@@ -282,6 +285,24 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(values["set"] or {}, dict):
         raise InputError(f"settings file {path}: set is not a mapping; write lines such as 'knn.neighbors: 1..9'")
     return {**values, "set": flat(values["set"] or {})}
+
+
+def read_yaml(path: Path, kind: str) -> dict[str, Any]:
+    """The mapping in a file of settings or of a preset.
+
+    Raises:
+        InputError: the file cannot be read, or holds something else.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise InputError(f"{kind} file {path} cannot be read: {error.strerror}; give a YAML file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        place = str(error).replace("\n", " ")
+        raise InputError(f"{kind} file {path} is not YAML: {place}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"{kind} file {path} is not a mapping; write lines such as 'trials: 30'")
+    return values
 
 
 def _explain(error: Any) -> str:

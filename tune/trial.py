@@ -16,7 +16,7 @@ from ray.tune import Trainable
 
 from search_spaces import space_of
 from trainables._checkpoint import Checkpoints
-from trainables._data import TrainData, load_train
+from trainables._data import TrainData, TrainOn, load_train
 from trainables._run import release, run
 from tune.study import Record
 
@@ -154,7 +154,7 @@ def results(
 
 
 @cache
-def load_data(folder: str, device: str) -> tuple[TrainData, int]:
+def load_data(folder: str, device: str, train_on: TrainOn = "train") -> tuple[TrainData, int]:
     """The train and val splits of an experiment, kept from trial to trial, and the bytes they take on a GPU."""
-    data = load_train(Path(folder), torch.device(device))
+    data = load_train(Path(folder), torch.device(device), train_on=train_on)
     return data, release(data.device)

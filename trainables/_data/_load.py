@@ -1,10 +1,11 @@
 """From an experiment folder to batches on a device: train and val for trials, test for the finals alone."""
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,9 @@ from trainables._weights import weights_of_experiment
 RESIDENT_SHARE = 0.25
 """The part of a device's free memory that a split may fill to be kept there whole; the rest is for models,
 for other splits and for the trials beside this one."""
+
+TrainOn = Literal["train", "train+val"]
+"""The splits that a model is trained on."""
 
 _COPIED_AT_ONCE = 64 * 2**20  # bytes on the way to the device, so that a split is never twice in memory
 
@@ -61,7 +65,8 @@ class Split:
         def load(indices: npt.NDArray[np.int64]) -> Tensor:
             return _take(images, rows[indices], device)
 
-        self._load = load  # no attribute leads to the store, which holds the other splits, too
+        # no attribute leads to the store, which holds the other splits, too
+        self._load: Callable[[npt.NDArray[np.int64]], Tensor] = load
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -75,6 +80,16 @@ class Split:
         if self._device.type == "cpu":  # NumPy copies whole images, where torch's gather takes 10 times as long
             return _take(self._images.numpy(), on_device.numpy(), self._device), labels
         return self._images.index_select(0, on_device), labels
+
+    def part(self, indices: npt.NDArray[np.int64]) -> Self:
+        """The images at `indices`, int64 (M,) in 0..N-1, as a split of their own."""
+        part = copy(self)
+        on_device = torch.from_numpy(indices).to(self._device)
+        part.labels = self.labels.index_select(0, on_device)
+        part._images = None if self._images is None else self._images.index_select(0, on_device)
+        whole = self._load
+        part._load = lambda within: whole(indices[within])
+        return part
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Give the whole split in order, `size` images at a time, the last batch with what is left."""
@@ -125,24 +140,37 @@ class TrainData:
     device: torch.device
     weights: Mapping[str, Path] = field(default_factory=dict)
 
+    def folds(self, count: int) -> Iterator["TrainData"]:
+        """Train in `count` parts, stratified and in order as scikit-learn's `StratifiedKFold`: each is val once."""
+        from sklearn.model_selection import StratifiedKFold  # here, as it takes seconds and trials do without
 
-def load_train(folder: Path, device: torch.device, *, resident: bool | None = None) -> TrainData:
+        labels = self.train.labels.cpu().numpy()
+        for rest, part in StratifiedKFold(count).split(labels, labels):
+            shape = replace(self.shape, samples=len(rest))
+            yield replace(self, train=self.train.part(rest), val=self.train.part(part), shape=shape)
+
+
+def load_train(
+    folder: Path, device: torch.device, *, train_on: TrainOn = "train", resident: bool | None = None
+) -> TrainData:
     """Load train and val of an experiment folder. The test split is not opened.
 
     Args:
         folder: where `Prepared.write` has written.
         device: where batches shall be.
+        train_on: "train+val" adds the val images to train; val stays as it is, and no longer says anything.
         resident: True or False to hold the splits on the device or to stream them; None to decide by memory.
 
     Raises:
         InputError: if the folder holds no prepared data, or its image store is gone.
     """
     card = _read_card(folder)
+    train = _load(folder, card, train_on.split("+"), device, resident)
     return TrainData(
-        train=_load(folder, card, "train", device, resident),
-        val=_load(folder, card, "val", device, resident),
+        train=train,
+        val=_load(folder, card, ["val"], device, resident),
         classes=tuple(card["classes"]),
-        shape=DataShape(**card["shape"]),
+        shape=replace(DataShape(**card["shape"]), samples=len(train)),
         device=device,
         weights={name: Path(weights.file) for name, weights in weights_of_experiment(folder).items()},
     )
@@ -157,7 +185,7 @@ def load_test(folder: Path, device: torch.device, *, resident: bool | None = Non
     card = _read_card(folder)
     if not card["images"]["test"]:
         raise InputError(f"{folder} has no test split, as --split left it none: report figures on val")
-    return _load(folder, card, "test", device, resident)
+    return _load(folder, card, ["test"], device, resident)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
@@ -168,7 +196,9 @@ def _read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def _load(folder: Path, card: dict[str, Any], split: str, device: torch.device, resident: bool | None) -> Split:
+def _load(
+    folder: Path, card: dict[str, Any], splits: Sequence[str], device: torch.device, resident: bool | None
+) -> Split:
     store = Path(card["store"])
     try:
         images = np.load(store / "images.npy", mmap_mode="r")
@@ -178,5 +208,5 @@ def _load(folder: Path, card: dict[str, Any], split: str, device: torch.device, 
             f"the image store {store} of {folder} is gone or damaged ({error}): prepare the data again, "
             f"from {card['source']}"
         ) from error
-    rows = np.load(folder / "splits" / f"{split}.npy")
+    rows = np.sort(np.concatenate([np.load(folder / "splits" / f"{split}.npy") for split in splits]))
     return Split(images, labels, rows, device, resident=resident)

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from tune.reporting import _published
 from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, cells, headings, rows, runner_up
 from tune.reporting._numbers import TIMES, duration, metric, setting
@@ -19,9 +20,8 @@ def markdown(results: Results, summary: Summary) -> str:
     """The whole report."""
     parts = [
         f"# {_text(results.settings.name)}",
-        _text(" ".join(filter(None, [answer(summary), runner_up(summary)]))),
-        _table(headings(summary), (cells(row) for row in rows(summary))),
-        "Ranked on val, mean over the seeds; test decides nothing.",
+        *_published_rows(summary),
+        *(_search(summary) if results.records or not results.settings.rows_only else []),
         *_list("Warnings", summary["warnings"]),
         *_list("Failed finals", summary["failures"]),
         *_configurations(summary),
@@ -31,6 +31,26 @@ def markdown(results: Results, summary: Summary) -> str:
         *_repeat(results),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _published_rows(summary: Summary) -> list[str]:
+    if summary["preset"] is None:
+        return []
+    entries = summary["preset"]["rows"].values()
+    changed = [f"{entry['title']}: {'; '.join(entry['changes'])}" for entry in entries if entry["changes"]]
+    return [
+        f"## Published and measured: {_text(summary['preset']['title'])}",
+        _table(_published.headings(), (line for entry in entries for line in _published.cells(entry))),
+        *_list("Not as published", changed),
+    ]
+
+
+def _search(summary: Summary) -> list[str]:
+    return [
+        _text(" ".join(filter(None, [answer(summary), runner_up(summary)]))),
+        _table(headings(summary), (cells(row) for row in rows(summary))),
+        "Ranked on val, mean over the seeds; test decides nothing.",
+    ]
 
 
 def _configurations(summary: Summary) -> list[str]:
@@ -87,7 +107,7 @@ def _list(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _table(names: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    divider = ["---" if name in ("class", "recipe") else "---:" for name in names]
+    divider = ["---" if name in ("class", "recipe", "row", "split", "metric", "inside") else "---:" for name in names]
     written = [names, divider, *([_text(cell) for cell in line] for line in lines)]
     return "\n".join(f"| {' | '.join(line)} |" for line in written)
 

@@ -12,7 +12,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from search_spaces import space_of
-from tune.reporting import _class_figures, _search_figures
+from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
@@ -69,7 +69,9 @@ def page(results: Results, summary: Summary) -> str:
         "curves": figures.place("curves", _search_figures.learning_curves(results)),
         "history": figures.place("history", _search_figures.history(results)),
         "counts": figures.place("counts", _class_figures.class_counts(results)),
+        "rows": figures.place("rows", _published.curves(results)),
     }
+    rows_shown = _rows(results, summary, figures) if summary["preset"] else []
     panels = [_panel(results, recipe, entry, figures) for recipe, entry in summary["recipes"].items()]
     return (
         _environment()
@@ -83,6 +85,8 @@ def page(results: Results, summary: Summary) -> str:
             facts=_facts(results, summary),
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
             panels=panels,
+            published=rows_shown,
+            searched=bool(results.records) or not results.settings.rows_only,
             notes=notes,
             figures=figures.drawn,
             data=_data_facts(results),
@@ -164,10 +168,29 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
         "pairs": [],
     }
     if entry["test"]:
-        figures.place(f"confusion-{recipe}", _class_figures.confusion(results, entry))
-        figures.place(f"classes-{recipe}", _class_figures.per_class(entry))
-        panel["pairs"] = _class_figures.confused_pairs(results, entry)
+        panel["pairs"] = _classes(results, recipe, entry, figures)
     return panel
+
+
+def _classes(results: Results, name: str, entry: dict[str, Any], figures: Figures) -> list[dict[str, Any]]:
+    """Place the figures of what was right and wrong on test; returns the pairs that were confused most."""
+    figures.place(f"confusion-{name}", _class_figures.confusion(results, entry))
+    figures.place(f"classes-{name}", _class_figures.per_class(entry))
+    return _class_figures.confused_pairs(results, entry)
+
+
+def _rows(results: Results, summary: Summary, figures: Figures) -> list[dict[str, Any]]:
+    """What is shown of each published row."""
+    return [
+        {
+            "id": f"row-{name}",
+            "entry": entry,
+            "lines": _published.cells(entry),
+            "weights": source(entry) if entry["weights"] else None,
+            "pairs": _classes(results, f"row-{name}", entry, figures) if entry["test"] else [],
+        }
+        for name, entry in summary["preset"]["rows"].items()
+    ]
 
 
 def _configuration(results: Results, recipe: str, entry: dict[str, Any]) -> list[Setting]:

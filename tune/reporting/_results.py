@@ -1,17 +1,21 @@
 """What all parts of a report are made from."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from search_spaces import Domains, space_of
-from trainables._metrics import tally
+from trainables._metrics import confusion_matrix, tally
 from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
 from tune.finals import Finalist, choose
+from tune.preset import Preset
+from tune.rows import PlannedRow, planned_rows
 from tune.scheduler import milestones
 from tune.settings import Settings
 from tune.study import Record
@@ -60,6 +64,23 @@ class Results:
         """The pretrained weights that trials began with, by `RECIPE.MODEL`."""
         return weights_of_experiment(self.experiment.folder)
 
+    def weights_of(self, recipe: str, config: Mapping[str, Any]) -> dict[str, str] | None:
+        """Source and digest of the pretrained weights that a configuration begins with; None where it has none."""
+        if config.get("pretrained") != "yes":
+            return None
+        weights = self.weights[f"{recipe}.{config['model']}"]
+        return {"source": weights.source, "digest": weights.digest}
+
+    @cached_property
+    def preset(self) -> Preset | None:
+        """The published experiment that it began with."""
+        return self.experiment.preset
+
+    @cached_property
+    def rows(self) -> list[PlannedRow]:
+        """The rows of the preset that it began with."""
+        return planned_rows(self.experiment)
+
     @property
     def classes(self) -> list[str]:
         """The names of the classes, in the order of their indices."""
@@ -94,6 +115,15 @@ class Results:
     def domains(self, recipe: str) -> Domains:
         """What was searched of a recipe."""
         return space_of(recipe).clamped(self.experiment.shape, self.settings.domains(recipe))
+
+
+def of_images(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
+    """Precision, recall, F1 and support of each class, and the confusion matrix."""
+    confusion = confusion_matrix(labels, predictions, len(classes))
+    counts = tally(confusion)
+    figures = {**counts.per_class(), "support": counts.support.astype(int)}
+    per_class = {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(classes)}
+    return {"per_class": per_class, "confusion": confusion}
 
 
 def best_epoch(record: Record) -> dict[str, float] | None:

@@ -7,10 +7,10 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
-from trainables._metrics import confusion_matrix, tally
-from tune.finals import Final, Finalist
+from tune.finals import Finalist
 from tune.reporting._numbers import counted, finite
-from tune.reporting._results import VAL_METRICS, Results, best_epoch
+from tune.reporting._published import entry_of
+from tune.reporting._results import VAL_METRICS, Results, best_epoch, of_images
 from tune.study import State
 
 STATES: tuple[State, ...] = ("complete", "pruned", "failed", "running")
@@ -28,13 +28,15 @@ def summarize(results: Results) -> Summary:
 
     entries = {recipe: _entry(results, recipe) for recipe in results.settings.recipes}
     ranked = sorted(entries, key=rank)
+    notes = results.preset.notes if results.preset else ()
     summary: Summary = finite(
         {
             "winner": ranked[0] if entries[ranked[0]]["test"] else None,
             "metric": metric,
             "seconds": results.seconds,
+            "preset": _preset(results),
             "recipes": {recipe: entries[recipe] for recipe in ranked},
-            "warnings": [*results.card["warnings"], *_warnings(results, entries)],
+            "warnings": [*results.card["warnings"], *notes, *_warnings(results, entries)],
             "failures": results.failures,
         }
     )
@@ -59,16 +61,22 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
     if finalists := results.finalists_of(recipe):
         shown, *others = map(_finalist, finalists)
         median = finalists[0].median(results.settings.metric)
-        entry |= shown | _of_median(median, results.classes)
+        entry |= shown | of_images(median.labels, median.predictions, results.classes)
         entry |= {"median_seed": median.seed, "finalists": others}
     elif best := results.best(recipe):
         figures = best_epoch(best) or {}
         val = {name: figures[name] for name in VAL_METRICS if name in figures}
         entry |= {"best_trial": best.number, "config": best.config, "val": val}
-    if entry["config"] and entry["config"].get("pretrained") == "yes":
-        weights = results.weights[f"{recipe}.{entry['config']['model']}"]
-        entry["weights"] = {"source": weights.source, "digest": weights.digest}
+    if entry["config"]:
+        entry["weights"] = results.weights_of(recipe, entry["config"])
     return entry
+
+
+def _preset(results: Results) -> dict[str, Any] | None:
+    """The published experiment with its rows, by name."""
+    if results.preset is None:
+        return None
+    return {"title": results.preset.title, "rows": {row.name: entry_of(results, row) for row in results.rows}}
 
 
 def source(entry: dict[str, Any]) -> str:
@@ -88,19 +96,13 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
     }
 
 
-def _of_median(final: Final, classes: list[str]) -> dict[str, Any]:
-    confusion = confusion_matrix(final.labels, final.predictions, len(classes))
-    counts = tally(confusion)
-    figures = {**counts.per_class(), "support": counts.support.astype(int)}
-    per_class = {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(classes)}
-    return {"per_class": per_class, "confusion": confusion}
-
-
 def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
     """What of the search itself a person should know before trusting its figures."""
     warnings = []
     if not results.card["images"]["test"]:
         warnings.append("no test split: what is called test is val, which configurations were chosen on: too good")
+    if results.settings.rows_only:
+        return warnings
     tested = [entry for entry in entries.values() if entry["test"]]
     if not tested:
         warnings.append("no recipe was tested, as no finalist was trained")

@@ -1,0 +1,127 @@
+"""A published experiment: its rows, each a configuration that is run as it was published, and what to search."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from itertools import product
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from search_spaces import InputError, Value, space_of
+from tune.settings import NAME, flat, read_yaml
+
+SHIPPED = Path(__file__).parent / "presets"
+
+PRESET = "preset.yaml"
+"""What an experiment's folder calls the preset that it was begun with."""
+
+Figures = dict[Literal["test", "val"], dict[str, float]]
+"""Metrics by the split that they were measured on."""
+
+
+class Row(BaseModel):
+    """A line of a published table: what was trained, how, and what came out."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    title: str = Field(description="as the table calls it")
+    recipe: str = Field(description="which recipe trains it")
+    config: dict[str, Any] = Field(default_factory=dict, description="fields; what is not named keeps its default")
+    grid: dict[str, list[Any]] = Field(default_factory=dict, description="fields whose best values are found first")
+    folds: Annotated[int, Field(ge=2)] = Field(3, description="of the cross-validation that finds them")
+    epochs: Annotated[int, Field(ge=1)] = Field(1, description="of which the last is tested")
+    train_on: Literal["train", "train+val"] = Field("train", description="splits that it is trained on")
+    variant: Literal["whole", "box"] | None = Field(None, description="as --variant (default: that of the settings)")
+    image_size: int | None = Field(None, ge=4, le=1024, description="as --image-size (default: that of the settings)")
+    published: Figures = Field(description="metrics by split")
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for candidate in self.candidates():
+            space_of(self.recipe).parse(candidate)
+        if self.train_on == "train+val" and "val" in self.published:
+            raise ValueError("what val figures are published of cannot be trained on train+val; write train_on: train")
+        return self
+
+    def candidates(self) -> list[dict[str, Value]]:
+        """The configurations of the grid, in the order of scikit-learn's `ParameterGrid`; without one just `config`."""
+        names = sorted(self.grid)
+        points = product(*(self.grid[name] for name in names))
+        return [self.config | dict(zip(names, point, strict=True)) for point in points]
+
+
+class Preset(BaseModel):
+    """A published experiment.
+
+    Attributes:
+        title: what it is, in a line.
+        notes: what a person should know before trusting its figures.
+        settings: of the search around the rows; a person's flags override them.
+        rows: by the name of their folder.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    title: str
+    notes: tuple[str, ...] = ()
+    settings: dict[str, Any]
+    rows: dict[str, Row] = Field(min_length=1)
+
+    @property
+    def set(self) -> dict[str, str]:
+        """What the settings say of fields, by `RECIPE.FIELD`."""
+        restrictions: dict[str, str] = flat(self.settings.get("set", {}))
+        return restrictions
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        for name in self.rows:
+            if not NAME.fullmatch(name):
+                raise ValueError(f"row {name!r} cannot name a folder; use up to 64 letters, digits, '.', '_' and '-'")
+        return self
+
+
+def names() -> list[str]:
+    """The presets that are shipped."""
+    return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
+
+
+def file_of(preset: str) -> Path:
+    """The file of a preset: one that is shipped, by its name, or a person's own, by its path.
+
+    Raises:
+        InputError: there is no such preset.
+    """
+    if preset in names():
+        return SHIPPED / f"{preset}.yaml"
+    if preset.endswith((".yaml", ".yml")):
+        return Path(preset).expanduser()
+    near = get_close_matches(preset, names(), n=1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(
+        f"--preset {preset}: there is none{meant}; there are {', '.join(names())}, or the path of a .yaml file"
+    )
+
+
+def read_preset(file: Path) -> Preset:
+    """A preset from its file; keys that begin with a dot are for YAML's anchors alone.
+
+    Raises:
+        InputError: the file cannot be read, or is not one of a preset.
+    """
+    content = {key: value for key, value in read_yaml(file, "preset").items() if not str(key).startswith(".")}
+    try:
+        return Preset.model_validate(content)
+    except ValidationError as error:
+        reasons = (f"{'.'.join(map(str, e['loc']))}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors())
+        raise InputError(f"preset {file}: {'; '.join(reasons)}") from None
+
+
+def settings_with(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a preset under a person's own; without the fields of recipes that the person leaves out."""
+    values = {**preset.settings, **given}
+    recipes = values.get("recipes", ())
+    searched = recipes.split(",") if isinstance(recipes, str) else recipes
+    kept = {key: text for key, text in preset.set.items() if key.partition(".")[0] in searched}
+    return {**values, "set": {**kept, **flat(given.get("set", {}))}}

@@ -1,0 +1,147 @@
+"""The rows of a preset: published figures beside measured ones, as data, text and figures."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+from plotly.graph_objects import Figure, Scatter
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from tune.finals import Final, Finalist
+from tune.intervals import Interval, intervals
+from tune.reporting._numbers import NOTHING, interval, metric, plotly_text
+from tune.reporting._results import Results, of_images
+from tune.reporting._search_figures import PALETTE
+from tune.rows import PlannedRow
+
+Entry = dict[str, Any]
+
+
+def entry_of(results: Results, row: PlannedRow) -> Entry:
+    """A row for `summary.json`; what was not measured is null."""
+    final = row.result(results.experiment)
+    entry: Entry = {
+        "title": row.row.title,
+        "recipe": row.row.recipe,
+        "train_on": row.row.train_on,
+        "epochs": row.epochs,
+        "variant": row.view.variant,
+        "changes": row.changes,
+        "config": None,
+        "weights": None,
+        "seconds": None,
+        "scores": [],
+        "test": None,
+        "per_class": None,
+        "confusion": None,
+        "figures": list(_figures(results, row, final)),
+    }
+    if final is not None:
+        tested = {name: asdict(values) for name, values in Finalist(finals=[final]).test().items()}
+        entry |= of_images(final.labels, final.predictions, results.classes)
+        entry |= {
+            "config": final.config,
+            "weights": results.weights_of(row.row.recipe, final.config),
+            "seconds": final.seconds,
+            "scores": final.scores,
+            "test": {**tested, "n": len(final.labels), "seeds": [final.seed]},
+        }
+    return entry
+
+
+def _figures(results: Results, row: PlannedRow, final: Final | None) -> Iterator[Entry]:
+    """A line for each published figure, and for accuracy where none was published."""
+    tested: Literal["test", "val"] = "test" if results.card["images"]["test"] else "val"
+    published: Mapping[Any, Mapping[str, float | None]] = row.row.published or {tested: {"accuracy": None}}
+    for split, figures in published.items():
+        measured = _measured(final, split, tested) if final else {}
+        for name, value in figures.items():
+            found = measured.get(name)
+            ends = found if isinstance(found, Interval) else None
+            yield {
+                "split": split,
+                "metric": name,
+                "published": value,
+                "measured": ends.mean if ends else found,
+                "low": ends.low if ends else None,
+                "high": ends.high if ends else None,
+                "inside": ends.low <= value <= ends.high if ends and value is not None else None,
+            }
+
+
+def _measured(final: Final, split: str, tested: str) -> dict[str, Interval | float]:
+    """Metrics on a split, with intervals but for the loss; none where the split is not there or was trained on."""
+    if split == tested:
+        return {**final.test, **Finalist(finals=[final]).test()}
+    if split == "test" or not final.val:
+        return {}
+    labels, predictions = final.on_val
+    return {**final.val, **intervals(labels, predictions[None], final.classes)}
+
+
+def headings() -> list[str]:
+    """The columns of the table in text."""
+    return ["row", "split", "metric", "published", "measured", "95% interval", "difference", "inside"]
+
+
+def cells(entry: Entry) -> list[list[str]]:
+    """A row's lines under `headings`; only the first has its title."""
+    return [[entry["title"] if i == 0 else "", *_cells(line)] for i, line in enumerate(entry["figures"])]
+
+
+def _cells(line: Entry) -> list[str]:
+    both = line["published"] is not None and line["measured"] is not None
+    return [
+        line["split"],
+        line["metric"],
+        metric(line["published"]),
+        metric(line["measured"]),
+        interval(line) if line["low"] is not None else NOTHING,
+        f"{line['measured'] - line['published']:+.4f}" if both else NOTHING,
+        {True: "yes", False: "no", None: NOTHING}[line["inside"]],
+    ]
+
+
+def published_table(entries: list[Entry]) -> Table:
+    """Published and measured for a terminal of 80 columns: each row's first metric on each split."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in ("row", "metric", "published", "measured", "95% interval", "difference"):
+        table.add_column(Text(heading), justify="left" if heading in ("row", "metric") else "right")
+    for entry in entries:
+        shown = entry["title"]
+        for split in dict.fromkeys(line["split"] for line in entry["figures"]):
+            first = next(line for line in entry["figures"] if line["split"] == split)
+            _, name, published, measured, ends, difference, _ = _cells(first)
+            lines = (shown, f"{split} {name}", published, measured, ends, difference)
+            table.add_row(*(Text(line) for line in lines))
+            shown = ""
+    return table
+
+
+def curves(results: Results) -> Figure | None:
+    """Accuracy by epoch of all rows with more than one: train dotted, val drawn through where it was not trained on."""
+    figure = Figure()
+    for position, row in enumerate(results.rows):
+        final = row.result(results.experiment)
+        if final is None or len(final.curves) < 2:
+            continue
+        colour = PALETTE[position % len(PALETTE)]
+        drawn = [("train_accuracy", "train", "dot")] + ([("accuracy", "val", "solid")] if final.val else [])
+        for key, split, dash in drawn:
+            figure.add_trace(
+                Scatter(
+                    x=list(range(1, len(final.curves) + 1)),
+                    y=[epoch.get(key) for epoch in final.curves],
+                    mode="lines+markers" if len(final.curves) < 4 else "lines",
+                    line={"color": colour, "dash": dash, "width": 2},
+                    name=plotly_text(f"{row.row.title}, {split}"),
+                    hovertemplate=f"{plotly_text(row.row.title)}<br>epoch %{{x}}: {split} %{{y:.4f}}<extra></extra>",
+                )
+            )
+    if not figure.data:
+        return None
+    figure.update_xaxes(title="epoch", rangemode="tozero", showgrid=False)
+    figure.update_yaxes(title="accuracy")
+    return figure

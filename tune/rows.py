@@ -1,0 +1,223 @@
+"""The rows of a preset: each trained as it was published, by its own protocol, and tested once."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+import torch
+
+from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, space_of
+from trainables._data import TrainOn, Variant
+from trainables._run import run
+from tune.experiment import Experiment
+from tune.finals import Final, train_final
+from tune.preset import Preset, Row
+from tune.settings import Settings
+from tune.trial import TrialSettings, load_data
+
+
+@dataclass(frozen=True)
+class View:
+    """What models are shown of the images."""
+
+    variant: Variant
+    image_size: int | None
+
+
+Cards = Mapping[View, Mapping[str, Any]]
+"""What the data are (`data.json`), by view."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedRow:
+    """A row as it can be run on these data with these settings.
+
+    Attributes:
+        name, row: what was published.
+        candidates: the configurations, one unless the row has a grid; their active fields.
+        epochs: how many are trained.
+        view: what it is shown of the images.
+        changes: what is not as it was published, a phrase each.
+    """
+
+    name: str
+    row: Row
+    candidates: list[dict[str, Value]]
+    epochs: int
+    view: View
+    changes: list[str]
+
+    def place(self, experiment: Experiment) -> Path:
+        """Where its result lies, once there is one."""
+        return experiment.folder / "rows" / self.name
+
+    def result(self, experiment: Experiment) -> Final | None:
+        """What came out, where it was run already."""
+        place = self.place(experiment)
+        return Final.load(place) if place.exists() else None
+
+
+def rows_of(preset: Preset, settings: Settings) -> dict[str, Row]:
+    """The rows that are run: those of the recipes that a person has not left out."""
+    return {name: row for name, row in preset.rows.items() if row.recipe in settings.recipes}
+
+
+def main_view(settings: Settings) -> View:
+    """What the search is shown."""
+    return View(settings.variant, settings.image_size)
+
+
+def view_of(row: Row, settings: Settings) -> View:
+    """What a row is shown, no larger than what the settings ask for."""
+    sizes = [size for size in (row.image_size, settings.image_size) if size is not None]
+    return View(row.variant or settings.variant, min(sizes, default=None))
+
+
+def folder_of(experiment: Experiment, view: View) -> Path:
+    """Where the data lie as `view` shows them: those of the search in the experiment's folder, others in rows/."""
+    if view == main_view(experiment.settings):
+        return experiment.folder
+    return experiment.folder / "rows" / f".data-{view.variant}-{view.image_size}"
+
+
+def planned_rows(experiment: Experiment) -> list[PlannedRow]:
+    """The rows of an experiment that was begun; none where it began without a preset."""
+    preset, settings = experiment.preset, experiment.settings
+    if preset is None:
+        return []
+    views = [view_of(row, settings) for row in rows_of(preset, settings).values()]
+    return plan(preset, settings, {view: Experiment(folder_of(experiment, view)).read("data.json") for view in views})
+
+
+def plan(preset: Preset, settings: Settings, cards: Cards) -> list[PlannedRow]:
+    """The rows of a preset, adapted to the data and to what a person has asked for.
+
+    Raises:
+        InputError: a row asks for what the data do not have.
+    """
+    return [_planned(preset, settings, cards, name, row) for name, row in rows_of(preset, settings).items()]
+
+
+def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: Row) -> PlannedRow:
+    view = view_of(row, settings)
+    card = cards[view]
+    if row.train_on == "train+val" and not card["images"]["test"]:
+        raise InputError(f"--split: row {name} is trained on train and val, but there is no test split; leave it some")
+    space = space_of(row.recipe)
+    restricted = {
+        field: narrow(space, field, text)
+        for key, text in settings.set.items()
+        for recipe, _, field in [key.partition(".")]
+        if recipe == row.recipe and preset.set.get(key) != text  # a preset's own narrow the search alone
+    }
+    domains = space.clamped(DataShape(**card["shape"]), {**space.domains(), **restricted})
+    asked = [space.parse(candidate) for candidate in row.candidates()]
+    found = {str(one): one for one in (candidate.within(domains) for candidate in asked)}
+    epochs = min(row.epochs, settings.max_epochs)
+    changes = list(dict.fromkeys(change for one in asked for change in _changes(one, one.within(domains))))
+    if epochs < row.epochs:
+        changes.append(f"{epochs} of {row.epochs} epochs")
+    if row.image_size is not None and view.image_size != row.image_size:
+        changes.append(f"images of {view.image_size} pixels, not {row.image_size}")
+    if settings.limit:
+        changes.append(f"at most {settings.limit} training images")
+    return PlannedRow(
+        name=name,
+        row=row,
+        candidates=[one.active() for one in found.values()],
+        epochs=epochs,
+        view=view,
+        changes=changes,
+    )
+
+
+def _changes(asked: Space, given: Space) -> Iterator[str]:
+    before, now = asked.active(), given.active()
+    for field, value in before.items():
+        if field in now and now[field] != value:
+            yield f"{field} {now[field]}, not {value}"
+
+
+def run_rows(
+    experiment: Experiment,
+    rows: list[PlannedRow],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Train and test every row that was not yet, side by side on the cluster; `progress(done, total)`.
+
+    Returns a line for each that failed; a resumed search tries those again.
+    """
+    options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 2}
+    train = ray.remote(train_row).options(**options)
+    score = ray.remote(cross_validate).options(**options)
+    seed = experiment.settings.seed
+    jobs = {}
+    for row in rows:
+        place = row.place(experiment)
+        if not place.exists():
+            own = replace(settings, folder=str(folder_of(experiment, row.view)), max_epochs=row.epochs)
+            compared = row.candidates if len(row.candidates) > 1 else []
+            scores = [
+                score.remote(own, row.row.recipe, config, row.row.folds, seed, row.row.train_on) for config in compared
+            ]
+            jobs[train.remote(own, row, seed, place, *scores)] = row
+    failures = []
+    total = len(jobs)
+    while jobs:
+        (done,), _ = ray.wait(list(jobs))
+        row = jobs.pop(done)
+        try:
+            ray.get(done)
+        except ray.exceptions.RayError as error:
+            failures.append(f"row {row.name}: {str(error).strip().splitlines()[-1]}")
+        progress(total - len(jobs), total)
+    return failures
+
+
+def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, *scores: float) -> None:
+    """Train a row's configuration, or the one with the best of `scores`, for all its epochs, and test the last."""
+    best = int(np.argmax(scores)) if scores else 0
+    train_final(
+        settings,
+        row.row.recipe,
+        row.candidates[best],
+        None,
+        seed,
+        place,
+        train_on=row.row.train_on,
+        keep="last",
+        scores=[{"config": c, "accuracy": s} for c, s in zip(row.candidates, scores, strict=bool(scores))],
+    )
+
+
+def cross_validate(
+    settings: TrialSettings, recipe: str, config: dict[str, Value], folds: int, seed: int, train_on: TrainOn
+) -> float:
+    """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration."""
+    torch.set_num_threads(settings.threads)
+    data, _ = load_data(settings.folder, settings.device, train_on)
+    accuracies = []
+    for fold in data.folds(folds):
+        space = space_of(recipe)(**config)
+        *_, last = run(recipe, space, fold, epochs=settings.max_epochs, seed=seed)
+        accuracies.append(last.val.metrics["accuracy"])
+    return float(np.mean(accuracies))
+
+
+def starting_points(
+    experiment: Experiment, rows: list[PlannedRow], domains: Mapping[str, Domains]
+) -> dict[str, list[Space]]:
+    """The configurations of the rows that were run, moved into what is searched, by recipe."""
+    points: dict[str, list[Space]] = {recipe: [] for recipe in domains}
+    for row in rows:
+        result = row.result(experiment)
+        if result is not None:
+            points[result.recipe].append(space_of(result.recipe)(**result.config).within(domains[result.recipe]))
+    return points
