@@ -17,7 +17,7 @@ def domains(recipe: str = "knn"):  # type: ignore[no-untyped-def]
 
 
 def sampler(*names: str, seed: int = 0) -> RecipeSampler:
-    return RecipeSampler({n: domains(n) for n in names or ("knn",)}, seed=seed, startup=4, maximize=True)
+    return RecipeSampler({n: domains(n) for n in names or ("knn",)}, {}, seed=seed, startup=4, maximize=True)
 
 
 def record(number: int, draw: Draw, state: str = "complete", value: float = 0.5, note: str = "") -> Record:
@@ -67,6 +67,15 @@ def test_choosing_among_recipes_tries_each_default_first() -> None:
     assert first.config == space_of("knn").default(domains("knn")).active()
 
 
+def test_points_to_start_from_come_after_the_defaults_and_once() -> None:
+    near = [space_of("knn")(neighbors=n).within(domains()) for n in (7, 9, 7, 5)]  # 5 is the default
+    s = RecipeSampler({"knn": domains(), "mlp": domains("mlp")}, {"knn": near}, seed=0, startup=4, maximize=True)
+    drawn = play(s, 6)
+    assert {r.recipe for r in drawn[:2]} == {"knn", "mlp"}
+    assert [r.config["neighbors"] for r in drawn[2:4]] == [7, 9]
+    assert drawn[4].config not in [point.active() for point in near]
+
+
 def test_a_sampler_rebuilt_from_the_records_goes_on_the_same() -> None:
     whole = play(sampler(), 25)
     rebuilt = sampler()
@@ -91,7 +100,7 @@ def test_all_of_a_finite_space_is_found_before_it_is_exhausted() -> None:
          "knn.smoothing": "0.1"}}
     )  # fmt: skip
     domains = space_of("knn").clamped(SHAPE, settings.domains("knn"))
-    sampler = RecipeSampler({"knn": domains}, seed=0, startup=4, maximize=True)
+    sampler = RecipeSampler({"knn": domains}, {}, seed=0, startup=4, maximize=True)
     tried: set[str] = set()
     for number in range(64):
         drawn = sampler.draw(number, tried)
@@ -121,7 +130,7 @@ def test_it_keeps_away_from_what_diverged() -> None:
 def test_a_small_space_is_exhausted_without_a_repetition() -> None:
     few = {**{n: Choice((d.nearest(getattr(space_of("knn")(), n)),)) for n, d in domains().items()}}
     few |= {"neighbors": Int(1, 3), "weights": Choice(("uniform", "distance"))}
-    s = RecipeSampler({"knn": few}, seed=0, startup=4, maximize=True)
+    s = RecipeSampler({"knn": few}, {}, seed=0, startup=4, maximize=True)
     tried: set[str] = set()
     while drawn := s.draw(len(tried), tried):
         tried.add(fingerprint("knn", drawn.config))

@@ -28,6 +28,6 @@ def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPa
     }
     specs: list[DataSpec] = []
     monkeypatch.setattr(search, "prepare", lambda spec, **_: specs.append(spec) or SimpleNamespace())
-    search._prepare(make({"data": "parquet:/x/*.parquet", **given}), Console(quiet=True))
+    search._prepare(make({"data": "parquet:/x/*.parquet", **given}), None, Console(quiet=True))
     assert specs == [DataSpec(source="parquet:/x/*.parquet", **given)]
     assert {field.name for field in fields(DataSpec)} == {"source", *given}

@@ -24,7 +24,7 @@ def searcher(study: SearchStudy, tmp_path: Path, trials: int = 6) -> StudySearch
         folder=str(tmp_path), device="cpu", threads=1, max_epochs=3, metric="accuracy", maximize=True
     )  # fmt: skip
     domains = {recipe: space_of(recipe).clamped(SHAPE) for recipe in ("knn", "mlp")}
-    return StudySearcher(study, domains, trials=trials, seed=0, adaptive=False, settings=settings)
+    return StudySearcher(study, domains, trials=trials, seed=0, adaptive=False, settings=settings, starts={})
 
 
 def result(config: dict[str, Any], epoch: int = 1, end: str = "complete") -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from search_spaces import Value, space_of
+from search_spaces import Choice, Domain, Value, space_of
 from trainables._files import whole
 from tune.experiment import Experiment
 from tune.finals import Final
@@ -38,8 +38,15 @@ def configuration(results: Results, recipe: str, config: dict[str, Value]) -> st
 
 def _allowed(recipe: str, config: dict[str, Value]) -> dict[str, Value]:
     """A configuration inside its space; small data may have clamped it to a value outside, and will again."""
-    domains = space_of(recipe).domains()
-    return {name: domains[name].nearest(value) for name, value in config.items()}
+    return {name: _before_clamping(space_of(recipe).domains()[name], value) for name, value in config.items()}
+
+
+def _before_clamping(domain: Domain, value: Value) -> Value:
+    """The value itself or, where it is none of the domain's, the one that a limit brings down to it."""
+    if isinstance(domain, Choice) and value not in domain:
+        above = [option for option in domain.options if float(option) >= float(value)]
+        return min(above, default=domain.nearest(value))
+    return domain.nearest(value)
 
 
 def _write(results: Results, final: Final) -> None:

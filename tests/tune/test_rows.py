@@ -1,0 +1,187 @@
+"""Rows: adapted to the data, trained by their own protocol, scored as scikit-learn scores them."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.decomposition import PCA
+from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
+
+from search_spaces import InputError, space_of
+from trainables._data import DataSpec, load_test, load_train, prepare
+from tune.experiment import Experiment
+from tune.finals import Final
+from tune.preset import Preset, Row, file_of, read_preset, settings_with
+from tune.rows import PlannedRow, View, cross_validate, plan, starting_points, train_row, view_of
+from tune.settings import Settings, make
+from tune.trial import TrialSettings
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experiment:
+    folder = tmp_path_factory.mktemp("rows")
+    prepare(DataSpec(source="digits", limit=400), cache=cache).write(folder)
+    return Experiment(folder)
+
+
+def trial_settings(experiment: Experiment, epochs: int = 1) -> TrialSettings:
+    return TrialSettings(
+        folder=str(experiment.folder), device="cpu", threads=1, max_epochs=epochs, metric="accuracy", maximize=True
+    )
+
+
+def preset_of(**rows: Row) -> Preset:
+    return Preset(title="t", settings={}, rows=rows)
+
+
+def row(recipe: str = "knn", **given: object) -> Row:
+    return Row(**{"title": "r", "recipe": recipe, "published": {"test": {"accuracy": 0.5}}} | given)
+
+
+def planned(experiment: Experiment, line: Row, **settings: object) -> PlannedRow:
+    asked = make({"recipes": ["knn", "mlp"], "max_epochs": 200, "name": "x", **settings})
+    (found,) = plan(preset_of(r=line), asked, {view_of(line, asked): experiment.read("data.json")})
+    return found
+
+
+def pixels(split: object) -> tuple[np.ndarray, np.ndarray]:
+    images, labels = split.arrays()  # type: ignore[attr-defined]
+    return images.reshape(len(images), -1).astype(np.float32) / 255, labels
+
+
+@pytest.mark.parametrize(
+    ("config", "steps"),
+    [
+        ({}, []),
+        ({"reduce": "pca", "components": 20}, ["pca"]),
+        ({"reduce": "pca", "components": 20, "scale": "standard"}, ["scale", "pca"]),
+    ],
+)
+def test_a_classic_row_scores_as_scikit_learns_pipeline(
+    experiment: Experiment, tmp_path: Path, config: dict[str, object], steps: list[str]
+) -> None:
+    line = row(config={"weights": "uniform", "neighbors": 5, **config}, train_on="train+val")
+    train_row(trial_settings(experiment), planned(experiment, line), 0, tmp_path / "r")
+    parts = {"scale": StandardScaler(), "pca": PCA(20, svd_solver="full")}
+    pipeline = Pipeline([*((name, parts[name]) for name in steps), ("knn", KNeighborsClassifier(5))])
+    cpu = load_train(experiment.folder, _cpu()).device
+    train = load_train(experiment.folder, cpu, train_on="train+val").train
+    assert len(train) == 400 + 268
+    expected = pipeline.fit(*pixels(train)).score(*pixels(load_test(experiment.folder, cpu)))
+    final = Final.load(tmp_path / "r")
+    assert final.test["accuracy"] == pytest.approx(expected, abs=1e-3)
+    assert final.val == {}, "val was trained on"
+    assert final.trial is None
+
+
+def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment: Experiment, tmp_path: Path) -> None:
+    grid = {"components": [8, 16, 32], "neighbors": [1, 5, 15]}
+    line = planned(
+        experiment, row(config={"weights": "uniform", "reduce": "pca"}, grid=grid, folds=3, train_on="train+val")
+    )
+    settings = trial_settings(experiment)
+    scores = [cross_validate(settings, "knn", config, 3, 0, "train+val") for config in line.candidates]
+    train = pixels(load_train(experiment.folder, _cpu(), train_on="train+val").train)
+    pipeline = Pipeline([("pca", PCA(svd_solver="full")), ("knn", KNeighborsClassifier())])
+    search = GridSearchCV(
+        pipeline, {"pca__n_components": grid["components"], "knn__n_neighbors": grid["neighbors"]}, cv=3
+    ).fit(*train)
+    theirs = {
+        (p["pca__n_components"], p["knn__n_neighbors"]): score
+        for p, score in zip(search.cv_results_["params"], search.cv_results_["mean_test_score"], strict=True)
+    }
+    ours = {(c["components"], c["neighbors"]): score for c, score in zip(line.candidates, scores, strict=True)}
+    assert ours == pytest.approx(theirs, abs=1e-3)
+    train_row(settings, line, 0, tmp_path / "r", *scores)
+    final = Final.load(tmp_path / "r")
+    assert (final.config["components"], final.config["neighbors"]) == max(theirs, key=lambda key: theirs[key])
+    assert [entry["accuracy"] for entry in final.scores] == scores
+
+
+def test_the_last_epoch_is_tested_and_not_the_best(experiment: Experiment, tmp_path: Path) -> None:
+    line = planned(experiment, row("mlp", epochs=4, config={"width": 32, "lr": 0.01}))
+    train_row(trial_settings(experiment, line.epochs), line, 3, tmp_path / "r")
+    final = Final.load(tmp_path / "r")
+    assert final.epoch == len(final.curves) == 4
+    assert final.val["accuracy"] == final.curves[-1]["accuracy"]
+    labels, predictions = final.on_val
+    assert (labels == predictions).mean() == pytest.approx(final.val["accuracy"])
+    assert final.seed == 3
+
+
+def test_a_row_is_as_published_unless_data_or_person_say_otherwise(experiment: Experiment) -> None:
+    line = row("mlp", epochs=100, config={"lr": 0.001, "batch_size": 128}, image_size=64)
+    assert planned(experiment, line, image_size=64).changes == []
+    changed = planned(
+        experiment, line, image_size=32, max_epochs=2, limit=50, set={"mlp.lr": "0.01", "mlp.width": "64"}
+    )
+    assert changed.changes == [
+        "lr 0.01, not 0.001",
+        "width 64, not 256",
+        "2 of 100 epochs",
+        "images of 32 pixels, not 64",
+        "at most 50 training images",
+    ]
+    assert changed.epochs == 2
+    assert changed.view == View("whole", 32)
+    assert changed.candidates[0]["lr"] == 0.01
+    few = replace(experiment.shape, samples=20)
+    card = {**experiment.read("data.json"), "shape": vars(few)}
+    (small,) = plan(preset_of(r=row(config={"neighbors": 50})), _settings(), {View("whole", None): card})
+    assert small.changes == ["neighbors 20, not 50"]
+
+
+def test_what_a_preset_narrows_for_its_search_does_not_change_its_rows(experiment: Experiment) -> None:
+    preset = Preset(
+        title="t", settings={"set": {"mlp": {"lr": "0.01..0.1"}}}, rows={"r": row("mlp", config={"lr": 0.001})}
+    )
+    settings = make(settings_with(preset, {"recipes": ["mlp"], "name": "x"}))
+    (line,) = plan(preset, settings, {View("whole", None): experiment.read("data.json")})
+    assert line.changes == []
+    assert line.candidates[0]["lr"] == 0.001
+
+
+def test_equal_points_of_a_grid_are_trained_once(experiment: Experiment) -> None:
+    line = planned(experiment, row(config={"reduce": "pca"}, grid={"components": [64, 128, 256]}))  # 64 pixels
+    assert [c["components"] for c in line.candidates] == [64]
+    assert line.changes == ["components 64, not 128", "components 64, not 256"]
+
+
+def test_rows_of_recipes_that_are_left_out_are_not_run() -> None:
+    preset = read_preset(file_of("cifar10_classic"))
+    settings = make(settings_with(preset, {"recipes": "mlp", "name": "x"}))
+    card = {"shape": {"samples": 100, "channels": 3, "height": 32, "width": 32, "classes": 10}, "images": {"test": 1}}
+    rows = plan(preset, settings, {View("whole", None): card})
+    assert [line.name for line in rows] == ["mlp", "mlp-regularised"]
+
+
+def test_training_on_val_needs_a_test_split(experiment: Experiment) -> None:
+    card = {**experiment.read("data.json"), "images": {"train": 400, "val": 268, "test": 0}}
+    with pytest.raises(InputError, match="row r is trained on train and val, but there is no test split"):
+        plan(preset_of(r=row(train_on="train+val")), _settings(), {View("whole", None): card})
+
+
+def test_the_search_starts_from_what_rows_found(experiment: Experiment) -> None:
+    line = planned(experiment, row(config={"neighbors": 40, "weights": "uniform"}))
+    train_row(trial_settings(experiment), line, 0, line.place(experiment))
+    domains = {
+        "knn": space_of("knn").clamped(
+            experiment.shape, make({"recipes": "knn", "set": {"knn.neighbors": "1..9"}}).domains("knn")
+        )
+    }
+    (point,) = starting_points(experiment, [line], domains)["knn"]
+    assert (point.neighbors, point.weights) == (9, "uniform")  # type: ignore[attr-defined]
+
+
+def _settings() -> Settings:
+    return make({"recipes": ["knn", "mlp"], "max_epochs": 200, "name": "x"})
+
+
+def _cpu():  # type: ignore[no-untyped-def]
+    import torch
+
+    return torch.device("cpu")
