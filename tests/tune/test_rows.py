@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import KNeighborsClassifier
@@ -19,6 +20,8 @@ from tune.preset import Preset, Row, file_of, read_preset, settings_with
 from tune.rows import PlannedRow, View, cross_validate, plan, starting_points, train_row, view_of
 from tune.settings import Settings, make
 from tune.trial import TrialSettings
+
+CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
@@ -68,10 +71,9 @@ def test_a_classic_row_scores_as_scikit_learns_pipeline(
     train_row(trial_settings(experiment), planned(experiment, line), 0, tmp_path / "r")
     parts = {"scale": StandardScaler(), "pca": PCA(20, svd_solver="full")}
     pipeline = Pipeline([*((name, parts[name]) for name in steps), ("knn", KNeighborsClassifier(5))])
-    cpu = load_train(experiment.folder, _cpu()).device
-    train = load_train(experiment.folder, cpu, train_on="train+val").train
-    assert len(train) == 400 + 268
-    expected = pipeline.fit(*pixels(train)).score(*pixels(load_test(experiment.folder, cpu)))
+    train = load_train(experiment.folder, CPU, train_on="train+val").train
+    assert len(train) == 400 + 270
+    expected = pipeline.fit(*pixels(train)).score(*pixels(load_test(experiment.folder, CPU)))
     final = Final.load(tmp_path / "r")
     assert final.test["accuracy"] == pytest.approx(expected, abs=1e-3)
     assert final.val == {}, "val was trained on"
@@ -85,7 +87,7 @@ def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment:
     )
     settings = trial_settings(experiment)
     scores = [cross_validate(settings, "knn", config, 3, 0, "train+val") for config in line.candidates]
-    train = pixels(load_train(experiment.folder, _cpu(), train_on="train+val").train)
+    train = pixels(load_train(experiment.folder, CPU, train_on="train+val").train)
     pipeline = Pipeline([("pca", PCA(svd_solver="full")), ("knn", KNeighborsClassifier())])
     search = GridSearchCV(
         pipeline, {"pca__n_components": grid["components"], "knn__n_neighbors": grid["neighbors"]}, cv=3
@@ -140,9 +142,9 @@ def test_what_a_preset_narrows_for_its_search_does_not_change_its_rows(experimen
         title="t", settings={"set": {"mlp": {"lr": "0.01..0.1"}}}, rows={"r": row("mlp", config={"lr": 0.001})}
     )
     settings = make(settings_with(preset, {"recipes": ["mlp"], "name": "x"}))
-    (line,) = plan(preset, settings, {View("whole", None): experiment.read("data.json")})
-    assert line.changes == []
-    assert line.candidates[0]["lr"] == 0.001
+    (found,) = plan(preset, settings, {View("whole", None): experiment.read("data.json")})
+    assert found.changes == []
+    assert found.candidates[0]["lr"] == 0.001
 
 
 def test_equal_points_of_a_grid_are_trained_once(experiment: Experiment) -> None:
@@ -179,9 +181,3 @@ def test_the_search_starts_from_what_rows_found(experiment: Experiment) -> None:
 
 def _settings() -> Settings:
     return make({"recipes": ["knn", "mlp"], "max_epochs": 200, "name": "x"})
-
-
-def _cpu():  # type: ignore[no-untyped-def]
-    import torch
-
-    return torch.device("cpu")
