@@ -120,8 +120,12 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
     changes = list(dict.fromkeys(change for one in asked for change in _changes(one, one.within(domains))))
     if epochs < row.epochs:
         changes.append(f"{epochs} of {row.epochs} epochs")
-    if row.image_size is not None and view.image_size != row.image_size:
-        changes.append(f"images of {view.image_size} pixels, not {row.image_size}")
+    size = row.image_size or preset.settings.get("image_size")
+    if size is not None and view.image_size != size:
+        changes.append(f"images of {view.image_size} pixels, not {size}")
+    variant = row.variant or preset.settings.get("variant", view.variant)
+    if view.variant != variant:
+        changes.append(f"variant {view.variant}, not {variant}")
     if settings.limit:
         changes.append(f"at most {settings.limit} training images")
     return PlannedRow(
