@@ -177,7 +177,7 @@ def table(predictions: Iterable[Prediction]) -> Table:
     for heading in ("image", "class"):
         found.add_column(heading, overflow="fold")
     found.add_column("probability", justify="right")
-    found.add_column("else", style="dim", overflow="fold")
+    found.add_column("others", style="dim", overflow="fold")
     for prediction in predictions:
         if prediction.ranked:
             (name, probability), *others = prediction.ranked
