@@ -104,12 +104,12 @@ def export(experiment: Experiment, recipe: str | None = None, output: Path | Non
     images, _ = val.batch(torch.linspace(0, len(val) - 1, min(CHECKED, len(val))).long())
     try:
         content = to_onnx(classifier, card)
+        parity = compare(classifier, OnnxClassifier.load(content), images.numpy())
     except InputError:
         raise
-    except Exception as error:  # the exporter raises whatever an operator leads it to
+    except Exception as error:  # whatever an operator, or a batch of another size, leads them to
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{recipe} cannot be exported ({reason}); {_way_out(experiment, but=recipe)}") from error
-    parity = compare(classifier, OnnxClassifier.load(content), images.numpy())
     if parity.passed:
         try:
             with whole(output.absolute()) as draft:

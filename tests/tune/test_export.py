@@ -116,13 +116,16 @@ def test_nearest_neighbours_are_refused_and_the_best_network_is_offered(
     )
 
 
-def test_what_the_exporter_refuses_is_said_in_a_line(
-    searched: Experiment, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize("step", ["torch.onnx.export", "onnxruntime.InferenceSession.run"])
+def test_what_exporter_or_runtime_refuse_is_said_in_a_line(
+    searched: Experiment, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no such operator\nand much more")
 
-    monkeypatch.setattr(torch.onnx, "export", refuse)
+    if step != "torch.onnx.export":
+        monkeypatch.setattr("tune.export.to_onnx", lambda classifier, card: file.read_bytes())
+    monkeypatch.setattr(step, refuse)
     with pytest.raises(InputError, match=r"^mlp cannot be exported \(no such operator\); .* --recipe plain_cnn$"):
         export(searched, "mlp", tmp_path / "mlp.onnx")
 
