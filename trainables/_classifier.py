@@ -51,7 +51,22 @@ class Classifier:
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return cls(model=model.eval(), classes=card["classes"], shape=shape, variant=card["variant"])
 
+    @property
+    def image_shape(self) -> list[int]:
+        """Channels, height and width of the images that the model takes."""
+        return [self.shape.channels, self.shape.height, self.shape.width]
+
     @torch.inference_mode()
+    def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Logits (N, classes) of uint8 images (N, C, H, W)."""
+        logits: npt.NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
+        return logits
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Probabilities (N, classes) of uint8 images (N, C, H, W)."""
+        probabilities: npt.NDArray[np.float32] = torch.from_numpy(self.logits(images)).softmax(1).numpy()
+        return probabilities
+
     def predict(
         self, images: Iterable[Path | str | bytes], boxes: Iterable[Box] | None = None
     ) -> npt.NDArray[np.float32]:
@@ -74,8 +89,7 @@ class Classifier:
             pixels = np.stack(
                 [decode(source, self.shape.height, self.shape.channels, box=box) for source, box in batch]
             )
-            logits = self.model(torch.from_numpy(pixels)).float()
-            probabilities[start : start + BATCH] = logits.softmax(1).numpy()
+            probabilities[start : start + BATCH] = self.probabilities(pixels)
         return probabilities
 
     def _cuts(self, images: int, boxes: Iterable[Box] | None) -> Sequence[Box | None]:

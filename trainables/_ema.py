@@ -20,7 +20,7 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self.model = deepcopy(model).requires_grad_(False)
+        self.model = deepcopy(model)
         self.updates = 0
         self._decay = decay
 

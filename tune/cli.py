@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
+from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns the exit code: 0, 1 without a result, 2 for bad input, 130 when stopped by a person."""
+    """Run a command; returns 0, 1 without a whole result, 2 for bad input, 130 when stopped by a person."""
     argv = sys.argv[1:] if argv is None else argv
     arguments = parser(flags="search" in argv).parse_args(argv)
     try:
@@ -51,6 +52,8 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
     report.set_defaults(run=_report)
     report.add_argument("experiment", type=Path)
+
+    _add_after_search(commands)
 
     listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
@@ -199,6 +202,91 @@ def _report(arguments: argparse.Namespace) -> int:
     from tune.reporting import rebuild
 
     print(rebuild(Experiment.open(arguments.experiment)))
+    return 0
+
+
+def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:
+    export = commands.add_parser("export", help="write a winner as ONNX, checked against PyTorch", allow_abbrev=False)
+    export.set_defaults(run=_export)
+    export.add_argument("experiment", type=Path)
+    export.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
+    export.add_argument("--output", type=Path, metavar="FILE", help="default: EXPERIMENT-RECIPE.onnx, here")
+
+    predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
+    predict.set_defaults(run=_predict)
+    predict.add_argument("model", type=Path, help="an experiment, or a file that toprung export wrote")
+    predict.add_argument("paths", type=Path, nargs="+", metavar="path", help="an image, or a folder with images")
+    predict.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
+    predict.add_argument("--top", type=int, default=5, metavar="N", help="classes named of each image (default: 5)")
+    predict.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+
+    describe = commands.add_parser("describe", help="parameters, MACs, size, latency of winners", allow_abbrev=False)
+    describe.set_defaults(run=_describe)
+    describe.add_argument("experiment", type=Path)
+    describe.add_argument("--recipe", metavar="NAME", help="whose winner (default: those of all recipes)")
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tune.experiment import Experiment
+
+    experiment = Experiment.open(arguments.experiment)  # before torch is imported: bad input is refused at once
+
+    from tune.export import export
+
+    exported = export(experiment, arguments.recipe, arguments.output)
+    parity = exported.parity
+    if not parity.passed:
+        print(
+            f"toprung: {exported.recipe} was not written: on {parity.images} images of val onnxruntime and PyTorch "
+            f"differ in {parity.outside} logits, by up to {parity.difference:.1e}, and in the class of "
+            f"{parity.disagreements}",
+            file=sys.stderr,
+        )
+        return 1
+    print(
+        f"{exported.recipe}: on {parity.images} images of val onnxruntime gives the classes of PyTorch, "
+        f"with logits within {parity.difference:.1e}"
+    )
+    print(f"{exported.file}: {exported.mib:.2f} MiB")
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tune.predict import as_csv, as_json, find, load, predict, table
+
+    files = find(arguments.paths)
+    model = load(arguments.model, arguments.recipe)
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("classifying", total=len(files))
+        predictions = predict(
+            model, files, top=arguments.top, progress=lambda done: progress.update(task, completed=done)
+        )
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    if arguments.format == "table":
+        Console(file=sys.stdout).print(table(predictions))
+    else:
+        print((as_json if arguments.format == "json" else as_csv)(predictions))
+    broken = [prediction for prediction in predictions if prediction.error is not None]
+    for prediction in broken:
+        print(f"toprung: {prediction.image}: {prediction.error}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _describe(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tune.describe import describe
+    from tune.experiment import Experiment
+
+    figures, notes = describe(Experiment.open(arguments.experiment), arguments.recipe)
+    console = Console(file=sys.stdout)
+    console.print(figures)
+    console.print(notes, style="dim")
     return 0
 
 

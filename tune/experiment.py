@@ -116,6 +116,29 @@ class Experiment:
         """URL of the study's storage."""
         return self.settings.storage or f"sqlite:///{self.folder / 'study.db'}"
 
+    def best(self, recipe: str | None = None) -> Path:
+        """The folder of a recipe's winner; without `recipe`, of the winner of all.
+
+        Raises:
+            InputError: nothing was tested yet, or not this recipe.
+        """
+        tested = self.tested
+        if not tested:
+            raise InputError(
+                f"{self.folder} has no winner, as no recipe was tested; go on with it: "
+                f"toprung search --resume {self.folder}"
+            )
+        if recipe is not None and recipe not in tested:
+            raise InputError(f"--recipe {recipe}: {self.folder} has no winner of it; it has: {', '.join(tested)}")
+        return self.folder / "best" / (recipe or tested[0])
+
+    @property
+    def tested(self) -> list[str]:
+        """The recipes that were tested, the best first."""
+        if not (self.folder / "summary.json").is_file():
+            return []
+        return [recipe for recipe, entry in self.read("summary.json")["recipes"].items() if entry["test"]]
+
     @property
     def shape(self) -> DataShape:
         """Sizes of the data."""
@@ -145,7 +168,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor(),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
@@ -154,7 +177,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     }
 
 
-def _processor() -> str:
+def processor() -> str:
     """The model of the CPU, where the system tells; else its architecture."""
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []

@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +21,12 @@ from safetensors.torch import load
 
 from search_spaces import Value, space_of
 from trainables._checkpoint import weights_of
+from trainables._cost import cost_of
 from trainables._data import Split, TrainOn, load_test
 from trainables._metrics import evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
+from tune.experiment import processor
 from tune.intervals import Interval, intervals
 from tune.scheduler import rung_of
 from tune.study import Record
@@ -45,6 +47,8 @@ class Final:
         curves: the figures of each epoch.
         scores: of the configurations that were compared by cross-validation before this one was trained.
         folder: where model.safetensors and the labels and predictions of the images lie.
+        model: what it costs (see `Cost`), with the processor or GPU that it was timed on as "device"; None where it
+            was not measured.
     """
 
     recipe: str
@@ -59,6 +63,7 @@ class Final:
     curves: list[Metrics] = field(default_factory=list)
     scores: list[dict[str, Any]] = field(default_factory=list)
     folder: Path
+    model: dict[str, Any] | None = None
 
     @classmethod
     def load(cls, folder: Path) -> "Final":
@@ -207,6 +212,7 @@ def train_final(
     model.load_state_dict(load(weights))
     tested_on = _test_split(settings.folder, settings.device) if has_test(Path(settings.folder)) else data.val
     test = evaluate(model, tested_on, len(data.classes))
+    seconds = time.perf_counter() - began
     final = {
         "recipe": recipe,
         "config": config,
@@ -215,10 +221,11 @@ def train_final(
         "epoch": best.epoch,
         "val": best.val.metrics if train_on == "train" else {},
         "test": test.metrics,
-        "seconds": time.perf_counter() - began,
+        "seconds": seconds,
         "classes": test.classes,
         "curves": curves,
         "scores": list(scores),
+        "model": {**asdict(cost_of(model, data.shape)), "device": _name(data.device)},
     }
     draft = place.with_name(f".{place.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -235,6 +242,11 @@ def train_final(
 def has_test(folder: Path) -> bool:
     """Whether an experiment's data have a test split; where not, finals are tested on val, and the report says so."""
     return bool(json.loads((folder / "data.json").read_text())["images"]["test"])
+
+
+def _name(device: torch.device) -> str:
+    """Of the GPU or processor, which on a cluster need not be that of the driver."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 @cache

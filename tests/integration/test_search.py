@@ -152,6 +152,36 @@ def test_the_best_predicts_files_as_it_did_the_test_images(searched: Path) -> No
         assert classifier.classes == [str(digit) for digit in range(10)]
 
 
+@pytest.mark.parametrize("recipe", ["mlp", "plain_cnn"])
+def test_a_winner_is_exported_and_predicts_files_as_it_did(
+    searched: Path, recipe: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number, image in enumerate(load_digits().images[:20]):
+        Image.fromarray((image * 255 / 16).round().astype(np.uint8)).save(tmp_path / f"{number:02d}.png")
+    file = tmp_path / "model.onnx"
+    assert main(["export", str(searched), "--recipe", recipe, "--output", str(file)]) == 0
+    assert "onnxruntime gives the classes of PyTorch" in capsys.readouterr().out
+    predictions = []
+    for arguments in ([str(file)], [str(searched), "--recipe", recipe]):
+        assert main(["predict", *arguments, str(tmp_path), "--format", "json", "--top", "1"]) == 0
+        predictions.append([each["predictions"][0]["class"] for each in json.loads(capsys.readouterr().out)])
+    one, two = predictions
+    assert len(one) == 20
+    assert one == two
+
+
+def test_what_the_winners_cost_was_measured_with_their_finals(
+    searched: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["describe", str(searched)]) == 0
+    described = capsys.readouterr().out
+    for recipe, entry in json.loads((searched / "summary.json").read_text())["recipes"].items():
+        assert entry["model"]["macs"] > 0
+        assert entry["model"]["latency_ms"] > 0
+        assert f" {recipe} " in described
+        assert f"{entry['model']['macs']:,}" in described
+
+
 def test_a_name_that_exists_is_refused_and_nothing_is_touched(
     searched: Path, common: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

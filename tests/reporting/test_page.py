@@ -76,6 +76,12 @@ def test_the_answer_is_on_top(finished: Experiment) -> None:
     assert "5 trials in 1 min 15 s" in text
 
 
+def test_what_the_models_cost_is_shown(finished: Experiment) -> None:
+    text = " ".join(page_of(finished).text.split())
+    assert text.count("parameters 12,345 trained 2,345 MACs 67,890 weights MiB 0.06 latency ms 0.12") == 2
+    assert "timed on Abacus 2000, 1 thread" in text
+
+
 def test_every_place_of_a_figure_has_its_figure(finished: Experiment) -> None:
     page = page_of(finished)
     places = [attributes["data-figure"] for _, attributes in page.elements if "data-figure" in attributes]

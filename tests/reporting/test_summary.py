@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 
 import tune.reporting
-from reporting.stories import TEST_IMAGES, Story
+from reporting.stories import TEST_IMAGES, Story, cost
 from tune.experiment import Experiment
 from tune.reporting import write_report
 
@@ -63,6 +63,11 @@ def test_figures_of_a_recipe_are_means_over_its_seeds(finished: Experiment) -> N
     assert entry["final_epochs"] == [3, 4, 5]
 
 
+def test_the_model_is_that_of_the_seed_of_median_val(finished: Experiment) -> None:
+    for recipe, entry in finished.read("summary.json")["recipes"].items():
+        assert entry["model"] == finished.read(f"best/{recipe}/metrics.json")["model"] == cost()
+
+
 def test_figures_of_classes_are_those_of_the_seed_of_median_val(finished: Experiment) -> None:
     entry = finished.read("summary.json")["recipes"]["mlp"]
     assert entry["median_seed"] == 2
@@ -112,6 +117,7 @@ def test_a_recipe_without_finals_is_shown_by_its_best_trial(begin: Callable[...,
     assert summary["winner"] == "knn"
     entry = summary["recipes"]["mlp"]
     assert entry["test"] is None
+    assert entry["model"] is None
     assert entry["best_trial"] == mlp.number
     assert entry["val"]["accuracy"] == 0.99
     assert "mlp: not tested, as its best trial was not trained again" in summary["warnings"]

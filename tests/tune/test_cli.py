@@ -20,6 +20,9 @@ SURFACE = {
     ],
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
+    "export": ["--help", "--output", "--recipe", "-h", "experiment"],
+    "predict": ["--format", "--help", "--recipe", "--top", "-h", "model", "paths"],
+    "describe": ["--help", "--recipe", "-h", "experiment"],
     "recipes": ["--help", "-h"],
 }  # fmt: skip
 
@@ -45,6 +48,11 @@ def test_the_surface_is_this() -> None:
         (["search", "--rows-only"], "there are no rows without a preset"),
         (["replay", "/nowhere", "--trial", "1"], "no experiment in /nowhere"),
         (["report", "/nowhere"], "no experiment in /nowhere"),
+        (["export", "/nowhere"], "no experiment in /nowhere"),
+        (["describe", "/nowhere"], "no experiment in /nowhere"),
+        (["predict", "/nowhere", "/nothing.png"], "/nothing.png: there is no such file or folder"),
+        (["predict", "/nowhere", __file__], "no experiment in /nowhere"),
+        (["predict", "/nowhere.onnx", __file__], "cannot read /nowhere.onnx"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

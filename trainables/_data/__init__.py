@@ -1,9 +1,13 @@
 """Data: decoded once into a store, split, and loaded so that a trial cannot see test."""
 
+from typing import TYPE_CHECKING, Any
+
 from trainables._data._decode import Box, BrokenImageError, decode
-from trainables._data._load import Split, TrainData, TrainOn, load_test, load_train
 from trainables._data._prepare import Prepared, prepare
 from trainables._data._spec import DataSpec, Shares, Variant
+
+if TYPE_CHECKING:
+    from trainables._data._load import Split, TrainData, TrainOn, load_test, load_train
 
 __all__ = [
     "Box",
@@ -20,3 +24,12 @@ __all__ = [
     "load_train",
     "prepare",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what loads onto a device when it is asked for: to decode an image, torch is not needed."""
+    if name in __all__:
+        from trainables._data import _load
+
+        return getattr(_load, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -64,6 +64,7 @@ def _write(results: Results, final: Final) -> None:
         "seconds": final.seconds,
         "val": final.val,
         "test": final.test,
+        "model": final.model,
         "classes": results.classes,
         "shape": asdict(results.experiment.shape),
         "variant": results.card["variant"],

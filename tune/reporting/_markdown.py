@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
+from tune.describe import HEADINGS, notes
+from tune.describe import cells as model_cells
 from tune.reporting import _published
 from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, cells, headings, rows, runner_up
@@ -25,6 +27,7 @@ def markdown(results: Results, summary: Summary) -> str:
         *_list("Warnings", summary["warnings"]),
         *_list("Failed finals", summary["failures"]),
         *_configurations(summary),
+        *_models(summary),
         *_classes(summary),
         *_data(results),
         *_skipped(results),
@@ -61,6 +64,14 @@ def _configurations(summary: Summary) -> list[str]:
             began = f"; pretrained weights: {source(entry)}" if entry["weights"] else ""
             parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields + began)}")
     return ["## Best configurations", "\n".join(parts)] if parts else []
+
+
+def _models(summary: Summary) -> list[str]:
+    models = {recipe: entry["model"] for recipe, entry in summary["recipes"].items() if entry["model"]}
+    if not models:
+        return []
+    table = _table(["recipe", *HEADINGS], ([recipe, *model_cells(model)] for recipe, model in models.items()))
+    return ["## Models", table, _text(notes(list(models.values())))]
 
 
 def _classes(summary: Summary) -> list[str]:

@@ -12,6 +12,7 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from search_spaces import space_of
+from tune.describe import facts
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, rows, runner_up
@@ -161,6 +162,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
         "colour": _search_figures.colour(results, recipe),
         "entry": entry,
         "weights": source(entry) if entry["weights"] else None,
+        "model": facts(entry["model"]) if entry["model"] else None,
         "settings": _configuration(results, recipe, entry),
         "importance": figures.place(f"importance-{recipe}", _search_figures.importance(results, recipe)),
         "valued": len(_search_figures.valued(results, recipe)),

@@ -50,6 +50,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         "best_trial": None,
         "config": None,
         "weights": None,
+        "model": None,
         "val": None,
         "test": None,
         "final_epochs": [],
@@ -62,7 +63,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         shown, *others = map(_finalist, finalists)
         median = finalists[0].median(results.settings.metric)
         entry |= shown | of_images(median.labels, median.predictions, results.classes)
-        entry |= {"median_seed": median.seed, "finalists": others}
+        entry |= {"median_seed": median.seed, "model": median.model, "finalists": others}
     elif best := results.best(recipe):
         figures = best_epoch(best) or {}
         val = {name: figures[name] for name in VAL_METRICS if name in figures}

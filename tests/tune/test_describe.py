@@ -1,0 +1,72 @@
+"""What winners cost, from the final to the words."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from search_spaces import InputError
+from tune.cli import main
+from tune.describe import notes
+from tune.experiment import Experiment
+from tune.reporting import rebuild
+from tune.settings import make
+
+
+def test_it_is_measured_with_the_final_and_stored(searched: Experiment) -> None:
+    summary = searched.read("summary.json")
+    for recipe, entry in summary["recipes"].items():
+        (final,) = (searched.folder / "finals").glob(f"{recipe}-*")
+        assert entry["model"] == json.loads((final / "final.json").read_text())["model"]
+        assert entry["model"] == searched.read(f"best/{recipe}/metrics.json")["model"]
+    mlp = summary["recipes"]["mlp"]["model"]
+    assert mlp["trainable"] == mlp["parameters"] > mlp["macs"] > 0
+    assert mlp["weights_mib"] == pytest.approx(mlp["parameters"] * 4 / 2**20, rel=0.02)
+
+
+@pytest.mark.parametrize("recipe", [None, "mlp"])
+def test_the_winners_are_described(
+    searched: Experiment, capsys: pytest.CaptureFixture[str], recipe: str | None
+) -> None:
+    assert main(["describe", str(searched.folder), *(["--recipe", recipe] if recipe else [])]) == 0
+    out = capsys.readouterr().out
+    models = {name: entry["model"] for name, entry in searched.read("summary.json")["recipes"].items()}
+    for name, model in models.items():
+        listed = recipe in (None, name)
+        assert (f" {name} " in out) == listed
+        assert (f" {model['macs']:,} " in out) == listed
+    assert "1 thread" in out
+
+
+def test_places_are_named_once() -> None:
+    one, two = {"device": "GPU A", "threads": 1}, {"device": "GPU B", "threads": 4}
+    assert notes([one, one, two]).endswith("on GPU A, 1 thread; GPU B, 4 threads.")
+
+
+def test_without_finals_there_is_nothing_to_describe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], searched: Experiment
+) -> None:
+    settings = make({"out": str(tmp_path), "name": "begun"})
+    experiment = Experiment.at(settings)
+    experiment.write("settings.yaml", settings.dump())
+    assert main(["describe", str(experiment.folder)]) == 2
+    assert "no recipe was tested; go on with it: toprung search --resume" in capsys.readouterr().err
+    with pytest.raises(InputError, match=r"--recipe vit: .* has no winner of it; it has: knn, "):
+        searched.best("vit")
+
+
+def test_an_experiment_from_before_models_were_measured_can_still_be_reported(
+    searched: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(searched.folder, tmp_path / "old")
+    for file in tmp_path.glob("old/finals/*/final.json"):
+        final = json.loads(file.read_text())
+        del final["model"]
+        file.write_text(json.dumps(final))
+    old = Experiment.open(tmp_path / "old")
+    assert "timed on" in (old.folder / "report" / "index.html").read_text()
+    assert "timed on" not in rebuild(old).read_text()
+    assert "## Models" not in (old.folder / "report.md").read_text()
+    assert main(["describe", str(old.folder)]) == 2
+    assert "were not measured" in capsys.readouterr().err
