@@ -168,7 +168,7 @@ def train_final(
     settings: TrialSettings, recipe: str, config: dict[str, Value], trial: int, seed: int, place: Path
 ) -> None:
     """Train one seed on train, take the epoch that is best on val, test it once; `place` appears whole."""
-    torch.set_num_threads(settings.threads)
+    settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device)
     sign = 1 if settings.maximize else -1
     began = time.perf_counter()

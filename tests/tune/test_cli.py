@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from search_spaces import recipes
 from tune.cli import main, parser
 
 SURFACE = {
@@ -14,7 +13,7 @@ SURFACE = {
         "--address", "--allocate", "--box-column", "--cache", "--concurrent", "--config", "--cpus-per-trial",
         "--data", "--drop-unseen-classes", "--final-seeds", "--final-top", "--gpus-per-trial", "--grace-period",
         "--group-by", "--help", "--image-column", "--image-size", "--label-column", "--limit", "--max-epochs",
-        "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--recipes",
+        "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--recipes", "--recipes-from",
         "--reduction-factor", "--resume", "--seed", "--set", "--split", "--storage", "--time-budget", "--trials",
         "--variant", "--weights", "-h",
     ],
@@ -76,19 +75,15 @@ def test_a_broken_recipe_is_named_with_its_line_and_the_others_are_listed(
     (tmp_path / "syntax.py").write_text("def build(:\n")
     (tmp_path / "empty.py").write_text("")
     monkeypatch.setattr(search_spaces, "__path__", [*search_spaces.__path__, str(tmp_path)])
-    recipes.cache_clear()
-    try:
-        assert main(["recipes"]) == 2
-        out, err = capsys.readouterr()
-        assert "knn: " in out
-        assert "plain_cnn: " in out
-        assert "recipe 'broken' is broken: NameError: name 'Flaot' is not defined" in err
-        assert "broken.py, line 3; mend it" in err
-        assert "syntax.py, line 1; mend it" in err
-        assert "empty.py has 0 classes that are a Space; a recipe has one" in err
-        assert err.count("\n") == 3
-    finally:
-        recipes.cache_clear()
+    assert main(["recipes"]) == 2
+    out, err = capsys.readouterr()
+    assert "knn: " in out
+    assert "plain_cnn: " in out
+    assert "recipe 'broken' is broken: NameError: name 'Flaot' is not defined" in err
+    assert "broken.py, line 3; mend it" in err
+    assert "syntax.py, line 1; mend it" in err
+    assert "empty.py has 0 classes that are a Space; a recipe has one" in err
+    assert err.count("\n") == 3
 
 
 def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]) -> None:
