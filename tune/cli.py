@@ -1,6 +1,7 @@
 """The command line: arguments to settings, and what each command runs. Light to import, so that help is instant."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -54,6 +55,14 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 
     listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
+
+    fetch = commands.add_parser("fetch", help="download the data of a published experiment", allow_abbrev=False)
+    fetch.set_defaults(run=_fetch)
+    fetch.add_argument("data", help="cifar10, product_masks, dog_breeds or flowers")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: data/NAME)")
+    fetch.add_argument(
+        "--from", dest="archive", type=Path, metavar="ARCHIVE", help="a tar or zip that you have, not a download"
+    )
     return top
 
 
@@ -212,6 +221,20 @@ def _recipes(arguments: argparse.Namespace) -> int:
                 notes += ", searched only with --set" if fixed else f", searched {searched[name]} without --set"
             print(f"  {name:18} {domain!s:24} default {getattr(default, name)}{notes}")
     return code
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tune.fetching._fetch import fetch
+    from tune.fetching._published import DATA_SETS
+
+    name = arguments.data
+    if name not in DATA_SETS:
+        raise InputError(f"no data set {name!r} to fetch; there are: {', '.join(DATA_SETS)}")
+    data = fetch(name, arguments.to or Path("data") / name, arguments.archive, Console(file=sys.stdout))
+    print(f"search it: toprung search --data {shlex.quote(data)}")
+    return 0
 
 
 def _flag(name: str) -> str:

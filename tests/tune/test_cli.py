@@ -20,6 +20,7 @@ SURFACE = {
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
     "recipes": ["--help", "-h"],
+    "fetch": ["--from", "--help", "--to", "-h", "data"],
 }  # fmt: skip
 
 
