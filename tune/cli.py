@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from search_spaces import Choice, InputError, recipes, space_of
+from search_spaces import Choice, InputError, add_recipes, recipes, space_of
 
 if TYPE_CHECKING:
     from tune.settings import Settings
@@ -55,6 +56,10 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 
     listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
+
+    check = commands.add_parser("check-recipe", help="hold a recipe to what every one must do", allow_abbrev=False)
+    check.set_defaults(run=_check_recipe)
+    check.add_argument("recipe", help="its name, or a folder of your own, such as ./my_recipes")
 
     fetch = commands.add_parser("fetch", help="download the data of a published experiment", allow_abbrev=False)
     fetch.set_defaults(run=_fetch)
@@ -235,6 +240,27 @@ def _fetch(arguments: argparse.Namespace) -> int:
     data = fetch(name, arguments.to or Path("data") / name, arguments.archive, Console(file=sys.stdout))
     print(f"search it: toprung search --data {shlex.quote(data)}")
     return 0
+
+
+def _check_recipe(arguments: argparse.Namespace) -> int:
+    given = arguments.recipe
+    outside = given not in recipes() and Path(given).expanduser().is_dir()
+    names = add_recipes(given, "check-recipe") if outside else (given,)
+    for name in names:
+        space_of(name)  # a typo is refused before torch is loaded
+
+    from trainables._conformance import Samples, conform
+
+    failed = 0
+    with TemporaryDirectory(prefix="toprung-") as folder:
+        samples = Samples.make(Path(folder))
+        for name in names:
+            print(f"{name}:")
+            for check, faults in conform(name, samples):
+                print(f"  {'FAILED' if faults else 'ok':7}{check}", *faults, sep="\n           ", flush=True)
+                failed += bool(faults)
+    print(f"{failed} checks failed" if failed else "all checks passed")
+    return 1 if failed else 0
 
 
 def _flag(name: str) -> str:

@@ -1,18 +1,21 @@
 """Recipes from outside the checkout: folders, and packages that are installed."""
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
-import search_spaces
-import trainables
-from search_spaces import InputError, add_recipes, recipes, space_of
-from search_spaces._outside import add_installed_recipes
+from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
+from trainables import Classifier
 from trainables._protocol import build_of, train_of
 from tune.settings import load, make
+from tune.trial import TrialSettings
+
+pytestmark = pytest.mark.usefixtures("_forgets_recipes")
 
 PROBE = Path(__file__).parent.parent / "recipes"
 
@@ -24,21 +27,6 @@ def written(folder: Path, name: str) -> Path:
         (folder / package).mkdir(parents=True, exist_ok=True)
         (folder / package / f"{name}.py").write_text(code)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _forgotten(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test makes known is unknown to the next."""
-    caches = (space_of, train_of, build_of, add_installed_recipes)
-    before = set(sys.modules)
-    for package in (search_spaces, trainables):
-        monkeypatch.setattr(package, "__path__", list(package.__path__))
-    yield
-    for name in set(sys.modules) - before:
-        if name.rpartition(".")[0] in ("search_spaces", "trainables"):
-            del sys.modules[name]
-    for cached in caches:
-        cached.cache_clear()
 
 
 def test_a_folder_of_recipes_is_known_as_if_it_lay_in_the_checkout(tmp_path: Path) -> None:
@@ -104,6 +92,28 @@ def test_an_installed_package_brings_its_recipes(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\nmine: A recipe for tests" in done.stdout
+
+
+def test_a_worker_is_told_of_the_folders(tmp_path: Path) -> None:
+    written(tmp_path, "mine")
+    settings = TrialSettings(
+        folder="", device="cpu", threads=1, max_epochs=1, metric="loss", maximize=False, recipes_from=(str(tmp_path),)
+    )
+    settings.prepare_process()
+    assert train_of("mine").__module__ == "trainables.mine"
+
+
+def test_a_winner_of_such_a_recipe_is_loaded_where_its_folder_is_named(tmp_path: Path) -> None:
+    shape = DataShape(samples=100, channels=1, height=8, width=8, classes=3)
+    facts = {"recipe": "mine", "config": {"skill": 0.5}, "shape": asdict(shape), "classes": ["a", "b", "c"]}
+    (tmp_path / "metrics.json").write_text(json.dumps({**facts, "variant": "whole"}))
+    with pytest.raises(InputError, match="is of recipe 'mine', which is not known here; give the folder that it came"):
+        Classifier.load(tmp_path)
+    folder = written(tmp_path / "my_recipes", "mine")
+    add_recipes(folder)
+    model = build_of("mine")(space_of("mine")(skill=0.5), shape)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    assert Classifier.load(tmp_path, recipes_from=folder).classes == ["a", "b", "c"]
 
 
 def test_settings_name_the_recipes_of_a_folder_and_record_where_it_is(
