@@ -91,8 +91,9 @@ def test_a_file_that_was_changed_meanwhile_is_not_glued_together(
 ) -> None:
     def change(number: int, path: str) -> None:
         if number == 1:
-            web.files["/file"], web.validators = new, {"ETag": '"2"'}
+            web.files["/file"], web.validators = new, {"Last-Modified": "Mon, 02 Nov 2026 00:00:00 GMT"}
 
+    web.validators = {"Last-Modified": "Sun, 01 Nov 2026 00:00:00 GMT"}
     web.cut, web.answer = {0: 100_000}, change
     download(Remote(url=f"{web.url}/file"), tmp_path / "file", advance=lambda *_: None, pause=pauses.append)
     assert (tmp_path / "file").read_bytes() == new
@@ -125,6 +126,15 @@ def test_a_server_that_always_fails_is_given_up(web: Web, tmp_path: Path, pauses
     with pytest.raises(UnreachableError, match="/file: the server answers 502 Bad Gateway, 5 times"):
         get(web, tmp_path, pauses)
     assert len(web.requests) == 5
+
+
+def test_a_server_that_breaks_off_sooner_and_later_by_turns_is_given_up(
+    web: Web, tmp_path: Path, pauses: list[float]
+) -> None:
+    web.ranges, web.cut = False, {number: 1000 + 500 * (number % 2) for number in range(20)}
+    with pytest.raises(UnreachableError, match="broke off after 1500 of 300000 bytes, 5 times"):
+        get(web, tmp_path, pauses)
+    assert len(web.requests) == 6, "what is no more than there was before is no progress"
 
 
 def test_what_is_not_there_is_asked_for_once(web: Web, tmp_path: Path, pauses: list[float]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import save_file
 
+import search_spaces
 from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
 from trainables import Classifier
 from trainables._protocol import build_of, train_of
@@ -32,7 +33,7 @@ def written(folder: Path, name: str) -> Path:
 def test_a_folder_of_recipes_is_known_as_if_it_lay_in_the_checkout(tmp_path: Path) -> None:
     folder = written(tmp_path, "mine")
     assert add_recipes(folder) == add_recipes(str(folder)) == ("mine",)
-    assert recipes().count("mine") == 1
+    assert recipes().count("mine") == search_spaces.__path__.count(str(folder / "search_spaces")) == 1
     assert space_of("mine").__module__ == "search_spaces.mine"
     assert train_of("mine").__module__ == "trainables.mine"
 
