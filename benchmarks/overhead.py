@@ -15,7 +15,6 @@ measured: starting Ray, preparing the data, finals, report.
 
 import argparse
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -35,7 +34,6 @@ def search(path: str, *options: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory(prefix="toprung-overhead-") as folder:
         done = subprocess.run(
             [sys.executable, str(HERE / f"overhead_{path}.py"), str(MANY), str(EPOCHS), folder, *options],
-            env={**os.environ, "PYTHONPATH": str(HERE / "recipes" / "site")},
             capture_output=True,
             text=True,
         )

@@ -1,6 +1,6 @@
 """One search by toprung, up to its finals; prints when its trials ended, and its epochs, as JSON.
 
-    PYTHONPATH=benchmarks/recipes/site python benchmarks/overhead_ours.py TRIALS EPOCHS FOLDER [--profile]
+    python benchmarks/overhead_ours.py TRIALS EPOCHS FOLDER [--profile]
 
 It is `tune.search.search` itself that runs: a study on disk, a checkpoint and all figures of every epoch, workers that
 are used again. `Tuner.fit` is wrapped to know when it begins, and to leave after it. Trials end when the study says so.
@@ -22,6 +22,8 @@ from tune.experiment import Experiment
 from tune.search import Tuner, search
 from tune.settings import make
 
+RECIPES = Path(__file__).resolve().parent / "recipes"
+
 
 class SearchedError(Exception):
     """The search is over: finals and report are left out."""
@@ -39,7 +41,7 @@ def main(trials: int, epochs: int, folder: str, *, profile: bool) -> None:
     ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)
     settings = make(
         {
-            "data": "digits", "limit": 100, "cache": f"{folder}/cache", "recipes": "instant", "trials": trials,
+            "data": "digits", "limit": 100, "cache": f"{folder}/cache", "recipes": str(RECIPES), "trials": trials,
             "max_epochs": epochs, "grace_period": 1, "reduction_factor": 3, "concurrent": 2, "gpus_per_trial": 0,
             "out": folder, "name": "ours",
         }

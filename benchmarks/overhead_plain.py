@@ -1,6 +1,6 @@
 """One search by plain Ray Tune, as its documentation shows it; prints when its trials ended, and its epochs, as JSON.
 
-    PYTHONPATH=benchmarks/recipes/site python benchmarks/overhead_plain.py TRIALS EPOCHS FOLDER [--same-work]
+    python benchmarks/overhead_plain.py TRIALS EPOCHS FOLDER [--same-work]
 
 A trial computes one number an epoch; with --same-work it does the same as one of `overhead_ours.py`: imports torch,
 loads the images, trains and evaluates the recipe `instant`.
@@ -15,6 +15,8 @@ import ray
 import ray.tune
 from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search.optuna import OptunaSearch
+
+RECIPES = Path(__file__).resolve().parent / "recipes"
 
 
 class Ends(ray.tune.Callback):
@@ -38,13 +40,14 @@ def main(trials: int, epochs: int, folder: Path, *, same_work: bool) -> None:
     def recipe(config: dict) -> None:
         import torch
 
-        from search_spaces.instant import Instant
+        from search_spaces import add_recipes, space_of
         from trainables._data import load_train
         from trainables._run import run
 
         torch.set_num_threads(1)
+        add_recipes(RECIPES)
         images = load_train(folder, torch.device("cpu"))
-        for epoch in run("instant", Instant(**config), images, epochs=epochs, seed=0):
+        for epoch in run("instant", space_of("instant")(**config), images, epochs=epochs, seed=0):
             ray.tune.report({"accuracy": epoch.report["accuracy"]})
 
     if same_work:

@@ -10,6 +10,7 @@ from pkgutil import iter_modules
 from types import ModuleType
 
 from search_spaces._errors import InputError
+from search_spaces._outside import add_installed_recipes, add_recipes
 from search_spaces._shape import DataShape
 from search_spaces._space import (
     FIXED,
@@ -43,6 +44,7 @@ __all__ = [
     "Training",
     "Value",
     "When",
+    "add_recipes",
     "holds",
     "import_recipe",
     "narrow",
@@ -51,9 +53,9 @@ __all__ = [
 ]
 
 
-@cache
 def recipes() -> tuple[str, ...]:
     """The names of all recipes, sorted; a leading underscore marks what is not one."""
+    add_installed_recipes()
     return tuple(sorted(m.name for m in iter_modules(__path__) if not m.name.startswith("_")))
 
 

@@ -6,6 +6,8 @@ themselves.
 
 from __future__ import annotations
 
+import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,6 +40,41 @@ def digits(digits_folder: Path) -> TrainData:
     from trainables._data import load_train
 
     return load_train(digits_folder, torch.device("cpu"))
+
+
+@pytest.fixture
+def readme_recipe(tmp_path: Path) -> Path:
+    """A folder with the recipe of the README, `linear`."""
+    folder = tmp_path / "my_recipes"
+    text = (Path(__file__).parent.parent / "README.md").read_text()
+    (block,) = re.findall(r"```python\n(# search_spaces/.*?)```", text, re.DOTALL)
+    for part in re.split(r"^# (?=\w+/\w+\.py$)", block, flags=re.MULTILINE)[1:]:
+        name, _, code = part.partition("\n")
+        (folder / name).parent.mkdir(parents=True)
+        (folder / name).write_text(code.strip() + "\n")
+    return folder
+
+
+@pytest.fixture
+def _forgets_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Recipes from outside that a test makes known are unknown to the next."""
+    import search_spaces
+    import trainables
+    from trainables._protocol import build_of, train_of
+
+    packages = (search_spaces, trainables)
+    for package in packages:
+        monkeypatch.setattr(package, "__path__", list(package.__path__))
+    yield
+    for package in packages:
+        home = Path(package.__file__).parent
+        for name, module in list(vars(package).items()):
+            file = getattr(module, "__file__", None)
+            if sys.modules.get(f"{package.__name__}.{name}") is module and file and home not in Path(file).parents:
+                del sys.modules[module.__name__]
+                delattr(package, name)
+    for cached in (search_spaces.space_of, train_of, build_of):
+        cached.cache_clear()
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,6 @@
 """The laws of docs/design.md that can be read off the code."""
 
 import ast
-import re
 import subprocess
 import sys
 from importlib.metadata import packages_distributions
@@ -73,16 +72,9 @@ def test_no_other_module_knows_where_the_test_split_lies() -> None:
                 assert "images.npy" not in code, path
 
 
-def test_the_recipe_in_the_readme_is_well_formed(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(# search_spaces/.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (block,) = blocks
-    for part in re.split(r"^# (?=\w+/\w+\.py$)", block, flags=re.MULTILINE)[1:]:
-        name, _, code = part.partition("\n")
-        file = tmp_path / name
-        file.parent.mkdir()
-        file.write_text(code.strip() + "\n")
+def test_the_recipe_in_the_readme_is_well_formed(readme_recipe: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), str(tmp_path)],
+        [sys.executable, "-m", "ruff", "check", "--config", str(ROOT / "pyproject.toml"), str(readme_recipe)],
         capture_output=True,
         text=True,
     )

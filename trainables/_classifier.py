@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from search_spaces import DataShape, InputError, space_of
+from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
 from trainables._data import Box, Variant, decode
 from trainables._protocol import build_of
 
@@ -36,18 +36,30 @@ class Classifier:
     variant: Variant
 
     @classmethod
-    def load(cls, folder: Path | str) -> Self:
+    def load(cls, folder: Path | str, *, recipes_from: Path | str | None = None) -> Self:
         """Load `best/RECIPE` of an experiment, onto the CPU.
 
+        Args:
+            folder: the winner's.
+            recipes_from: the folder of its recipe, where that is one from outside. The winner's folder does not say it,
+                as what is handed on must not say whose code is run.
+
         Raises:
-            InputError: the folder holds no winner.
+            InputError: the folder holds no winner, or its recipe is not known.
         """
+        if recipes_from is not None:
+            add_recipes(recipes_from, "recipes_from")
         folder = Path(folder)
         if not (folder / "metrics.json").is_file():
             raise InputError(f"{folder} has no metrics.json: give a folder such as results/NAME/best/RECIPE")
         card = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        shape = DataShape(**card["shape"])
-        model = build_of(card["recipe"])(space_of(card["recipe"])(**card["config"]), shape)
+        shape, recipe = DataShape(**card["shape"]), card["recipe"]
+        if recipe not in recipes():
+            raise InputError(
+                f"{folder} is of recipe {recipe!r}, which is not known here; give the folder that it came from: "
+                'Classifier.load(..., recipes_from="my_recipes")'
+            )
+        model = build_of(recipe)(space_of(recipe)(**card["config"]), shape)
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return cls(model=model.eval(), classes=card["classes"], shape=shape, variant=card["variant"])
 

@@ -1,15 +1,17 @@
 """The command line: arguments to settings, and what each command runs. Light to import, so that help is instant."""
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
-from search_spaces import Choice, InputError, recipes, space_of
+from search_spaces import Choice, InputError, add_recipes, recipes, space_of
 
 if TYPE_CHECKING:
     from tune.settings import Settings
@@ -57,6 +59,18 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 
     listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
+
+    check = commands.add_parser("check-recipe", help="hold a recipe to what every one must do", allow_abbrev=False)
+    check.set_defaults(run=_check_recipe)
+    check.add_argument("recipe", help="its name, or a folder of your own, such as ./my_recipes")
+
+    fetch = commands.add_parser("fetch", help="download the data of a published experiment", allow_abbrev=False)
+    fetch.set_defaults(run=_fetch)
+    fetch.add_argument("data", help="cifar10, product_masks, dog_breeds or flowers")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: data/NAME)")
+    fetch.add_argument(
+        "--from", dest="archive", type=Path, metavar="ARCHIVE", help="a tar or zip that you have, not a download"
+    )
     return top
 
 
@@ -308,6 +322,41 @@ def _recipes(arguments: argparse.Namespace) -> int:
                 notes += ", searched only with --set" if fixed else f", searched {searched[name]} without --set"
             print(f"  {name:18} {domain!s:24} default {getattr(default, name)}{notes}")
     return code
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tune.fetching._fetch import fetch
+    from tune.fetching._published import DATA_SETS
+
+    name = arguments.data
+    if name not in DATA_SETS:
+        raise InputError(f"no data set {name!r} to fetch; there are: {', '.join(DATA_SETS)}")
+    data = fetch(name, arguments.to or Path("data") / name, arguments.archive, Console(file=sys.stdout))
+    print(f"search it: toprung search --data {shlex.quote(data)}")
+    return 0
+
+
+def _check_recipe(arguments: argparse.Namespace) -> int:
+    given = arguments.recipe
+    outside = given not in recipes() and Path(given).expanduser().is_dir()
+    names = add_recipes(given, "check-recipe") if outside else (given,)
+    for name in names:
+        space_of(name)  # a typo is refused before torch is loaded
+
+    from trainables._conformance import Samples, conform
+
+    failed = 0
+    with TemporaryDirectory(prefix="toprung-") as folder:
+        samples = Samples.make(Path(folder))
+        for name in names:
+            print(f"{name}:")
+            for check, faults in conform(name, samples):
+                print(f"  {'FAILED' if faults else 'ok':7}{check}", *faults, sep="\n           ", flush=True)
+                failed += bool(faults)
+    print(f"{failed} checks failed" if failed else "all checks passed")
+    return 1 if failed else 0
 
 
 def _flag(name: str) -> str:

@@ -192,7 +192,7 @@ def train_final(
 
     The other arguments are those of `Final`.
     """
-    torch.set_num_threads(settings.threads)
+    settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device, train_on)
     sign = 1 if settings.maximize else -1
     began = time.perf_counter()

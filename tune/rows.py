@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import ray
-import torch
 
 from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, space_of
 from trainables._data import TrainOn, Variant
@@ -205,7 +204,7 @@ def cross_validate(
     settings: TrialSettings, recipe: str, config: dict[str, Value], folds: int, seed: int, train_on: TrainOn
 ) -> float:
     """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration."""
-    torch.set_num_threads(settings.threads)
+    settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device, train_on)
     accuracies = []
     for fold in data.folds(folds):

@@ -188,6 +188,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
         max_epochs=settings.max_epochs,
         metric=settings.metric,
         maximize=settings.maximize,
+        recipes_from=settings.recipes_from,
     )
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from search_spaces import Domain, InputError, narrow, recipes, space_of
+from search_spaces import Domain, InputError, add_recipes, narrow, recipes, space_of
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
@@ -147,7 +147,11 @@ class Settings(BaseModel):
     rows_only: bool = Field(False, description="run the rows of the preset, and search nothing")
     recipes: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
         DEFAULT_RECIPES,
-        description=f"which recipes to search, with commas between (default: {','.join(DEFAULT_RECIPES)})",
+        description="which recipes to search, with commas between; a folder of your own, such as ./my_recipes, "
+        f"stands for all in it (default: {','.join(DEFAULT_RECIPES)})",
+    )
+    recipes_from: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
+        (), description="folders of recipes that --recipes may name (default: those that it does name)"
     )
     set: Annotated[dict[str, str], BeforeValidator(flat)] = Field(
         default_factory=dict,
@@ -254,11 +258,13 @@ class Settings(BaseModel):
 def make(values: Mapping[str, Any]) -> Settings:
     """Validated settings; without a name, one by data set and time.
 
+    The recipes of folders that `recipes` and `recipes_from` name become known to this process.
+
     Raises:
         InputError: in one line, the value, the rule and the way out.
     """
     try:
-        settings = Settings(**values)
+        settings = Settings(**_with_folders(values))
     except ValidationError as error:
         raise InputError("; ".join(_explain(e) for e in error.errors())) from None
     if settings.name:
@@ -266,6 +272,34 @@ def make(values: Mapping[str, Any]) -> Settings:
     kind, _, path = settings.data.partition(":")
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", kind if path else Path(kind).name).strip("-._") or "data"
     return settings.model_copy(update={"name": f"{stem[:40]}-{datetime.now():%Y%m%d-%H%M%S}"})
+
+
+def _with_folders(values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values` with the names of recipes in place of folders in `recipes`, and these in `recipes_from`."""
+    given, folders = _texts(values.get("recipes", ())), _texts(values.get("recipes_from", ()))
+    if given is None or folders is None:
+        return dict(values)  # refused by its type
+    known = {_absolute(folder): add_recipes(folder, "--recipes-from") for folder in folders}
+    names: list[str] = []
+    for name in given:
+        if not _is_folder(name):
+            names.append(name)
+            continue
+        known[_absolute(name)] = add_recipes(name)
+        names += [recipe for recipe in known[_absolute(name)] if recipe not in given]
+    changed: dict[str, Any] = {"recipes": tuple(names)} if "recipes" in values else {}
+    return {**values, **changed, **({"recipes_from": tuple(known)} if known else {})}
+
+
+def _texts(value: object) -> list[str] | None:
+    """The texts of a list, also one with commas; None where it is something else."""
+    parts = _list(value)
+    return list(parts) if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts) else None
+
+
+def _is_folder(recipe: str) -> bool:
+    """Whether a person means a folder of recipes, not a recipe: only a path has slashes or begins with . or ~."""
+    return recipe.startswith((".", "~")) or "/" in recipe or os.sep in recipe
 
 
 def load(path: Path) -> dict[str, Any]:

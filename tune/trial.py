@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from ray.tune import Trainable
 
-from search_spaces import space_of
+from search_spaces import add_recipes, space_of
 from trainables._checkpoint import Checkpoints
 from trainables._data import TrainData, TrainOn, load_train
 from trainables._run import release, run
@@ -34,6 +34,7 @@ class TrialSettings:
         threads: torch's threads.
         max_epochs: epochs of a trial that is never stopped.
         metric, maximize: what is optimised on val.
+        recipes_from: folders of recipes from outside.
     """
 
     folder: str
@@ -42,6 +43,13 @@ class TrialSettings:
     max_epochs: int
     metric: str
     maximize: bool
+    recipes_from: tuple[str, ...] = ()
+
+    def prepare_process(self) -> None:
+        """Make what trains in a worker's process as it was in the driver's: threads, and recipes from outside."""
+        torch.set_num_threads(self.threads)
+        for folder in self.recipes_from:
+            add_recipes(folder, "--recipes-from")
 
 
 class TrialFiles:
@@ -126,7 +134,7 @@ def results(
     epochs are reported again, from the last that the study knows on, and not trained again: the driver may have died
     before it heard of them, or before it decided what follows.
     """
-    torch.set_num_threads(settings.threads)
+    settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device)
     checkpoints = files.checkpoints(config["attempt"])
     saved = checkpoints.load()

@@ -1,4 +1,7 @@
-"""Trials that fail: by their own error, by divergence, with their machine. One search has them all."""
+"""Trials that fail: by their own error, by divergence, with their machine. One search has them all.
+
+Their recipe is one from outside: that the others go on shows that workers know it, too.
+"""
 
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from tune.study import Record, SearchStudy
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
+RECIPES = Path(__file__).parent.parent / "recipes"
 BEHAVIOURS = ("train", "raise", "diverge", "die", "die-always")
 
 
@@ -19,7 +23,8 @@ def experiment(ray_session: None, tmp_path_factory: pytest.TempPathFactory, cach
     out = tmp_path_factory.mktemp("results")
     arguments = [
         "--data", "digits", "--limit", "100", "--max-epochs", "4", "--grace-period", "4", "--final-seeds", "1",
-        "--out", str(out), "--cache", str(cache), "--name", "faults", "--recipes", "probe,knn", "--trials", "12",
+        "--out", str(out), "--cache", str(cache), "--name", "faults", "--trials", "12",
+        "--recipes", f"{RECIPES},knn",
         "--set", "probe.skill=0.5", "--set", "probe.number=1", "--set", "knn.neighbors=1..20",
     ]  # fmt: skip
     assert main(["search", *arguments]) == 0

@@ -1,131 +1,82 @@
-"""What every search space must do; a new one is found by its file."""
+"""Every search space does what one must; a new one is found by its file. And the checks find what is wrong."""
 
-import dataclasses
-import pickle
-import random
+import re
+from dataclasses import dataclass
+from typing import Annotated
 
 import pytest
 
-from search_spaces import Choice, DataShape, Float, Int, Space, holds, recipes, space_of
-
-SHAPES = [
-    DataShape(samples=1259, channels=1, height=8, width=8, classes=10),
-    DataShape(samples=7, channels=3, height=4, width=4, classes=2),
-    DataShape(samples=1_000_000, channels=3, height=224, width=224, classes=1000, imbalance=40.0),
-]
+from search_spaces import Choice, DataShape, Float, Int, Limits, Searched, Space, When, recipes, space_of
+from search_spaces._conformance import CHECKS, Check
 
 
-@pytest.fixture(params=recipes())
-def space(request: pytest.FixtureRequest) -> type[Space]:
-    return space_of(request.param)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("recipe", recipes())
+def test_a_space_does_what_one_must(recipe: str, check: Check) -> None:
+    assert list(check(space_of(recipe))) == []
 
 
-def draw(space: type[Space], domains: dict[str, Float | Int | Choice], rng: random.Random) -> Space:
-    values = {}
-    for name, domain in domains.items():
-        match domain:
-            case Float(low, high):
-                values[name] = rng.uniform(low, high)
-            case Int(low, high):
-                values[name] = rng.randint(low, high)
-            case Choice(options):
-                values[name] = rng.choice(options)
-    return space(**values)
+class Undecorated(Space):
+    """It has no fields."""
 
 
-def test_it_is_a_frozen_keyword_only_dataclass_with_a_docstring(space: type[Space]) -> None:
-    assert space.__dataclass_params__.frozen  # type: ignore[attr-defined]
-    assert all(field.kw_only for field in dataclasses.fields(space))
-    assert space.__doc__
+@dataclass(frozen=True)
+class Positional(Space):
+    """It can be given by position."""
+
+    width: Annotated[int, Int(1, 9)] = 3
 
 
-def test_every_field_has_one_domain_and_a_default_inside(space: type[Space]) -> None:
-    assert list(space.domains()) == [field.name for field in dataclasses.fields(space)]
-    default = space.default()
-    for name, domain in space.domains().items():
-        assert getattr(default, name) in domain, name
-        assert getattr(space(), name) == getattr(default, name)
+@dataclass(frozen=True, kw_only=True)
+class Outside(Space):
+    """Its default lies outside; a field has no domain; more is searched than there is."""
+
+    width: Annotated[int, Int(1, 9)] = 30
+    bare: int = 3
+    rate: Annotated[float, Float(0.1, 0.5), Searched(Float(5.0, 9.0))] = 0.2
 
 
-def test_what_is_searched_is_a_part_of_the_space_with_the_default_inside(space: type[Space]) -> None:
-    rng = random.Random(0)
-    assert list(space.searched()) == list(space.domains())
-    for name, searched in space.searched().items():
-        assert getattr(space(), name) in searched
-        for _ in range(20):
-            assert getattr(draw(space, space.searched(), rng), name) in space.domains()[name]
+@dataclass(frozen=True, kw_only=True)
+class Backwards(Space):
+    """A condition on what comes later, and on what never is."""
+
+    momentum: Annotated[float, Float(0.1, 0.5), When("kind", Choice(("a",)))] = 0.2
+    kind: Annotated[str, Choice(("a", "b"))] = "a"
+    other: Annotated[float, Float(0.1, 0.5), When("kind", Choice(("z",)))] = 0.2
 
 
-def test_conditions_name_earlier_fields_and_values_they_can_have(space: type[Space]) -> None:
-    seen: set[str] = set()
-    for name, conditions in space.conditions().items():
-        for when in conditions:
-            assert when.name in seen, f"{name} depends on {when.name}, which must come before it"
-            assert isinstance(when.domain, Choice), "conditions on ranges have no test yet"
-            parent = space.domains()[when.name]
-            assert all(option in parent for option in when.domain.options)
-        seen.add(name)
+@dataclass(frozen=True, kw_only=True)
+class Restless(Space):
+    """Each clamping leaves less."""
+
+    width: Annotated[int, Int(1, 9)] = 3
+
+    @classmethod
+    def clamped(cls, shape: DataShape, domains: object = None) -> dict[str, Int | Float | Choice]:
+        """One less each time."""
+        (domain,) = domains.values() if isinstance(domains, dict) else [Int(1, 9)]
+        return {"width": Int(1, domain.high - 1 if isinstance(domain, Int) else 9)}
+
+    @classmethod
+    def limits(cls, shape: DataShape) -> Limits:
+        """A limit that is not held."""
+        return {"width": 2}
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-def test_clamped_domains_are_a_part_of_the_space_with_the_default_moved_inside(
-    space: type[Space], shape: DataShape
-) -> None:
-    clamped = space.clamped(shape, space.domains())
-    assert list(clamped) == list(space.domains())
-    default = space.default(clamped)
-    for name, domain in clamped.items():
-        assert getattr(default, name) in domain
-        limit = space.limits(shape).get(name)
-        if isinstance(limit, Choice):
-            assert all(option in limit for option in domain.options)
-        if isinstance(limit, int | float):
-            assert getattr(default, name) <= limit
-            highest = max(domain.options) if isinstance(domain, Choice) else domain.high
-            assert highest <= limit, name
-
-
-def test_clamping_twice_changes_nothing(space: type[Space]) -> None:
-    for shape in SHAPES:
-        for domains in (space.domains(), space.searched()):
-            once = space.clamped(shape, domains)
-            assert space.clamped(shape, once) == once
-
-
-def test_a_value_fixed_by_a_person_is_clamped_too(space: type[Space]) -> None:
-    small = SHAPES[1]
-    for name, limit in space.limits(small).items():
-        if isinstance(limit, int | float):
-            domain = space.domains()[name]
-            highest = max(domain.options) if isinstance(domain, Choice) else domain.high
-            fixed = {**space.domains(), name: Choice((highest,))}
-            assert getattr(space.default(space.clamped(small, fixed)), name) <= limit
-
-
-def test_parse_reads_back_what_active_gives_also_as_text(space: type[Space]) -> None:
-    rng = random.Random(0)
-    for _ in range(50):
-        drawn = draw(space, space.domains(), rng)
-        active = drawn.active()
-        assert space.parse(active).active() == active
-        assert space.parse({name: str(value) for name, value in active.items()}).active() == active
-
-
-def test_active_holds_exactly_the_fields_whose_conditions_are_met(space: type[Space]) -> None:
-    rng = random.Random(1)
-    for _ in range(50):
-        drawn = draw(space, space.domains(), rng)
-        active = drawn.active()
-        for name, conditions in space.conditions().items():
-            assert (name in active) == holds(conditions, active)
-
-
-def test_an_unknown_field_is_refused_and_the_known_ones_are_listed(space: type[Space]) -> None:
-    with pytest.raises(ValueError, match="has no field 'colour'; it has: ") as error:
-        space.parse({"colour": 1})
-    assert all(name in str(error.value) for name in space.domains())
-
-
-def test_it_survives_pickling(space: type[Space]) -> None:
-    default = space.default()
-    assert pickle.loads(pickle.dumps(default)) == default
+@pytest.mark.parametrize(
+    ("space", "check", "fault"),
+    [
+        (Undecorated, "dataclass_with_docstring", "Undecorated is not decorated"),
+        (Positional, "dataclass_with_docstring", "width can be given by position"),
+        (Outside, "domains_and_defaults", "width has a default of 30, outside 1..9"),
+        (Outside, "domains_and_defaults", "bare has no domain"),
+        (Backwards, "conditions_on_earlier_fields", "momentum depends on kind, which must come before it"),
+        (Backwards, "conditions_on_earlier_fields", "other depends on kind being z, which it cannot be"),
+        (Restless, "clamped_part", "twice it is not what it was when clamped once"),
+        (Restless, "clamped_part", "width may be more than 2, which limits() rules out"),
+        (Restless, "fixed_values_are_clamped", "width, fixed at 3, stays above 2"),
+    ],
+)
+def test_the_checks_find_what_is_wrong(space: type[Space], check: str, fault: str) -> None:
+    (found,) = (each for each in CHECKS if each.__name__ == check)
+    assert re.search(re.escape(fault), "\n".join(found(space)))

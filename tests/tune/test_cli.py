@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from search_spaces import recipes
 from tune.cli import main, parser
 
 SURFACE = {
@@ -15,8 +14,8 @@ SURFACE = {
         "--data", "--drop-unseen-classes", "--final-seeds", "--final-top", "--gpus-per-trial", "--grace-period",
         "--group-by", "--help", "--image-column", "--image-size", "--label-column", "--limit", "--max-epochs",
         "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--preset", "--recipes",
-        "--reduction-factor", "--resume", "--rows-only", "--seed", "--set", "--split", "--storage",
-        "--time-budget", "--trials", "--variant", "--weights", "-h",
+        "--recipes-from", "--reduction-factor", "--resume", "--rows-only", "--seed", "--set", "--split",
+        "--storage", "--time-budget", "--trials", "--variant", "--weights", "-h",
     ],
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
@@ -24,6 +23,8 @@ SURFACE = {
     "predict": ["--format", "--help", "--recipe", "--top", "-h", "model", "paths"],
     "describe": ["--help", "--recipe", "-h", "experiment"],
     "recipes": ["--help", "-h"],
+    "check-recipe": ["--help", "-h", "recipe"],
+    "fetch": ["--from", "--help", "--to", "-h", "data"],
 }  # fmt: skip
 
 
@@ -40,6 +41,7 @@ def test_the_surface_is_this() -> None:
     ("arguments", "message"),
     [
         (["search", "--recipes", "resnet"], "no recipe 'resnet'"),
+        (["check-recipe", "resnet"], "no recipe 'resnet'; there are: "),
         (["search", "--set", "knn.neighbors"], "write recipe.field=value"),
         (["search", "--config", "/nowhere.yaml"], "cannot be read"),
         (["search", "--resume", "/nowhere"], "no experiment in /nowhere"),
@@ -87,19 +89,30 @@ def test_a_broken_recipe_is_named_with_its_line_and_the_others_are_listed(
     (tmp_path / "syntax.py").write_text("def build(:\n")
     (tmp_path / "empty.py").write_text("")
     monkeypatch.setattr(search_spaces, "__path__", [*search_spaces.__path__, str(tmp_path)])
-    recipes.cache_clear()
-    try:
-        assert main(["recipes"]) == 2
-        out, err = capsys.readouterr()
-        assert "knn: " in out
-        assert "plain_cnn: " in out
-        assert "recipe 'broken' is broken: NameError: name 'Flaot' is not defined" in err
-        assert "broken.py, line 3; mend it" in err
-        assert "syntax.py, line 1; mend it" in err
-        assert "empty.py has 0 classes that are a Space; a recipe has one" in err
-        assert err.count("\n") == 3
-    finally:
-        recipes.cache_clear()
+    assert main(["recipes"]) == 2
+    out, err = capsys.readouterr()
+    assert "knn: " in out
+    assert "plain_cnn: " in out
+    assert "recipe 'broken' is broken: NameError: name 'Flaot' is not defined" in err
+    assert "broken.py, line 3; mend it" in err
+    assert "syntax.py, line 1; mend it" in err
+    assert "empty.py has 0 classes that are a Space; a recipe has one" in err
+    assert err.count("\n") == 3
+
+
+@pytest.mark.usefixtures("_forgets_recipes")
+def test_a_recipe_that_fails_a_check_is_told_why(readme_recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = readme_recipe / "trainables" / "linear.py"
+    file.write_text(
+        file.read_text().replace("    yield from", "    raise ArithmeticError('as it\\nwas told')\n    yield from")
+    )
+    assert main(["check-recipe", str(readme_recipe)]) == 1
+    first, *lines, last = capsys.readouterr().out.splitlines()
+    assert (first, last) == ("linear:", "7 checks failed")
+    assert lines[0] == "  ok     It is a frozen, keyword-only dataclass with a docstring"
+    place = lines.index("  FAILED The default learns")
+    assert lines[place + 1].startswith("           ArithmeticError: as it was told, in /")
+    assert lines[place + 1].endswith("my_recipes/trainables/linear.py, line 26")
 
 
 def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]) -> None:

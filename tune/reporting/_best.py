@@ -26,8 +26,10 @@ def write_best(results: Results) -> None:
 
 def configuration(results: Results, recipe: str, config: dict[str, Value]) -> str:
     """Settings as YAML that train just this configuration, on any data: `toprung search --config FILE --data ...`."""
+    outside = {"recipes_from": list(results.settings.recipes_from)} if results.settings.recipes_from else {}
     settings: dict[str, Any] = {
         "recipes": [recipe],
+        **outside,
         "trials": 1,
         "max_epochs": results.settings.max_epochs,
         "set": {f"{recipe}.{name}": value for name, value in _allowed(recipe, config).items()},

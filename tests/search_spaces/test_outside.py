@@ -1,0 +1,138 @@
+"""Recipes from outside the checkout: folders, and packages that are installed."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from safetensors.torch import save_file
+
+import search_spaces
+from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
+from trainables import Classifier
+from trainables._protocol import build_of, train_of
+from tune.settings import load, make
+from tune.trial import TrialSettings
+
+pytestmark = pytest.mark.usefixtures("_forgets_recipes")
+
+PROBE = Path(__file__).parent.parent / "recipes"
+
+
+def written(folder: Path, name: str) -> Path:
+    """A folder with the recipe for tests under another name."""
+    for package in ("search_spaces", "trainables"):
+        code = (PROBE / package / "probe.py").read_text().replace("search_spaces.probe", f"search_spaces.{name}")
+        (folder / package).mkdir(parents=True, exist_ok=True)
+        (folder / package / f"{name}.py").write_text(code)
+    return folder
+
+
+def test_a_folder_of_recipes_is_known_as_if_it_lay_in_the_checkout(tmp_path: Path) -> None:
+    folder = written(tmp_path, "mine")
+    assert add_recipes(folder) == add_recipes(str(folder)) == ("mine",)
+    assert recipes().count("mine") == search_spaces.__path__.count(str(folder / "search_spaces")) == 1
+    assert space_of("mine").__module__ == "search_spaces.mine"
+    assert train_of("mine").__module__ == "trainables.mine"
+
+
+def test_a_recipe_from_outside_may_have_modules_of_its_own(tmp_path: Path) -> None:
+    folder = written(tmp_path, "mine")
+    (folder / "trainables" / "_mine_layers.py").write_text("WIDTH = 3\n")
+    with (folder / "trainables" / "mine.py").open("a") as file:
+        file.write("\nfrom trainables._mine_layers import WIDTH\n")
+    add_recipes(folder)
+    assert sys.modules[train_of("mine").__module__].WIDTH == 3
+    assert "_mine_layers" not in recipes()
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ([], "has no recipes: a recipe is search_spaces/NAME.py and trainables/NAME.py in it"),
+        (["search_spaces/mine.py"], "mine has no trainables/mine.py"),
+        (["trainables/mine.py"], "mine has no search_spaces/mine.py"),
+        (["search_spaces/knn.py", "trainables/knn.py"], "search_spaces/knn.py has the name of one in "),
+        (
+            ["search_spaces/mine.py", "trainables/mine.py", "trainables/_fit.py"],
+            "trainables/_fit.py has the name of one in ",
+        ),
+    ],
+)
+def test_a_folder_that_is_laid_out_otherwise_is_refused(tmp_path: Path, files: list[str], message: str) -> None:
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    before = recipes()
+    with pytest.raises(InputError) as error:
+        add_recipes(tmp_path)
+    assert str(error.value).startswith(f"--recipes {tmp_path}: ")
+    assert message in str(error.value)
+    assert recipes() == before
+
+
+def test_two_folders_with_a_recipe_of_one_name_are_refused(tmp_path: Path) -> None:
+    add_recipes(written(tmp_path / "a", "mine"))
+    with pytest.raises(InputError, match=f"has the name of one in {tmp_path}/a/search_spaces; rename it"):
+        add_recipes(written(tmp_path / "b", "mine"))
+
+
+def test_an_installed_package_brings_its_recipes(tmp_path: Path) -> None:
+    """In a process of its own, as the list of packages is read once."""
+    written(tmp_path / "my_recipes", "mine")
+    (tmp_path / "my_recipes" / "__init__.py").write_text("raise RuntimeError('there is no need to import it')\n")
+    (tmp_path / "my_recipes-1.dist-info").mkdir()
+    (tmp_path / "my_recipes-1.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: my_recipes\nVersion: 1\n"
+    )
+    points = tmp_path / "my_recipes-1.dist-info" / "entry_points.txt"
+    points.write_text("[toprung.recipes]\nmy_recipes = my_recipes\n")
+    code = f"import sys; sys.path.append({str(tmp_path)!r})\nfrom tune.cli import main; sys.exit(main(['recipes']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\nmine: A recipe for tests" in done.stdout
+
+
+def test_a_worker_is_told_of_the_folders(tmp_path: Path) -> None:
+    written(tmp_path, "mine")
+    settings = TrialSettings(
+        folder="", device="cpu", threads=1, max_epochs=1, metric="loss", maximize=False, recipes_from=(str(tmp_path),)
+    )
+    settings.prepare_process()
+    assert train_of("mine").__module__ == "trainables.mine"
+
+
+def test_a_winner_of_such_a_recipe_is_loaded_where_its_folder_is_named(tmp_path: Path) -> None:
+    shape = DataShape(samples=100, channels=1, height=8, width=8, classes=3)
+    facts = {"recipe": "mine", "config": {"skill": 0.5}, "shape": asdict(shape), "classes": ["a", "b", "c"]}
+    (tmp_path / "metrics.json").write_text(json.dumps({**facts, "variant": "whole"}))
+    with pytest.raises(InputError, match="is of recipe 'mine', which is not known here; give the folder that it came"):
+        Classifier.load(tmp_path)
+    folder = written(tmp_path / "my_recipes", "mine")
+    add_recipes(folder)
+    model = build_of("mine")(space_of("mine")(skill=0.5), shape)
+    save_file(model.state_dict(), tmp_path / "model.safetensors")
+    assert Classifier.load(tmp_path, recipes_from=folder).classes == ["a", "b", "c"]
+
+
+def test_settings_name_the_recipes_of_a_folder_and_record_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written(tmp_path / "recipes_of_mine", "mine")
+    written(tmp_path / "recipes_of_mine", "other")
+    monkeypatch.chdir(tmp_path)
+    settings = make({"recipes": "knn,./recipes_of_mine", "set": {"mine.skill": "0.1"}})
+    assert settings.recipes == ("knn", "mine", "other")
+    assert settings.recipes_from == (str(tmp_path / "recipes_of_mine"),)
+    (tmp_path / "settings.yaml").write_text(settings.dump())
+    assert make(load(tmp_path / "settings.yaml")) == settings
+    assert make({**settings.model_dump(), "recipes": "knn,./recipes_of_mine"}) == settings
+    assert make({"recipes": "other", "recipes_from": "recipes_of_mine"}).recipes == ("other",)
+
+
+@pytest.mark.parametrize("values", [{"recipes": [3]}, {"recipes_from": 3}])
+def test_settings_that_are_no_folders_are_refused_by_their_type(values: dict[str, object]) -> None:
+    with pytest.raises(InputError, match="should be a valid"):
+        make(values)
