@@ -9,7 +9,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 from types import ModuleType
 
-from search_spaces._errors import InputError
+from search_spaces._errors import InputError, meant
 from search_spaces._outside import add_installed_recipes, add_recipes
 from search_spaces._shape import DataShape
 from search_spaces._space import (
@@ -67,7 +67,7 @@ def space_of(recipe: str) -> type[Space]:
         InputError: there is no such recipe, or its module is broken.
     """
     if recipe not in recipes():
-        raise InputError(f"no recipe {recipe!r}; there are: {', '.join(recipes())}")
+        raise InputError(f"no recipe {recipe!r}{meant(recipe, recipes())}; there are: {', '.join(recipes())}")
     module = import_recipe(__name__, recipe)
     spaces = [
         thing

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Annotated, Any, ClassVar, Self, TypeGuard, get_args, get_origin, get_type_hints
 
-from search_spaces._errors import InputError
+from search_spaces._errors import InputError, meant
 from search_spaces._shape import DataShape
 
 Value = float | int | str
@@ -269,7 +269,7 @@ def domain_of(space: type[Space], name: str) -> Domain:
     """
     domains = space.domains()
     if name not in domains:
-        raise InputError(f"{_recipe(space)} has no field {name!r}; it has: {', '.join(domains)}")
+        raise InputError(f"{_recipe(space)} has no field {name!r}{meant(name, domains)}; it has: {', '.join(domains)}")
     return domains[name]
 
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
-from trainables._data import Box, Variant, decode
+from trainables._data import Box, BrokenImageError, Variant, decode
 from trainables._protocol import build_of
 
 BATCH = 256
@@ -80,12 +80,12 @@ class Classifier:
         return probabilities
 
     def predict(
-        self, images: Iterable[Path | str | bytes], boxes: Iterable[Box] | None = None
+        self, images: Path | str | bytes | Iterable[Path | str | bytes], boxes: Iterable[Box] | None = None
     ) -> npt.NDArray[np.float32]:
         """Probabilities (images, classes) of image files, or of their bytes; decoded as for the search.
 
         Args:
-            images: files or bytes.
+            images: files or bytes; one alone will do.
             boxes: for a model that was trained on boxes, and for no other: x, y, width and height in pixels, one
                 an image; each image is cut to its box.
 
@@ -93,16 +93,21 @@ class Classifier:
             InputError: a file cannot be read, or is not a whole image; a box is not inside its image; boxes are
                 not what the model was trained on, or not as many as images.
         """
-        sources = list(images)
+        sources = [images] if isinstance(images, str | bytes | Path) else list(images)
         cuts = self._cuts(len(sources), boxes)
         probabilities = np.empty((len(sources), len(self.classes)), np.float32)
         for start in range(0, len(sources), BATCH):
             batch = zip(sources[start : start + BATCH], cuts[start : start + BATCH], strict=True)
-            pixels = np.stack(
-                [decode(source, self.shape.height, self.shape.channels, box=box) for source, box in batch]
-            )
+            pixels = np.stack([self._pixels(source, box) for source, box in batch])
             probabilities[start : start + BATCH] = self.probabilities(pixels)
         return probabilities
+
+    def _pixels(self, source: Path | str | bytes, box: Box | None) -> npt.NDArray[np.uint8]:
+        try:
+            return decode(source, self.shape.height, self.shape.channels, box=box)
+        except BrokenImageError as error:
+            name = f"image of {len(source)} bytes" if isinstance(source, bytes) else source
+            raise InputError(f"cannot decode {name}: {error}; leave it out") from None
 
     def _cuts(self, images: int, boxes: Iterable[Box] | None) -> Sequence[Box | None]:
         """The box of each image, None for the whole image."""

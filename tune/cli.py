@@ -4,7 +4,6 @@ import argparse
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -12,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from search_spaces import Choice, InputError, add_recipes, recipes, space_of
+from search_spaces._errors import meant
 
 if TYPE_CHECKING:
     from tune.settings import Settings
@@ -59,6 +59,7 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 
     listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
+    listing.add_argument("recipe", nargs="*", help="which (default: all)")
 
     check = commands.add_parser("check-recipe", help="hold a recipe to what every one must do", allow_abbrev=False)
     check.set_defaults(run=_check_recipe)
@@ -84,8 +85,7 @@ class Parser(argparse.ArgumentParser):
 
             known = [*map(_flag, Settings.model_fields), "--config", "--resume", "--trial"]
             flags = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
-            near = [get_close_matches(flag, known, n=1) for flag in flags]
-            message += "".join(f"; did you mean {guess[0]}?" for guess in near if guess)
+            message += "".join(meant(flag, known) for flag in flags)
         super().error(message)
 
 
@@ -102,7 +102,8 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
     for name, field in Settings.model_fields.items():
         help_text = field.description or ""
         if isinstance(field.default, str | int | tuple) and field.default != "" and "default" not in help_text:
-            help_text += f" (default: {field.default})"
+            default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+            help_text += f" (default: {default})"
         options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS, "metavar": "X"}
         if name == "set":
             options |= {"action": "append", "metavar": "RECIPE.FIELD=X"}
@@ -132,6 +133,7 @@ def _search(arguments: argparse.Namespace) -> int:
         settings = make(given)
 
     from rich.console import Console  # late, as it brings Ray and torch along: bad input is refused at once
+    from rich.text import Text
 
     from tune.experiment import Experiment
     from tune.reporting import leaderboard, published_table
@@ -148,7 +150,7 @@ def _search(arguments: argparse.Namespace) -> int:
     console = Console(file=sys.stdout)
     try:
         report = run(experiment, settings, console)
-    except (Interrupted, KeyboardInterrupt):
+    except (Interrupted, KeyboardInterrupt, SystemExit):  # Ray, while it starts, makes an exit of SIGTERM
         if not experiment.exists:
             raise
         print(f"toprung: stopped; go on with: toprung search --resume {experiment.folder}", file=sys.stderr)
@@ -159,8 +161,8 @@ def _search(arguments: argparse.Namespace) -> int:
     if not settings.rows_only:
         console.print(leaderboard(summary))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
-    for failure in summary["failures"]:
-        console.print(f"warning: {failure}", style="yellow")
+    for warning in [*summary["warnings"], *summary["failures"]]:
+        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"report: {report}")
     if settings.rows_only:
         return 0 if all(row["test"] for row in summary["preset"]["rows"].values()) else 1
@@ -306,7 +308,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 def _recipes(arguments: argparse.Namespace) -> int:
     code = 0
-    for recipe in recipes():
+    for recipe in arguments.recipe or recipes():
         try:
             space = space_of(recipe)
         except InputError as error:

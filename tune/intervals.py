@@ -28,7 +28,8 @@ def intervals(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes
     """
     found = bootstrap(labels, predictions, classes)
     if len(predictions) == 1:
-        found["accuracy"] = wilson(int((predictions[0] == labels).sum()), len(labels))
+        right = int((predictions[0] == labels).sum())
+        found |= dict.fromkeys(("accuracy", "weighted_recall"), wilson(right, len(labels)))  # by definition the same
     return found
 
 

@@ -1,7 +1,6 @@
 """A published experiment: its rows, each a configuration that is run as it was published, and what to search."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from search_spaces import InputError, Value, space_of
+from search_spaces._errors import meant
 from tune.settings import NAME, flat, read_yaml
 
 SHIPPED = Path(__file__).parent / "presets"
@@ -97,10 +97,9 @@ def file_of(preset: str) -> Path:
         return SHIPPED / f"{preset}.yaml"
     if preset.endswith((".yaml", ".yml")):
         return Path(preset).expanduser()
-    near = get_close_matches(preset, names(), n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
     raise InputError(
-        f"--preset {preset}: there is none{meant}; there are {', '.join(names())}, or the path of a .yaml file"
+        f"--preset {preset}: there is none{meant(preset, names())}; there are {', '.join(names())}, or give the path "
+        "of a .yaml file"
     )
 
 

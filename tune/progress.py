@@ -2,7 +2,8 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from ray.tune import Callback
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
@@ -19,6 +21,17 @@ from tune.study import Record, SearchStudy
 PLAIN_EVERY = 15.0
 """Seconds between lines where the output is no terminal."""
 REDRAW_EVERY = 0.25
+
+
+@contextmanager
+def working(console: Console, text: str) -> Iterator[Callable[[str], None]]:
+    """A line with a spinner while something is done, on a terminal alone; gives a function that changes its text.
+
+    What others print meanwhile goes where it would have gone, to the log, and not through the console.
+    """
+    spinner = Spinner("dots", text)
+    with Live(spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False):
+        yield lambda text: spinner.update(text=text)
 
 
 class Progress(Callback):

@@ -5,12 +5,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import torch
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 from ray.tune.experiment import Trial
 from rich.console import Console
-from rich.status import Status
 
-from search_spaces import Choice, InputError, space_of
+from search_spaces import Choice, InputError, Space, space_of
 from search_spaces._finetune import FineTuning
 from trainables._data import DataSpec, Prepared, prepare
 from trainables._protocol import train_of
@@ -18,7 +18,7 @@ from trainables._weights import Weights, find_weights, write_weights, zoo_of
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
 from tune.preset import PRESET, Preset, file_of, read_preset
-from tune.progress import Progress, clock
+from tune.progress import Progress, clock, working
 from tune.reporting import write_report
 from tune.resources import Resources, allot, cluster_nodes, this_machine
 from tune.rows import (
@@ -128,11 +128,11 @@ def _prepare_view(settings: Settings, view: View, console: Console) -> Prepared:
         seed=settings.seed,
         on_bad_image=settings.on_bad_image,
     )
-    with console.status(f"reading {settings.data}") as status:
+    with working(console, f"reading {settings.data}") as say:
         return prepare(
             spec,
             cache=Path(settings.cache),
-            progress=lambda done, total: status.update(f"decoding {settings.data}: {done} of {total} images"),
+            progress=lambda done, total: say(f"decoding {settings.data}: {done} of {total} images"),
         )
 
 
@@ -153,9 +153,12 @@ def _weights(
             c["model"] for row in rows for c in row.candidates if row.row.recipe == recipe and c["pretrained"] == "yes"
         ]
         names = list(dict.fromkeys(map(str, [*searched, *published])))
+        zoo = zoo_of(recipe)
+        for name in {str(option) for option in domains["model"].options}.difference(names, _known(space)):
+            with torch.device("meta"):
+                zoo.untrained(name)  # a wrong name is refused at once
         if not names:
             continue
-        zoo = zoo_of(recipe)
         given = Path(settings.weights) if settings.weights else None
         if given is not None and given.is_file() and len(names) > 1:
             raise InputError(
@@ -163,9 +166,16 @@ def _weights(
                 f"--set {recipe}.model={names[0]}, or give a folder with a file for each"
             )
         for name in names:
-            with console.status(f"pretrained weights of {name}"):
+            with working(console, f"pretrained weights of {name}"):
                 found[f"{recipe}.{name}"] = find_weights(zoo, name, given=given, cache=Path(settings.cache) / "weights")
     return found
+
+
+def _known(space: type[Space]) -> set[str]:
+    """The networks that a recipe searches by itself."""
+    model = space.domains()["model"]
+    assert isinstance(model, Choice)
+    return set(map(str, model.options))
 
 
 def _write(
@@ -193,18 +203,22 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
     rows = planned_rows(experiment)
-    with log_to(experiment.folder / "logs" / "driver.log"), ray_session(console), stopping(deadline, console):
+    with (
+        log_to(experiment.folder / "logs" / "driver.log"),
+        ray_session(console),
+        stopping(deadline, console, experiment.folder),
+    ):
         row_failures = []
         if rows:
             deadline.searching = False
-            with console.status("training the published rows") as status:
+            with working(console, "training the published rows") as say:
                 row_failures = run_rows(
                     experiment,
                     rows,
                     trial_settings,
                     cpus=resources.cpus,
                     gpus=resources.gpus,
-                    progress=_counted("published rows", status, deadline, console),
+                    progress=_counted("published rows", say, deadline, console),
                 )
             deadline.searching = True
         if settings.rows_only:
@@ -233,7 +247,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             console.print(
                 f"warning: {len(failed)} trials failed, see {experiment.folder / 'trials'}; {first}", style="yellow"
             )
-        with console.status("training the finalists") as status:
+        with working(console, "training the finalists") as say:
             finalists, failures = run_finals(
                 experiment.folder,
                 chosen,
@@ -241,17 +255,17 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 trial_settings,
                 cpus=resources.cpus,
                 gpus=resources.gpus,
-                progress=_counted("finalists", status, deadline, console),
+                progress=_counted("finalists", say, deadline, console),
             )
     deadline.note()
     return write_report(experiment, study.records, finalists, row_failures + failures, seconds=deadline.used())
 
 
-def _counted(what: str, status: Status, deadline: Deadline, console: Console) -> Callable[[int, int], None]:
+def _counted(what: str, say: Callable[[str], None], deadline: Deadline, console: Console) -> Callable[[int, int], None]:
     """Shows how many of several trainings are done: on a terminal in place, else a line each."""
 
     def show(done: int, total: int) -> None:
-        status.update(f"training the {what}: {done} of {total}")
+        say(f"training the {what}: {done} of {total}")
         if not console.is_terminal:
             console.print(f"{clock(deadline.used())} {what} trained: {done} of {total}")
 

@@ -12,6 +12,7 @@ import ray
 from rich.console import Console
 
 from search_spaces import InputError
+from tune.progress import working
 from tune.resources import this_machine
 
 ENVIRONMENT = {
@@ -61,7 +62,7 @@ def ray_session(console: Console) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with console.status("starting Ray"):
+    with working(console, "starting Ray"):
         try:
             _start()
         except InputError:  # Ray gives its processes half a minute, which a busy machine may not keep

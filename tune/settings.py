@@ -11,6 +11,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from search_spaces import Domain, InputError, add_recipes, narrow, recipes, space_of
+from search_spaces._errors import meant
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
@@ -312,7 +313,8 @@ def load(path: Path) -> dict[str, Any]:
     unknown = [str(key) for key in values if key not in Settings.model_fields]
     if unknown:
         raise InputError(
-            f"settings file {path} has unknown keys: {', '.join(unknown)}; known: {', '.join(Settings.model_fields)}"
+            f"settings file {path} has unknown keys: {', '.join(unknown)}{meant(unknown[0], Settings.model_fields)}; "
+            f"known: {', '.join(Settings.model_fields)}"
         )
     if "set" not in values:
         return values
@@ -331,9 +333,11 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
         raise InputError(f"{kind} file {path} cannot be read: {error.strerror}; give a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        place = str(error).replace("\n", " ")
-        raise InputError(f"{kind} file {path} is not YAML: {place}") from None
+    except yaml.MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{kind} file {path} is not YAML: {error.problem}{place}") from None
+    except (yaml.YAMLError, UnicodeDecodeError):
+        raise InputError(f"{kind} file {path} is not YAML, but something else than text") from None
     if not isinstance(values, dict):
         raise InputError(f"{kind} file {path} is not a mapping; write lines such as 'trials: 30'")
     return values

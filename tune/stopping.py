@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -59,14 +60,14 @@ class Deadline(Stopper):
 
 
 @contextmanager
-def stopping(deadline: Deadline, console: Console) -> Iterator[None]:
+def stopping(deadline: Deadline, console: Console, folder: Path) -> Iterator[None]:
     """Ctrl-C or SIGTERM ends the search in order; a second one, or one during the finals, at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if deadline.interrupted or not deadline.searching:
             raise KeyboardInterrupt
         deadline.interrupted = True
-        console.print("stopping in order; once more to stop at once")
+        console.print(f"stopping in order; once more to stop at once; what is done is kept in {folder}", soft_wrap=True)
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, stop) for number in signals}

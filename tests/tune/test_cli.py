@@ -22,7 +22,7 @@ SURFACE = {
     "export": ["--help", "--output", "--recipe", "-h", "experiment"],
     "predict": ["--format", "--help", "--recipe", "--top", "-h", "model", "paths"],
     "describe": ["--help", "--recipe", "-h", "experiment"],
-    "recipes": ["--help", "-h"],
+    "recipes": ["--help", "-h", "recipe"],
     "check-recipe": ["--help", "-h", "recipe"],
     "fetch": ["--from", "--help", "--to", "-h", "data"],
 }  # fmt: skip
@@ -45,7 +45,7 @@ def test_the_surface_is_this() -> None:
         (["search", "--set", "knn.neighbors"], "write recipe.field=value"),
         (["search", "--config", "/nowhere.yaml"], "cannot be read"),
         (["search", "--resume", "/nowhere"], "no experiment in /nowhere"),
-        (["search", "--preset", "cifar_classic"], "there is none; did you mean cifar10_classic?"),
+        (["search", "--preset", "cifar_classic"], "there is none (did you mean cifar10_classic?);"),
         (["search", "--preset", "/nowhere.yaml"], "preset file /nowhere.yaml cannot be read"),
         (["search", "--rows-only"], "there are no rows without a preset"),
         (["replay", "/nowhere", "--trial", "1"], "no experiment in /nowhere"),
@@ -79,7 +79,7 @@ def test_the_flag_that_was_meant_is_named(capsys: pytest.CaptureFixture[str]) ->
     for typo in (["--trails", "5"], ["--trails=5"]):
         with pytest.raises(SystemExit):
             main(["search", *typo])
-        assert capsys.readouterr().err.endswith("; did you mean --trials?\n")
+        assert capsys.readouterr().err.endswith(" (did you mean --trials?)\n")
 
 
 def test_a_broken_recipe_is_named_with_its_line_and_the_others_are_listed(

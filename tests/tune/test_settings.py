@@ -79,7 +79,7 @@ def test_a_wrong_value_is_refused_in_one_line(values: dict[str, object], message
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("trails: 3", "has unknown keys: trails; known: data, limit"),
+        ("trails: 3", "has unknown keys: trails .did you mean trials..; known: data, limit"),
         ("- a\n- b", "is not a mapping"),
         ("a: [", "is not YAML"),
         ("set: [a]", "set is not a mapping"),

@@ -20,6 +20,7 @@ from trainables._data._store import Store
 
 _LISTED_PAIRS = 100
 _STRONG_IMBALANCE = 10
+_NAMED = 3
 
 
 def describe(
@@ -87,7 +88,7 @@ def describe(
             *_count_warnings(classes.names, counts),
             *_duplicate_warnings(duplicates),
             *_group_warnings(groups, codes),
-            *([f"left out, as they cannot be decoded: {len(store.bad)} images"] if store.bad else []),
+            *_bad_warnings(store.bad),
         ],
     }
 
@@ -209,3 +210,10 @@ def _group_warnings(groups: Sequence[str] | None, codes: Codes) -> Iterator[str]
             f"{len(parted)} of {len(splits_of)} groups lie in several splits, as the source comes split "
             f"that way: {', '.join(parted[:10])}"
         )
+
+
+def _bad_warnings(bad: Sequence[dict[str, str]]) -> Iterator[str]:
+    if bad:
+        named = ", ".join(image["path"] for image in bad[:_NAMED])
+        more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+        yield f"left out, as they cannot be decoded: {named}{more}"

@@ -107,7 +107,7 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
 
 
 def _refusal(bad: Sequence[dict[str, str]]) -> str:
-    more = f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+    more = f" (and {len(bad) - 1} more such images)" if len(bad) > 1 else ""
     return (
         f"cannot decode {bad[0]['path']}: {bad[0]['reason']}{more}. "
         "Mend or remove such files, or leave them out with --on-bad-image skip"

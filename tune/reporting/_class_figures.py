@@ -116,7 +116,7 @@ def per_class(entry: dict[str, Any]) -> Figure:
                 "<extra></extra>",
             )
         )
-    figure.update_xaxes(title="on test", rangemode="normal")
+    figure.update_xaxes(rangemode="normal")
     figure.update_yaxes(range=[len(ranked) - 0.4, -0.6], showgrid=False, zeroline=False, **_labels(names, places))
     figure.update_layout(height=130 + 26 * max(4, len(ranked)))
     return figure

@@ -38,7 +38,7 @@ def headings(summary: Summary) -> list[str]:
         "rank",
         "recipe",
         f"val {summary['metric']}",
-        "test accuracy",
+        f"{summary['tested_on']} accuracy",
         "95% interval",
         "macro F1",
         "95% interval",
@@ -69,13 +69,14 @@ def leaderboard(summary: Summary) -> Table:
         "#",
         "recipe",
         f"val\n{summary['metric']}",
-        "test\naccuracy",
-        "test\nmacro F1",
+        f"{summary['tested_on']}\naccuracy",
+        f"{summary['tested_on']}\nmacro F1",
         f"images\n{TIMES} seeds",
         "complete/\npruned/\nfailed",
     ):
         justify: Literal["left", "right"] = "left" if heading == "recipe" else "right"
-        table.add_column(Text(heading), justify=justify, vertical="bottom", no_wrap=True)
+        above = "\n" * (2 - heading.count("\n"))
+        table.add_column(Text(above + heading), justify=justify, no_wrap=True)
     for row in rows(summary):
         lines = (
             row.rank,
@@ -121,8 +122,9 @@ def answer(summary: Summary) -> str:
         return f"Not tested yet. The best so far on val is {first}, trial {trial}: {name} {metric(value)}."
     test = recipes[summary["winner"]]["test"]
     seeds = counted(len(test["seeds"]), "seed")
+    accuracy = f"{summary['tested_on']} accuracy is {metric(test['accuracy']['mean'])}"
     return (
-        f"{summary['winner']} is best on val. Its test accuracy is {metric(test['accuracy']['mean'])} "
+        f"{summary['winner']} is best on val. Its {accuracy} "
         f"(95% interval {interval(test['accuracy'])}) on {counted(test['n'], 'image')} with {seeds}."
     )
 
@@ -133,9 +135,12 @@ def runner_up(summary: Summary) -> str:
     if len(tested) < 2:
         return ""
     first, second = (summary["recipes"][recipe]["test"]["accuracy"] for recipe in tested[:2])
-    text = f"Second on val is {tested[1]} with a test accuracy of {metric(second['mean'])} ({interval(second)})"
+    values = [summary["recipes"][recipe]["val"][summary["metric"]] for recipe in tested[:2]]
+    place = "Equal to it on val, and named after it," if values[0] == values[1] else "Second on val"
+    on = summary["tested_on"]
+    text = f"{place} is {tested[1]} with a {on} accuracy of {metric(second['mean'])} ({interval(second)})"
     if first["low"] <= second["high"] and second["low"] <= first["high"]:
-        return f"{text}; the intervals overlap, so these test images do not settle which is better."
+        return f"{text}; the intervals overlap, so these images do not settle which is better."
     return f"{text}."
 
 

@@ -52,7 +52,7 @@ def _search(summary: Summary) -> list[str]:
     return [
         _text(" ".join(filter(None, [answer(summary), runner_up(summary)]))),
         _table(headings(summary), (cells(row) for row in rows(summary))),
-        "Ranked on val, mean over the seeds; test decides nothing.",
+        "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's.",
     ]
 
 
@@ -84,7 +84,7 @@ def _classes(summary: Summary) -> list[str]:
     )
     return [
         f"## Classes: {_text(summary['winner'])}, seed {entry['median_seed']}",
-        _table(["class", "precision", "recall", "F1", "test images"], lines),
+        _table(["class", "precision", "recall", "F1", f"{summary['tested_on']} images"], lines),
     ]
 
 

@@ -130,7 +130,10 @@ def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
         test = entry["test"]
         facts += [
             (f"val {summary['metric']}", metric(entry["val"][summary["metric"]])),
-            ("macro F1 on test", f"{metric(test['macro_f1']['mean'])} ({interval(test['macro_f1'])})"),
+            (
+                f"macro F1 on {summary['tested_on']}",
+                f"{metric(test['macro_f1']['mean'])} ({interval(test['macro_f1'])})",
+            ),
             ("tested on", f"{counted(test['n'], 'image')}, {counted(len(test['seeds']), 'seed')}"),
         ]
     facts += [("search", f"{counted(len(results.records), 'trial')} in {duration(results.seconds)}")]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from plotly.graph_objects import Figure, Scatter
 from rich.box import SIMPLE_HEAD
@@ -53,7 +53,7 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
 
 def _figures(results: Results, row: PlannedRow, final: Final | None) -> Iterator[Entry]:
     """A line for each published figure, and for accuracy where none was published."""
-    tested: Literal["test", "val"] = "test" if results.card["images"]["test"] else "val"
+    tested = results.tested_on
     published: Mapping[Any, Mapping[str, float | None]] = row.row.published or {tested: {"accuracy": None}}
     for split, figures in published.items():
         measured = _measured(final, split, tested) if final else {}

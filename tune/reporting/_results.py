@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +80,11 @@ class Results:
     def rows(self) -> list[PlannedRow]:
         """The rows of the preset that it began with."""
         return planned_rows(self.experiment)
+
+    @property
+    def tested_on(self) -> Literal["test", "val"]:
+        """The split that finals are tested on: val where there is no test."""
+        return "test" if self.card["images"]["test"] else "val"
 
     @property
     def classes(self) -> list[str]:

@@ -25,6 +25,8 @@ CROWD = 40
 """With more trials their curves are fainter."""
 ENOUGH_TRIALS = 8
 """Fewer say nothing of what a field does."""
+ENOUGH_POINTS = 20
+"""With fewer all are in sight."""
 SHOWN_FIELDS = 12
 
 
@@ -103,7 +105,7 @@ def history(results: Results) -> Figure | str:
         )
     if not figure.data:
         return "No trial has a value yet."
-    figure.update_xaxes(title="trial")
+    figure.update_xaxes(title="trial", dtick=_step(len(results.records)))
     figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=_window(results, figure))
     return figure
 
@@ -182,6 +184,8 @@ def _window(results: Results, figure: Figure) -> list[float] | None:
     if not points:
         return None
     low, high = min(points), max(points)
+    if len(points) < ENOUGH_POINTS:
+        return None
     bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
     tops = [best for best in bests if best is not None and math.isfinite(best)]
     if results.settings.maximize:
@@ -192,9 +196,9 @@ def _window(results: Results, figure: Figure) -> list[float] | None:
     return [low - margin, high + margin]
 
 
-def _step(epochs: int) -> int:
-    """Between ticks of an epoch axis."""
-    return max(1, math.ceil(epochs / 10))
+def _step(count: int) -> int:
+    """Between ticks of an axis of epochs or trials."""
+    return max(1, math.ceil(count / 10))
 
 
 def _rounded(value: float | None) -> float | None:

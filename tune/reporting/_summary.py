@@ -33,6 +33,7 @@ def summarize(results: Results) -> Summary:
         {
             "winner": ranked[0] if entries[ranked[0]]["test"] else None,
             "metric": metric,
+            "tested_on": results.tested_on,
             "seconds": results.seconds,
             "preset": _preset(results),
             "recipes": {recipe: entries[recipe] for recipe in ranked},
