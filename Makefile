@@ -2,7 +2,6 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-STAMP := $(VENV)/.toprung
 
 .PHONY: help search test test-fast check format install
 help:
@@ -12,7 +11,7 @@ help:
 	@echo "make check      format, lint and types, as CI asks for"
 	@echo "make format     format the code"
 
-search: install
+search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
 test: install
@@ -30,15 +29,19 @@ format: install
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-install: $(STAMP)
+install: $(VENV)/.installed-dev
+
+# what a search needs, and what working on toprung needs beside it
+$(VENV)/.installed: WHAT = .
+$(VENV)/.installed-dev: WHAT = .[dev]
 
 # uv takes seconds where pip takes minutes; either will do
-$(STAMP): pyproject.toml constraints.txt
+$(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
-		uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'; \
+		uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '$(WHAT)'; \
 	else \
 		$(PYTHON) -m venv $(VENV) && \
-		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'; \
+		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(WHAT)'; \
 	fi
-	@touch $@
+	@touch $(VENV)/.installed $@

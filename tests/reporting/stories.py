@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 
@@ -90,9 +91,8 @@ class Story:
         self, record: Record, *, seed: int, val: float, right: int, config: dict[str, Value] | None = None
     ) -> None:
         """A trained and tested seed of a trial."""
-        labels = np.arange(TEST_IMAGES) % len(self.classes)
-        predictions = np.where(np.arange(TEST_IMAGES) < right, labels, (labels + 1) % len(self.classes))
-        test = Evaluation(loss=0.4, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
+        labels, predictions = self._images(right)
+        test = self._metrics(labels, predictions)
         place = self.experiment.folder / "finals" / f"{record.recipe}-{record.number:05d}-{seed}"
         place.mkdir(parents=True)
         np.save(place / "labels.npy", labels)
@@ -111,6 +111,41 @@ class Story:
             "model": cost(),
         }
         (place / "final.json").write_text(json.dumps(final))
+
+    def row(self, name: str, config: dict[str, Value], *, right: int, val_right: int | None, epochs: int = 1) -> None:
+        """What came out of a row of the preset in preset.yaml; without `val_right`, val was trained on."""
+        preset = self.experiment.preset
+        assert preset is not None
+        labels, predictions = self._images(right)
+        on_val = self._images(val_right or 0)
+        place = self.experiment.folder / "rows" / name
+        place.mkdir(parents=True)
+        np.save(place / "labels.npy", labels)
+        np.save(place / "predictions.npy", predictions)
+        np.save(place / "val.npy", np.stack(on_val))
+        final = {
+            "recipe": preset.rows[name].recipe,
+            "config": config,
+            "trial": None,
+            "seed": 0,
+            "epoch": epochs,
+            "val": self._metrics(*on_val) if val_right is not None else {},
+            "test": self._metrics(labels, predictions),
+            "seconds": 2.0,
+            "classes": len(self.classes),
+            "curves": [{"accuracy": 0.1 * n, "train_accuracy": 0.2 * n} for n in range(epochs)],
+            "scores": [{"config": config, "accuracy": 0.25}],
+            "model": cost(),
+        }
+        (place / "final.json").write_text(json.dumps(final))
+
+    def _images(self, right: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Labels, and predictions of which so many are right and the others the next class."""
+        labels = np.arange(TEST_IMAGES) % len(self.classes)
+        return labels, np.where(np.arange(TEST_IMAGES) < right, labels, (labels + 1) % len(self.classes))
+
+    def _metrics(self, labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> dict[str, float]:
+        return Evaluation(loss=0.4, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
 
     def finalists(self, *records: Record) -> list[Finalist]:
         seeds = self.experiment.settings.seeds_of_finals

@@ -47,9 +47,13 @@ def test_without_a_test_split_it_says_what_was_tested_on(begin: Callable[..., St
     story = begin(card={"images": {"train": 60, "val": 40, "test": 0}})
     trial = story.trial("mlp", [0.5])
     story.final(trial, seed=0, val=0.5, right=20)
-    assert any(
-        line.startswith("no test split: what is called test is val") for line in summary_of(story, trial)["warnings"]
-    )
+    summary = summary_of(story, trial)
+    assert summary["tested_on"] == "val"
+    assert any(line.startswith("no test split: winners were measured on val") for line in summary["warnings"])
+    for file in ("report.md", "report/index.html"):
+        text = (story.experiment.folder / file).read_text()
+        assert "val accuracy" in text
+        assert "test accuracy" not in text
 
 
 def test_figures_of_a_recipe_are_means_over_its_seeds(finished: Experiment) -> None:

@@ -102,7 +102,9 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
     """What of the search itself a person should know before trusting its figures."""
     warnings = []
     if not results.card["images"]["test"]:
-        warnings.append("no test split: what is called test is val, which configurations were chosen on: too good")
+        warnings.append(
+            "no test split: winners were measured on val, which they were chosen on, so the figures are too good"
+        )
     if results.settings.rows_only:
         return warnings
     tested = [entry for entry in entries.values() if entry["test"]]

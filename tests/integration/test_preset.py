@@ -1,0 +1,108 @@
+"""A preset as a person runs it: rows first, then a search around them; and rows alone, on boxes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from data.shards import write_hub
+
+from trainables import Classifier
+from tune.cli import main
+from tune.experiment import Experiment
+from tune.study import SearchStudy
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+PRESET = {
+    "title": "Digits, by hand",
+    "settings": {
+        "data": "digits",
+        "recipes": ["knn", "mlp"],
+        "max_epochs": 3,
+        "trials": 6,
+        "set": {"knn": {"reduce": "pca"}, "mlp": {"width": "32..64"}},
+    },
+    "rows": {
+        "grid": {
+            "title": "PCA and neighbours",
+            "recipe": "knn",
+            "config": {"reduce": "pca", "weights": "uniform"},
+            "grid": {"components": [4, 16], "neighbors": [1, 9]},
+            "train_on": "train+val",
+            "published": {"test": {"accuracy": 0.9}},
+        },
+        "mlp": {
+            "title": "MLP",
+            "recipe": "mlp",
+            "config": {"width": 48},
+            "epochs": 3,
+            "published": {"val": {"accuracy": 0.9}},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def common(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> list[str]:
+    return ["--out", str(tmp_path_factory.mktemp("results")), "--cache", str(cache)]
+
+
+def test_rows_are_run_and_searched_around(
+    common: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "digits.yaml"
+    file.write_text(yaml.safe_dump(PRESET))
+    arguments = ["search", "--preset", str(file), "--limit", "200", "--final-seeds", "1", "--name", "own", *common]
+    assert main(arguments) == 0
+    file.unlink()  # the experiment keeps its own
+    experiment = Experiment.open(Path(common[1]) / "own")
+    rows = experiment.read("summary.json")["preset"]["rows"]
+    scores = {(s["config"]["components"], s["config"]["neighbors"]): s["accuracy"] for s in rows["grid"]["scores"]}
+    assert set(scores) == {(4, 1), (4, 9), (16, 1), (16, 9)}
+    best = rows["grid"]["config"]
+    assert scores[best["components"], best["neighbors"]] == max(scores.values())
+    assert rows["grid"]["changes"] == ["at most 200 training images"]
+    records = SearchStudy.load(experiment.storage, "own").records
+    assert len(records) == 6
+    started = {record.recipe: record.config for record in records if record.number in (2, 3)}
+    assert started["mlp"]["width"] == 48
+    assert started["knn"]["components"] == best["components"]
+    out = capsys.readouterr().out
+    assert "PCA and neighbours" in out
+    assert (experiment.folder / "report/index.html").read_text().count("PCA and neighbours") > 1
+    kept = (experiment.folder / "rows/mlp/final.json").read_bytes()
+    assert main(["search", "--resume", str(experiment.folder), "--trials", "7"]) == 0
+    assert (experiment.folder / "rows/mlp/final.json").read_bytes() == kept, "a row was trained again"
+
+
+def test_rows_of_two_views_of_parquet_shards_run_alone(common: list[str], tmp_path: Path) -> None:
+    write_hub(tmp_path / "train-0.parquet", range(60))
+    write_hub(tmp_path / "validation-0.parquet", range(60, 90))
+    arguments = [
+        "search", "--preset", "product_masks", "--rows-only", "--data", f"parquet:{tmp_path}/*.parquet",
+        "--recipes", "block_cnn", "--image-size", "32", "--max-epochs", "1", "--name", "boxes", *common,
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    folder = Path(common[1]) / "boxes"
+    summary = Experiment.open(folder).read("summary.json")
+    rows = summary["preset"]["rows"]
+    assert {name: row["variant"] for name, row in rows.items()} == {"blocks-whole": "whole", "blocks-augmented": "box"}
+    assert summary["tested_on"] == "val"
+    for row in rows.values():
+        assert {line["metric"] for line in row["figures"]} == {
+            "accuracy", "weighted_precision", "weighted_recall", "weighted_f1",
+        }  # fmt: skip
+        assert all(line["measured"] is not None for line in row["figures"])
+
+
+def test_a_fine_tuned_network_is_searched_and_taken_away(common: list[str], tmp_path: Path) -> None:
+    shards = write_hub(tmp_path / "train-0.parquet", range(60)).parent
+    arguments = [
+        "search", "--data", f"parquet:{shards}/*.parquet", "--variant", "box", "--image-size", "32",
+        "--split", "40,10,10", "--recipes", "timm_finetune", "--set", "timm_finetune.model=test_resnet",
+        "--set", "timm_finetune.pretrained=no", "--set", "timm_finetune.resolution=32", "--trials", "2",
+        "--max-epochs", "2", "--final-seeds", "1", "--name", "tuned", *common,
+    ]  # fmt: skip
+    assert main(arguments) == 0
+    classifier = Classifier.load(Path(common[1]) / "tuned/best/timm_finetune")
+    assert classifier.variant == "box"

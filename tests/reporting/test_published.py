@@ -1,0 +1,134 @@
+"""The rows of a preset: published beside measured, whatever was run of them."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from rich.console import Console
+
+import tune.reporting
+from reporting.stories import TEST_IMAGES, Story
+from tune.intervals import wilson
+from tune.reporting import published_table, write_report
+
+SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
+EVIL = "<script>alert(1)</script>"
+PRESET: dict[str, Any] = {
+    "title": f"Three rows {EVIL}",
+    "notes": ["the photos were seen before"],
+    "settings": {},
+    "rows": {
+        "three": {
+            "title": f"k 3 {EVIL}",
+            "recipe": "knn",
+            "config": {"neighbors": 3},
+            "train_on": "train+val",
+            "published": {"test": {"accuracy": 0.5}},
+        },
+        "mlp": {
+            "title": "MLP",
+            "recipe": "mlp",
+            "epochs": 20,
+            "published": {"val": {"accuracy": 0.99, "loss": 0.1}, "test": {"weighted_f1": 0.7}},
+        },
+        "other": {"title": "never run", "recipe": "knn", "published": {}},
+    },
+}
+
+
+def told(begin: Callable[..., Story], **given: Any) -> Story:
+    """Two of three rows were run."""
+    story = begin(preset="p.yaml", **given)
+    story.experiment.write("preset.yaml", yaml.safe_dump(PRESET, sort_keys=False))
+    story.row("three", {"neighbors": 3}, right=24, val_right=None)
+    story.row("mlp", {"width": 256}, right=32, val_right=38, epochs=3)
+    return story
+
+
+def written(story: Story) -> dict[str, Any]:
+    write_report(story.experiment, story.study.records, [], [], seconds=1.0)
+    summary: dict[str, Any] = story.experiment.read("summary.json")
+    jsonschema.validate(summary, SCHEMA)
+    return summary
+
+
+def figures(summary: dict[str, Any], row: str) -> dict[tuple[str, str], dict[str, Any]]:
+    return {(line["split"], line["metric"]): line for line in summary["preset"]["rows"][row]["figures"]}
+
+
+def test_published_and_measured_stand_side_by_side(begin: Callable[..., Story]) -> None:
+    summary = written(told(begin))
+    (line,) = figures(summary, "three").values()
+    expected = wilson(24, TEST_IMAGES)
+    assert (line["measured"], line["low"], line["high"]) == (expected.mean, expected.low, expected.high)
+    assert line["published"] == 0.5
+    assert line["inside"] is True
+    mlp = figures(summary, "mlp")
+    on_val = wilson(38, TEST_IMAGES)
+    assert (mlp["val", "accuracy"]["low"], mlp["val", "accuracy"]["high"]) == (on_val.low, on_val.high)
+    assert mlp["val", "accuracy"]["inside"] is (on_val.low <= 0.99 <= on_val.high)
+    assert mlp["val", "loss"] == {
+        "split": "val", "metric": "loss", "published": 0.1, "measured": 0.4, "low": None, "high": None, "inside": None,
+    }  # fmt: skip
+    assert mlp["test", "weighted_f1"]["low"] < mlp["test", "weighted_f1"]["measured"]
+
+
+def test_a_row_that_was_not_run_has_no_figures_and_no_result(begin: Callable[..., Story]) -> None:
+    entry = written(told(begin))["preset"]["rows"]["other"]
+    assert entry["test"] is None
+    assert entry["config"] is None
+    (line,) = entry["figures"]
+    assert (line["split"], line["metric"], line["published"], line["measured"]) == ("test", "accuracy", None, None)
+
+
+def test_without_a_test_split_what_is_published_of_test_has_no_measure(begin: Callable[..., Story]) -> None:
+    preset = {**PRESET, "rows": {"mlp": PRESET["rows"]["mlp"]}}
+    story = begin(preset="p.yaml", card={"images": {"train": 60, "val": 40, "test": 0}})
+    story.experiment.write("preset.yaml", yaml.safe_dump(preset))
+    story.row("mlp", {"width": 256}, right=32, val_right=32)
+    lines = figures(written(story), "mlp")
+    assert lines["test", "weighted_f1"]["measured"] is None
+    assert lines["val", "accuracy"]["measured"] == 32 / TEST_IMAGES
+    assert lines["val", "accuracy"]["low"] == wilson(32, TEST_IMAGES).low
+
+
+def test_the_reports_show_them_escaped_with_what_differs_and_the_notes(begin: Callable[..., Story]) -> None:
+    story = told(begin)  # of 9 epochs
+    assert "the photos were seen before" in written(story)["warnings"]
+    page = (story.experiment.folder / "report/index.html").read_text()
+    text = (story.experiment.folder / "report.md").read_text()
+    assert EVIL not in page
+    assert EVIL not in text
+    for document in (page, text):
+        assert "Published and measured" in document
+        assert "9 of 20 epochs" in document
+        assert "+0.1000" in document
+    drawn = json.loads(page.split('id="figures">')[1].split("</script>")[0])
+    assert {trace["name"] for trace in drawn["rows"]["data"]} == {"MLP, train", "MLP, val"}
+    assert "confusion-row-three" in drawn
+    assert "compared by cross-validation" in page
+
+
+def test_rows_alone_are_a_whole_report(begin: Callable[..., Story]) -> None:
+    story = told(begin, rows_only=True)
+    summary = written(story)
+    assert not [line for line in summary["warnings"] if "no trial was begun" in line or "no recipe was tested" in line]
+    page = (story.experiment.folder / "report/index.html").read_text()
+    assert "<h2>Recipes</h2>" not in page
+    assert "<h2>Data</h2>" in page
+    assert "No trial" not in page
+
+
+def test_a_terminal_shows_a_line_a_row_and_split(
+    begin: Callable[..., Story], capsys: pytest.CaptureFixture[str]
+) -> None:
+    entries = list(written(told(begin))["preset"]["rows"].values())
+    Console(width=120).print(published_table(entries))
+    lines = [line for line in capsys.readouterr().out.splitlines() if "accuracy" in line or "weighted_f1" in line]
+    assert len(lines) == 4
+    assert "0.5000" in lines[0]
+    assert "+0.1000" in lines[0]
