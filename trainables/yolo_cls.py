@@ -8,6 +8,8 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -20,6 +22,7 @@ from trainables._protocol import Epoch, Metrics, State
 for switch, value in {"OFFLINE": "True", "VERBOSE": "False", "AUTOINSTALL": "False"}.items():
     os.environ.setdefault(f"YOLO_{switch}", value)  # read at the import: no network, no chatter, no installing
 
+others = Image.open, torch.save
 try:
     import ultralytics
     from ultralytics.nn.tasks import ClassificationModel
@@ -27,6 +30,8 @@ except ImportError as error:
     raise InputError(
         "recipe 'yolo_cls' needs ultralytics, which is licensed under AGPL-3.0: pip install 'toprung[yolo]'"
     ) from error
+finally:
+    Image.open, torch.save = others  # which it replaces for all of the process
 
 library = "ultralytics"
 

@@ -1,5 +1,7 @@
 """Fine-tuning: what is trained, what stays, and at which rate; on timm's networks for tests, without a hub."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -166,3 +168,14 @@ def test_any_network_of_the_library_may_be_named() -> None:
     assert space_of("timm_finetune").parse({"model": "vit_tiny_patch16_224"}) == replace(
         TimmFineTuning(), model="vit_tiny_patch16_224"
     )
+
+
+def test_a_recipe_leaves_the_functions_of_other_libraries_alone() -> None:
+    """ultralytics replaces some, with others that ask for packages when an image is broken."""
+    code = (
+        "import torch, PIL.Image as image\n"
+        "before = image.open, torch.save, torch.load\n"
+        "import trainables.yolo_cls\n"
+        "assert before == (image.open, torch.save, torch.load)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
