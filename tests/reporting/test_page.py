@@ -73,7 +73,7 @@ def test_the_answer_is_on_top(finished: Experiment) -> None:
     text = " ".join(page_of(finished).text.split())
     assert re.search(r"mlp 80\.0% test accuracy 95% interval \d+\.\d\N{EN DASH}\d+\.\d%", text)
     assert "40 images, 3 seeds" in text
-    assert "5 trials in 1 min 15 s" in text
+    assert "search 5 trials took 1 min 15 s" in text
 
 
 def test_what_the_models_cost_is_shown(finished: Experiment) -> None:

@@ -108,7 +108,10 @@ def test_the_reports_show_them_escaped_with_what_differs_and_the_notes(begin: Ca
         assert "9 of 20 epochs" in document
         assert "+0.1000" in document
     drawn = json.loads(page.split('id="figures">')[1].split("</script>")[0])
-    assert {trace["name"] for trace in drawn["rows"]["data"]} == {"MLP, train", "MLP, val"}
+    assert [(trace["name"], trace["line"]["dash"]) for trace in drawn["rows"]["data"]] == [
+        ("MLP", "dot"),
+        ("MLP", "solid"),
+    ]
     assert "confusion-row-three" in drawn
     assert "compared by cross-validation" in page
 

@@ -124,7 +124,7 @@ def _plotly() -> Markup:
 
 def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
     """What stands beside the answer."""
-    facts = [("data", Path(results.card["source"]).name or results.card["source"])]
+    facts = [("data", _short(results.card["source"]))]
     if summary["winner"]:
         entry = summary["recipes"][summary["winner"]]
         test = entry["test"]
@@ -136,8 +136,17 @@ def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
             ),
             ("tested on", f"{counted(test['n'], 'image')}, {counted(len(test['seeds']), 'seed')}"),
         ]
-    facts += [("search", f"{counted(len(results.records), 'trial')} in {duration(results.seconds)}")]
-    return facts
+    if summary["preset"]:
+        facts += [("rows", str(len(summary["preset"]["rows"])))]
+    if results.records or not results.settings.rows_only:
+        facts += [("search", counted(len(results.records), "trial"))]
+    return [*facts, ("took", duration(results.seconds))]
+
+
+def _short(source: str) -> str:
+    """The last part of a source; with the folder of a pattern of files."""
+    path = Path(source)
+    return f"{path.parent.name}/{path.name}" if "*" in path.name else path.name or source
 
 
 def _bars(summary: Summary) -> list[Bar | None]:

@@ -13,7 +13,7 @@ from tune.finals import Final, Finalist
 from tune.intervals import Interval, intervals
 from tune.reporting._numbers import NOTHING, interval, metric, plotly_text
 from tune.reporting._results import Results, of_images
-from tune.reporting._search_figures import PALETTE
+from tune.reporting._search_figures import PALETTE, step_of
 from tune.rows import PlannedRow
 
 Entry = dict[str, Any]
@@ -136,12 +136,15 @@ def curves(results: Results) -> Figure | None:
                     y=[epoch.get(key) for epoch in final.curves],
                     mode="lines+markers" if len(final.curves) < 4 else "lines",
                     line={"color": colour, "dash": dash, "width": 2},
-                    name=plotly_text(f"{row.row.title}, {split}"),
+                    name=plotly_text(row.row.title),
+                    legendgroup=row.name,
+                    showlegend=split == drawn[-1][1],
                     hovertemplate=f"{plotly_text(row.row.title)}<br>epoch %{{x}}: {split} %{{y:.4f}}<extra></extra>",
                 )
             )
     if not figure.data:
         return None
-    figure.update_xaxes(title="epoch", rangemode="tozero", showgrid=False)
+    longest = max(len(trace.x) for trace in figure.data)
+    figure.update_xaxes(title="epoch", rangemode="tozero", showgrid=False, dtick=step_of(longest))
     figure.update_yaxes(title="accuracy")
     return figure

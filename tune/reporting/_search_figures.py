@@ -65,7 +65,7 @@ def learning_curves(results: Results) -> Figure | str:
         figure.add_vline(x=epoch, line={"width": 1, "dash": "dot", "color": "rgba(128,128,128,.9)"}, layer="below")
     rungs = f" (dotted: rungs at {', '.join(map(str, results.milestones))})" if results.milestones else ""
     figure.update_xaxes(
-        title=f"epoch{rungs}", rangemode="tozero", showgrid=False, dtick=_step(results.settings.max_epochs)
+        title=f"epoch{rungs}", rangemode="tozero", showgrid=False, dtick=step_of(results.settings.max_epochs)
     )
     figure.update_yaxes(title=f"val {name}", range=_window(results, figure))
     return figure
@@ -105,7 +105,7 @@ def history(results: Results) -> Figure | str:
         )
     if not figure.data:
         return "No trial has a value yet."
-    figure.update_xaxes(title="trial", dtick=_step(len(results.records)))
+    figure.update_xaxes(title="trial", dtick=step_of(len(results.records)))
     figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=_window(results, figure))
     return figure
 
@@ -196,7 +196,7 @@ def _window(results: Results, figure: Figure) -> list[float] | None:
     return [low - margin, high + margin]
 
 
-def _step(count: int) -> int:
+def step_of(count: int) -> int:
     """Between ticks of an axis of epochs or trials."""
     return max(1, math.ceil(count / 10))
 
