@@ -32,7 +32,7 @@ class Experiment:
     environment.json   what it ran on
     data.json, splits/ class names, counts, digests; which image is in which split
     study.db           every trial and every epoch
-    preset.yaml, rows/ the published experiment, where it began with one, and its rows, trained as published
+    preset.yaml, rows/ the published experiment, where it began with one, and its rows, each as in best/RECIPE
     trials/            checkpoints and tracebacks
     finals/            the finalists, trained again
     best/RECIPE/       the configuration and weights to take away
@@ -123,6 +123,11 @@ class Experiment:
             InputError: nothing was tested yet, or not this recipe.
         """
         tested = self.tested
+        if not tested and self.settings.rows_only:
+            raise InputError(
+                f"{self.folder} was not searched, so it has no winner; its rows are in {self.folder / 'rows'}: "
+                "classify with one by toprung predict FOLDER/rows/NAME"
+            )
         if not tested:
             raise InputError(
                 f"{self.folder} has no winner, as no recipe was tested; go on with it: "

@@ -221,6 +221,8 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                     progress=_counted("published rows", say, deadline, console),
                 )
             deadline.searching = True
+            if not settings.rows_only:
+                deadline.restart()  # the time budget is for the search
         if settings.rows_only:
             deadline.note()
             return write_report(experiment, study.records, [], row_failures, seconds=deadline.used())

@@ -34,6 +34,10 @@ class Deadline(Stopper):
         """Seconds that the search has run, earlier processes included."""
         return self._before + time.monotonic() - self._began
 
+    def restart(self) -> None:
+        """Count from now on: what came before was no search."""
+        self._began = time.monotonic()
+
     @property
     def over(self) -> bool:
         """Whether the time is used up."""

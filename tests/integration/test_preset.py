@@ -88,6 +88,9 @@ def test_rows_of_two_views_of_parquet_shards_run_alone(common: list[str], tmp_pa
     rows = summary["preset"]["rows"]
     assert {name: row["variant"] for name, row in rows.items()} == {"blocks-whole": "whole", "blocks-augmented": "box"}
     assert summary["tested_on"] == "val"
+    assert Classifier.load(folder / "rows/blocks-whole").variant == "whole"
+    assert Classifier.load(folder / "rows/blocks-augmented").variant == "box"
+    assert main(["export", str(folder)]) == 2
     for row in rows.values():
         assert {line["metric"] for line in row["figures"]} == {
             "accuracy", "weighted_precision", "weighted_recall", "weighted_f1",

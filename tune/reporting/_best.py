@@ -12,16 +12,24 @@ from tune.experiment import Experiment
 from tune.finals import Final
 from tune.reporting._numbers import finite
 from tune.reporting._results import Results
+from tune.rows import PlannedRow, folder_of
 
 
 def write_best(results: Results) -> None:
-    """Write the folder of every recipe with finals, from the seed of median val metric; remove those of the others."""
+    """Write the folder of every recipe with finals, from the seed of median val metric; remove those of the others.
+
+    The folders of published rows, in rows/, become such folders, too.
+    """
     for recipe in results.settings.recipes:
         finalists = results.finalists_of(recipe)
         if finalists:
             _write(results, finalists[0].median(results.settings.metric))
         else:
             shutil.rmtree(results.experiment.folder / "best" / recipe, ignore_errors=True)
+    for row in results.rows:
+        final = row.result(results.experiment)
+        if final is not None:
+            _write_row(results, row, final)
 
 
 def configuration(results: Results, recipe: str, config: dict[str, Value]) -> str:
@@ -52,24 +60,36 @@ def _before_clamping(domain: Domain, value: Value) -> Value:
 
 
 def _write(results: Results, final: Final) -> None:
-    experiment: Experiment = results.experiment
     place = f"best/{final.recipe}"
-    with whole(experiment.folder / place / "model.safetensors") as draft:
+    with whole(results.experiment.folder / place / "model.safetensors") as draft:
         shutil.copyfile(final.folder / "model.safetensors", draft)
-    experiment.write(f"{place}/config.yaml", configuration(results, final.recipe, final.config))
-    metrics = {
-        "recipe": final.recipe,
-        "config": final.config,
-        "trial": final.trial,
-        "seed": final.seed,
-        "epoch": final.epoch,
-        "seconds": final.seconds,
-        "val": final.val,
-        "test": final.test,
-        "model": final.model,
-        "classes": results.classes,
-        "shape": asdict(results.experiment.shape),
-        "variant": results.card["variant"],
-        "data": results.card["digest"],
-    }
-    experiment.write(f"{place}/metrics.json", finite(metrics))
+    results.experiment.write(f"{place}/config.yaml", configuration(results, final.recipe, final.config))
+    results.experiment.write(f"{place}/metrics.json", _metrics(results, final, results.experiment))
+
+
+def _write_row(results: Results, row: PlannedRow, final: Final) -> None:
+    data = Experiment(folder_of(results.experiment, row.view))
+    results.experiment.write(f"rows/{row.name}/metrics.json", _metrics(results, final, data))
+
+
+def _metrics(results: Results, final: Final, data: Experiment) -> dict[str, Any]:
+    """Figures, and what `Classifier` needs to load the weights beside them; `data` is as the model sees it."""
+    card = data.read("data.json")
+    metrics: dict[str, Any] = finite(
+        {
+            "recipe": final.recipe,
+            "config": final.config,
+            "trial": final.trial,
+            "seed": final.seed,
+            "epoch": final.epoch,
+            "seconds": final.seconds,
+            "val": final.val,
+            "test": final.test,
+            "model": final.model,
+            "classes": results.classes,
+            "shape": asdict(data.shape),
+            "variant": card["variant"],
+            "data": card["digest"],
+        }
+    )
+    return metrics
