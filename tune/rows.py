@@ -115,33 +115,37 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
     domains = space.clamped(DataShape(**card["shape"]), {**space.domains(), **restricted})
     asked = [space.parse(candidate) for candidate in row.candidates()]
     found = {str(one): one for one in (candidate.within(domains) for candidate in asked)}
-    epochs = min(row.epochs, settings.max_epochs)
-    changes = list(dict.fromkeys(change for one in asked for change in _changes(one, one.within(domains))))
-    if epochs < row.epochs:
-        changes.append(f"{epochs} of {row.epochs} epochs")
-    size = row.image_size or preset.settings.get("image_size")
-    if size is not None and view.image_size != size:
-        changes.append(f"images of {view.image_size} pixels, not {size}")
-    variant = row.variant or preset.settings.get("variant", view.variant)
-    if view.variant != variant:
-        changes.append(f"variant {view.variant}, not {variant}")
-    if settings.limit:
-        changes.append(f"at most {settings.limit} training images")
+    moved = dict.fromkeys(change for one in asked for change in _moved(one, one.within(domains)))
     return PlannedRow(
         name=name,
         row=row,
         candidates=[one.active() for one in found.values()],
-        epochs=epochs,
+        epochs=min(row.epochs, settings.max_epochs),
         view=view,
-        changes=changes,
+        changes=[*moved, *_scaled(preset, row, settings, view)],
     )
 
 
-def _changes(asked: Space, given: Space) -> Iterator[str]:
+def _moved(asked: Space, given: Space) -> Iterator[str]:
+    """The fields that data or person allow no value of a row for."""
     before, now = asked.active(), given.active()
     for field, value in before.items():
         if field in now and now[field] != value:
             yield f"{field} {now[field]}, not {value}"
+
+
+def _scaled(preset: Preset, row: Row, settings: Settings, view: View) -> Iterator[str]:
+    """What else a person has changed."""
+    if settings.max_epochs < row.epochs:
+        yield f"{settings.max_epochs} of {row.epochs} epochs"
+    size = row.image_size or preset.settings.get("image_size")
+    if size is not None and view.image_size != size:
+        yield f"images of {view.image_size} pixels, not {size}"
+    variant = row.variant or preset.settings.get("variant", view.variant)
+    if view.variant != variant:
+        yield f"variant {view.variant}, not {variant}"
+    if settings.limit:
+        yield f"at most {settings.limit} training images"
 
 
 def run_rows(

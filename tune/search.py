@@ -208,21 +208,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
         ray_session(console),
         stopping(deadline, console, experiment.folder),
     ):
-        row_failures = []
-        if rows:
-            deadline.searching = False
-            with working(console, "training the published rows") as say:
-                row_failures = run_rows(
-                    experiment,
-                    rows,
-                    trial_settings,
-                    cpus=resources.cpus,
-                    gpus=resources.gpus,
-                    progress=_counted("published rows", say, deadline, console),
-                )
-            deadline.searching = True
-            if not settings.rows_only:
-                deadline.restart()  # the time budget is for the search
+        row_failures = _train_rows(experiment, rows, resources, trial_settings, deadline, console) if rows else []
         if settings.rows_only:
             deadline.note()
             return write_report(experiment, study.records, [], row_failures, seconds=deadline.used())
@@ -272,6 +258,31 @@ def _counted(what: str, say: Callable[[str], None], deadline: Deadline, console:
             console.print(f"{clock(deadline.used())} {what} trained: {done} of {total}")
 
     return show
+
+
+def _train_rows(
+    experiment: Experiment,
+    rows: list[PlannedRow],
+    resources: Resources,
+    trial_settings: TrialSettings,
+    deadline: Deadline,
+    console: Console,
+) -> list[str]:
+    """Train what is left of the published rows; returns a line for each that failed."""
+    deadline.searching = False
+    with working(console, "training the published rows") as say:
+        failures = run_rows(
+            experiment,
+            rows,
+            trial_settings,
+            cpus=resources.cpus,
+            gpus=resources.gpus,
+            progress=_counted("published rows", say, deadline, console),
+        )
+    deadline.searching = True
+    if not experiment.settings.rows_only:
+        deadline.restart()  # the time budget is for the search
+    return failures
 
 
 def _search(
