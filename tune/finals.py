@@ -7,7 +7,7 @@ import json
 import shutil
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -152,21 +152,25 @@ def run_finals(
         for seed in (seeds[:1] if space_of(record.recipe).deterministic else seeds)
     }
     jobs = {
-        train.remote(settings, record.recipe, record.config, record.number, seed, place): place
+        train.remote(settings, record.recipe, record.config, record.number, seed, place): f"final {place.name}"
         for place, (record, seed) in places.items()
         if not place.exists()
     }
-    failures = []
-    total = len(jobs)
-    while jobs:
-        (done,), _ = ray.wait(list(jobs))
-        place = jobs.pop(done)
+    failures = wait_for(jobs, progress)
+    return load_finalists(folder, [record.number for record in chosen], seeds), failures
+
+
+def wait_for(jobs: Mapping[ray.ObjectRef, str], progress: Callable[[int, int], None]) -> list[str]:
+    """Wait for all of `jobs`, which have names; returns a line for each that failed."""
+    waiting, failures = list(jobs), []
+    while waiting:
+        (done,), waiting = ray.wait(waiting)
         try:
             ray.get(done)
         except ray.exceptions.RayError as error:
-            failures.append(f"final {place.name}: {str(error).strip().splitlines()[-1]}")
-        progress(total - len(jobs), total)
-    return load_finalists(folder, [record.number for record in chosen], seeds), failures
+            failures.append(f"{jobs[done]}: {str(error).strip().splitlines()[-1]}")
+        progress(len(jobs) - len(waiting), len(jobs))
+    return failures
 
 
 def load_finalists(folder: Path, trials: list[int], seeds: list[int]) -> list[Finalist]:

@@ -12,7 +12,7 @@ from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, 
 from trainables._data import TrainOn, Variant
 from trainables._run import run
 from tune.experiment import Experiment
-from tune.finals import Final, train_final
+from tune.finals import Final, train_final, wait_for
 from tune.preset import Preset, Row
 from tune.settings import Settings
 from tune.trial import TrialSettings, load_data
@@ -174,18 +174,8 @@ def run_rows(
             scores = [
                 score.remote(own, row.row.recipe, config, row.row.folds, seed, row.row.train_on) for config in compared
             ]
-            jobs[train.remote(own, row, seed, place, *scores)] = row
-    failures = []
-    total = len(jobs)
-    while jobs:
-        (done,), _ = ray.wait(list(jobs))
-        row = jobs.pop(done)
-        try:
-            ray.get(done)
-        except ray.exceptions.RayError as error:
-            failures.append(f"row {row.name}: {str(error).strip().splitlines()[-1]}")
-        progress(total - len(jobs), total)
-    return failures
+            jobs[train.remote(own, row, seed, place, *scores)] = f"row {row.name}"
+    return wait_for(jobs, progress)
 
 
 def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, *scores: float) -> None:
