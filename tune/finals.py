@@ -160,7 +160,7 @@ def run_finals(
     return load_finalists(folder, [record.number for record in chosen], seeds), failures
 
 
-def wait_for(jobs: Mapping[ray.ObjectRef, str], progress: Callable[[int, int], None]) -> list[str]:
+def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, int], None]) -> list[str]:
     """Wait for all of `jobs`, which have names; returns a line for each that failed."""
     waiting, failures = list(jobs), []
     while waiting:
