@@ -7,15 +7,17 @@ BIN := $(VENV)/bin
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests"
-	@echo "make test-fast  the tests without Ray and networks of libraries, on all cores"
+	@echo "make test-fast  the tests without Ray and networks of libraries"
 	@echo "make check      format, lint and types, as CI asks for"
 	@echo "make format     format the code"
 
 search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
+# Ray takes all cores for itself, so its tests come after the others
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --ignore tests/integration
+	$(BIN)/python -m pytest tests/integration
 
 test-fast: install
 	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/finetuning

@@ -1,9 +1,11 @@
 """What a trained model costs: parameters, operations, memory, and the time of one image."""
 
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -101,3 +103,13 @@ def _timed(model: nn.Module, image: torch.Tensor) -> float:
     if image.device.type == "cuda":
         torch.cuda.synchronize(image.device)
     return time.perf_counter() - began
+
+
+def device_name(device: torch.device) -> str:
+    """The model of the GPU or, where the system tells, of the processor; else its architecture."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()

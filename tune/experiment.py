@@ -170,21 +170,15 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     """What figures depend on beside settings and data: machine, versions, threads."""
     import torch
 
+    from trainables._cost import device_name
+
     return {
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": processor(),
+        "processor": device_name(torch.device("cpu")),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": device_name(torch.device(device)) if device == "cuda" else "cpu",
         "threads": threads,
         "packages": {name: version(name) for name in PACKAGES},
     }
-
-
-def processor() -> str:
-    """The model of the CPU, where the system tells; else its architecture."""
-    information = Path("/proc/cpuinfo")
-    lines = information.read_text().splitlines() if information.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

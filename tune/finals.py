@@ -21,16 +21,14 @@ from safetensors.torch import load
 
 from search_spaces import Value, space_of
 from trainables._checkpoint import weights_of
-from trainables._cost import cost_of
+from trainables._cost import cost_of, device_name
 from trainables._data import Split, TrainOn, load_test
 from trainables._metrics import evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
-from tune.experiment import processor
 from tune.intervals import Interval, intervals
-from tune.scheduler import rung_of
-from tune.study import Record
-from tune.trial import TrialSettings, load_data
+from tune.record import Record, rung_of
+from tune.worker import TrialSettings, load_data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +227,7 @@ def train_final(
         "classes": test.classes,
         "curves": curves,
         "scores": list(scores),
-        "model": {**asdict(cost_of(model, data.shape)), "device": _name(data.device)},
+        "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
     }
     draft = place.with_name(f".{place.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
@@ -246,11 +244,6 @@ def train_final(
 def has_test(folder: Path) -> bool:
     """Whether an experiment's data have a test split; where not, finals are tested on val, and the report says so."""
     return bool(json.loads((folder / "data.json").read_text())["images"]["test"])
-
-
-def _name(device: torch.device) -> str:
-    """Of the GPU or processor, which on a cluster need not be that of the driver."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
 
 
 @cache

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from trainables._metrics import Tally
 
@@ -35,6 +34,8 @@ def intervals(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes
 
 def wilson(correct: int, n: int) -> Interval:
     """Wilson's score interval of one model's accuracy on `n` images (Wilson 1927)."""
+    from scipy.stats import binomtest  # a second, which workers need not wait
+
     ends = binomtest(correct, n).proportion_ci(LEVEL, method="wilson")
     return Interval(correct / n, float(ends.low), float(ends.high))
 

@@ -15,8 +15,9 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from tune.record import Record
 from tune.settings import Settings
-from tune.study import Record, SearchStudy
+from tune.study import SearchStudy
 
 PLAIN_EVERY = 15.0
 """Seconds between lines where the output is no terminal."""

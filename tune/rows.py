@@ -15,7 +15,7 @@ from tune.experiment import Experiment
 from tune.finals import Final, train_final, wait_for
 from tune.preset import Preset, Row
 from tune.settings import Settings
-from tune.trial import TrialSettings, load_data
+from tune.worker import TrialSettings, load_data
 
 
 @dataclass(frozen=True)

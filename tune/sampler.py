@@ -22,7 +22,7 @@ from optuna.trial import TrialState, create_trial
 
 from search_spaces import Domains, Space, Value, space_of
 from tune.convert import parameters, suggest, values_of
-from tune.study import Record
+from tune.record import Record
 
 PATIENCE = 100
 """Draws in a row that bring nothing new, after which a recipe is exhausted, unless what is left can be listed."""

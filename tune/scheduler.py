@@ -15,7 +15,7 @@ import numpy as np
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from tune.study import Record
+from tune.record import Record
 
 
 def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> list[int]:
@@ -26,11 +26,6 @@ def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> lis
         epochs.append(epoch)
         epoch *= reduction_factor
     return epochs
-
-
-def rung_of(record: Record, at: list[int]) -> int:
-    """How many rungs a trial has reached; one that ended by itself reached the top, above all milestones."""
-    return len(at) + 1 if record.state == "complete" else sum(milestone <= len(record.epochs) for milestone in at)
 
 
 class Rungs:

@@ -39,7 +39,8 @@ from tune.session import connect, log_to, ray_session
 from tune.settings import SETTINGS, Settings
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
-from tune.trial import RecipeTrial, TrialFiles, TrialSettings
+from tune.trial import RecipeTrial, TrialFiles
+from tune.worker import TrialSettings
 
 
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:

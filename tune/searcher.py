@@ -11,9 +11,11 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
+from tune.record import DIVERGED, Record
 from tune.sampler import RecipeSampler, fingerprint, seed_of
-from tune.study import DIVERGED, Record, SearchStudy
-from tune.trial import TrialFiles, TrialSettings, trial_config
+from tune.study import SearchStudy
+from tune.trial import TrialFiles, trial_config
+from tune.worker import TrialSettings
 
 MACHINE_FAILURES = 3
 """How often a trial is begun in all when its worker dies without an error of the trial's own."""

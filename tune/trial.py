@@ -6,50 +6,20 @@ Its process is used for one trial after another, of any recipe: data stays on th
 import shutil
 import traceback
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
-from functools import cache
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray.tune import Trainable
 
-from search_spaces import add_recipes, space_of
+from search_spaces import space_of
 from trainables._checkpoint import Checkpoints
-from trainables._data import TrainData, TrainOn, load_train
 from trainables._run import release, run
-from tune.study import Record
+from tune.record import Record
+from tune.worker import TrialSettings, load_data
 
 LEAK_BYTES = 64 * 2**20
 """GPU memory that may stay allocated, beyond the data, without a model: cuBLAS keeps a workspace."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrialSettings:
-    """What all trials of a search have in common.
-
-    Attributes:
-        folder: the experiment's folder, absolute.
-        device: "cpu" or "cuda".
-        threads: torch's threads.
-        max_epochs: epochs of a trial that is never stopped.
-        metric, maximize: what is optimised on val.
-        recipes_from: folders of recipes from outside.
-    """
-
-    folder: str
-    device: str
-    threads: int
-    max_epochs: int
-    metric: str
-    maximize: bool
-    recipes_from: tuple[str, ...] = ()
-
-    def prepare_process(self) -> None:
-        """Make what trains in a worker's process as it was in the driver's: threads, and recipes from outside."""
-        torch.set_num_threads(self.threads)
-        for folder in self.recipes_from:
-            add_recipes(folder, "--recipes-from")
 
 
 class TrialFiles:
@@ -159,10 +129,3 @@ def results(
             best = pick(range(len(history)), key=lambda n: history[n][settings.metric]) + 1
             checkpoints.save(step, history, end=end, best=best)
         yield result(step.epoch, end)
-
-
-@cache
-def load_data(folder: str, device: str, train_on: TrainOn = "train") -> tuple[TrainData, int]:
-    """The train and val splits of an experiment, kept from trial to trial, and the bytes they take on a GPU."""
-    data = load_train(Path(folder), torch.device(device), train_on=train_on)
-    return data, release(data.device)

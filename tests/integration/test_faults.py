@@ -9,7 +9,8 @@ import pytest
 
 from tune.cli import main
 from tune.experiment import Experiment
-from tune.study import Record, SearchStudy
+from tune.record import Record
+from tune.study import SearchStudy
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from data.shards import write_hub
 
+from tests.data.shards import write_hub
 from trainables import Classifier
 from tune.cli import main
 from tune.experiment import Experiment
@@ -24,7 +24,7 @@ PRESET = {
     },
     "rows": {
         "grid": {
-            "title": "PCA and neighbours",
+            "title": "PCA, kNN",
             "recipe": "knn",
             "config": {"reduce": "pca", "weights": "uniform"},
             "grid": {"components": [4, 16], "neighbors": [1, 9]},
@@ -68,8 +68,8 @@ def test_rows_are_run_and_searched_around(
     assert started["mlp"]["width"] == 48
     assert started["knn"]["components"] == best["components"]
     out = capsys.readouterr().out
-    assert "PCA and neighbours" in out
-    assert (experiment.folder / "report/index.html").read_text().count("PCA and neighbours") > 1
+    assert "PCA, kNN" in out
+    assert (experiment.folder / "report/index.html").read_text().count("PCA, kNN") > 1
     kept = (experiment.folder / "rows/mlp/final.json").read_bytes()
     assert main(["search", "--resume", str(experiment.folder), "--trials", "7"]) == 0
     assert (experiment.folder / "rows/mlp/final.json").read_bytes() == kept, "a row was trained again"

@@ -15,7 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from search_spaces import InputError
 from tune.cli import main
 from tune.experiment import Experiment
-from tune.study import Record, SearchStudy
+from tune.record import Record
+from tune.study import SearchStudy
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

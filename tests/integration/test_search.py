@@ -16,7 +16,8 @@ from sklearn.datasets import load_digits
 from trainables import Classifier
 from tune.cli import main
 from tune.experiment import Experiment
-from tune.study import Record, SearchStudy
+from tune.record import Record
+from tune.study import SearchStudy
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

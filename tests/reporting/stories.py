@@ -17,8 +17,9 @@ from trainables._metrics import Evaluation
 from tune.convert import suggest
 from tune.experiment import Experiment
 from tune.finals import Finalist, load_finalists
+from tune.record import Record
 from tune.settings import Settings
-from tune.study import Record, SearchStudy
+from tune.study import SearchStudy
 
 TEST_IMAGES = 40
 

@@ -14,7 +14,7 @@ from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
 from trainables import Classifier
 from trainables._protocol import build_of, train_of
 from tune.settings import load, make
-from tune.trial import TrialSettings
+from tune.worker import TrialSettings
 
 pytestmark = pytest.mark.usefixtures("_forgets_recipes")
 

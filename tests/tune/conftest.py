@@ -23,7 +23,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experimen
     from tune.reporting import write_report
     from tune.settings import make
     from tune.study import SearchStudy
-    from tune.trial import TrialSettings
+    from tune.worker import TrialSettings
 
     settings = make(
         {"recipes": RECIPES, "max_epochs": 2, "out": str(tmp_path_factory.mktemp("results")), "name": "done"}

@@ -6,8 +6,8 @@ import pytest
 from trainables._data import DataSpec, prepare
 from tune.finals import Final, Finalist, choose, has_test, train_final
 from tune.intervals import bootstrap, wilson
-from tune.study import Record
-from tune.trial import TrialSettings
+from tune.record import Record
+from tune.worker import TrialSettings
 
 
 def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state: str = "pruned") -> Record:

@@ -3,8 +3,8 @@
 import pytest
 
 from tune.progress import seconds_left
+from tune.record import Record, State
 from tune.settings import make
-from tune.study import Record, State
 
 
 def record(number: int, recipe: str, state: State, *seconds: float) -> Record:

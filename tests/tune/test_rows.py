@@ -19,7 +19,7 @@ from tune.finals import Final
 from tune.preset import Preset, Row, file_of, read_preset, settings_with
 from tune.rows import PlannedRow, View, cross_validate, plan, starting_points, train_row, view_of
 from tune.settings import Settings, make
-from tune.trial import TrialSettings
+from tune.worker import TrialSettings
 
 CPU = torch.device("cpu")
 

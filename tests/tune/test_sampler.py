@@ -5,9 +5,9 @@ import pytest
 
 from search_spaces import Choice, DataShape, Int, recipes, space_of
 from tune.convert import parameters, suggest
+from tune.record import Record
 from tune.sampler import Draw, RecipeSampler, fingerprint, seed_of
 from tune.settings import make
-from tune.study import Record
 
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
 

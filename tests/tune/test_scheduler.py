@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from tune.scheduler import RecipeASHA, Rungs, milestones, rung_of
-from tune.study import Record
+from tune.record import Record, rung_of
+from tune.scheduler import RecipeASHA, Rungs, milestones
 
 
 def record(number: int, values: list[float], recipe: str = "mlp", state: str = "pruned") -> Record:

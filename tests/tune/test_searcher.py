@@ -9,7 +9,7 @@ from ray.tune.search import Searcher
 from search_spaces import DataShape, space_of
 from tune.searcher import StudySearcher
 from tune.study import SearchStudy
-from tune.trial import TrialSettings
+from tune.worker import TrialSettings
 
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
 

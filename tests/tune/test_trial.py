@@ -8,8 +8,9 @@ import pytest
 
 from search_spaces import space_of
 from trainables._data import TrainData
-from tune.study import Record
-from tune.trial import TrialFiles, TrialSettings, results, trial_config
+from tune.record import Record
+from tune.trial import TrialFiles, results, trial_config
+from tune.worker import TrialSettings
 
 
 @pytest.fixture

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from search_spaces._errors import InputError
 from trainables._data._spec import SPLITS, UNASSIGNED, Shares, are_counts, shares_text
@@ -116,6 +114,9 @@ def _units(digests: Digests, groups: Sequence[str] | None, seed: int) -> list[li
     Images are joined by a group or by equal pixels, and through each other: if a picture occurs in two
     groups, both stay together.
     """
+    from scipy.sparse import coo_array  # half a second, which workers need not wait
+    from scipy.sparse.csgraph import connected_components
+
     count = len(digests)
     keys = [np.unique(digests.view("V16").ravel(), return_inverse=True)[1]]
     if groups is not None:

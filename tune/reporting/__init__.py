@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tune.experiment import Experiment
 from tune.finals import Finalist, choose, load_finalists
+from tune.record import Record
 from tune.reporting._best import write_best
 from tune.reporting._leaderboard import leaderboard
 from tune.reporting._markdown import markdown
@@ -14,7 +15,7 @@ from tune.reporting._published import published_table
 from tune.reporting._results import Results
 from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
-from tune.study import Record, SearchStudy
+from tune.study import SearchStudy
 
 __all__ = ["leaderboard", "published_table", "rebuild", "write_report"]
 

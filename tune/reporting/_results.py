@@ -15,10 +15,10 @@ from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
 from tune.finals import Finalist, choose
 from tune.preset import Preset
+from tune.record import Record
 from tune.rows import PlannedRow, planned_rows
 from tune.scheduler import milestones
 from tune.settings import Settings
-from tune.study import Record
 
 VAL_METRICS = ("loss", *tally(np.eye(1, dtype=np.int64)).averages())
 """The names of all metrics on val."""

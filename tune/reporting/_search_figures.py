@@ -13,9 +13,9 @@ from optuna.importance import get_param_importances
 from optuna.trial import TrialState, create_trial
 from plotly.graph_objects import Figure, Scatter
 
+from tune.record import Record
 from tune.reporting._numbers import metric, plotly_text, setting
 from tune.reporting._results import Results
-from tune.study import Record
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
 """Okabe and Ito's colours for all kinds of sight, without the two that vanish on white or black."""

@@ -1,0 +1,66 @@
+"""A trial as everything but the study sees it; light to import, as every worker does it."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from search_spaces import Value
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+State = Literal["running", "complete", "pruned", "failed"]
+DIVERGED = "diverged"
+
+
+@dataclass(kw_only=True)
+class Record:
+    """One trial as the study knows it.
+
+    Attributes:
+        number: the study's trial number, from 0.
+        recipe, config: what was trained; the active fields only, clamped to the data.
+        seed: of the training.
+        params, distributions: what the sampler drew, as Optuna keeps it.
+        state: running, complete, pruned (stopped early) or failed.
+        epochs: every epoch's figures, in order.
+        values: the best of the search's metric so far, by epoch: what rungs compare.
+        attempts: how often it was begun; more than once after a failure of the machine or a resumed search.
+        note: why it failed or was stopped.
+    """
+
+    number: int
+    recipe: str
+    config: dict[str, Value]
+    seed: int
+    params: dict[str, Any]
+    distributions: dict[str, "BaseDistribution"]
+    state: State = "running"
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    values: dict[int, float] = field(default_factory=dict)
+    attempts: int = 1
+    note: str = ""
+
+    @property
+    def value(self) -> float | None:
+        """The best of the metric; None before the first epoch."""
+        return self.values[max(self.values)] if self.values else None
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is one of the trials that were asked for; not if it was ended before its first epoch."""
+        return self.state != "pruned" or bool(self.epochs)
+
+    @property
+    def diverged(self) -> bool:
+        """Whether it failed because its loss was no longer a number."""
+        return self.state == "failed" and self.note.startswith(DIVERGED)
+
+    @property
+    def seconds(self) -> float:
+        """Time spent in its epochs."""
+        return sum(epoch["seconds"] for epoch in self.epochs)
+
+
+def rung_of(record: Record, at: list[int]) -> int:
+    """How many rungs a trial has reached; one that ended by itself reached the top, above all milestones."""
+    return len(at) + 1 if record.state == "complete" else sum(milestone <= len(record.epochs) for milestone in at)
