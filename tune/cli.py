@@ -136,7 +136,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from tune.experiment import Experiment
-    from tune.reporting import leaderboard, published_table
+    from tune.reporting import leaderboard, not_as_published, published_table
     from tune.search import resume, search
     from tune.stopping import Interrupted
 
@@ -157,7 +157,12 @@ def _search(arguments: argparse.Namespace) -> int:
         return 130
     summary = experiment.read("summary.json")
     if summary["preset"]:
-        console.print(published_table(list(summary["preset"]["rows"].values())))
+        entries = list(summary["preset"]["rows"].values())
+        console.print(published_table(entries))
+        if any(line["inside"] is False for entry in entries for line in entry["figures"]):
+            console.print("* the published figure lies outside the measured 95% interval", style="dim")
+        for line in not_as_published(entries):
+            console.print(Text(f"not as published: {line}", style="dim"), soft_wrap=True)
     if not settings.rows_only:
         console.print(leaderboard(summary))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")

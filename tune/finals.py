@@ -154,12 +154,12 @@ def run_finals(
         for place, (record, seed) in places.items()
         if not place.exists()
     }
-    failures = wait_for(jobs, progress)
+    failures = wait_for(jobs, progress, before=len(places) - len(jobs))
     return load_finalists(folder, [record.number for record in chosen], seeds), failures
 
 
-def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, int], None]) -> list[str]:
-    """Wait for all of `jobs`, which have names; returns a line for each that failed."""
+def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, int], None], *, before: int) -> list[str]:
+    """Wait for all of `jobs`, which have names, beside `before` done earlier; returns a line for each that failed."""
     waiting, failures = list(jobs), []
     while waiting:
         (done,), waiting = ray.wait(waiting)
@@ -167,7 +167,7 @@ def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, in
             ray.get(done)
         except ray.exceptions.RayError as error:
             failures.append(f"{jobs[done]}: {str(error).strip().splitlines()[-1]}")
-        progress(len(jobs) - len(waiting), len(jobs))
+        progress(before + len(jobs) - len(waiting), before + len(jobs))
     return failures
 
 

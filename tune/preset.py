@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from search_spaces import InputError, Value, space_of
 from search_spaces._errors import meant
-from tune.settings import NAME, flat, read_yaml
+from tune.settings import NAME, Settings, flat, read_yaml
 
 SHIPPED = Path(__file__).parent / "presets"
 
@@ -18,6 +18,12 @@ PRESET = "preset.yaml"
 
 Figures = dict[Literal["test", "val"], dict[str, float]]
 """Metrics by the split that they were measured on."""
+
+PUBLISHABLE = (
+    "accuracy", "loss", "macro_precision", "macro_recall", "macro_f1", "weighted_precision", "weighted_recall",
+    "weighted_f1",
+)  # fmt: skip
+"""The metrics that a row's result has."""
 
 
 class Row(BaseModel):
@@ -42,6 +48,12 @@ class Row(BaseModel):
             space_of(self.recipe).parse(candidate)
         if self.train_on == "train+val" and "val" in self.published:
             raise ValueError("what val figures are published of cannot be trained on train+val; write train_on: train")
+        for metric, value in (item for figures in self.published.values() for item in figures.items()):
+            if metric not in PUBLISHABLE:
+                known = ", ".join(PUBLISHABLE)
+                raise ValueError(f"published {metric}: is not measured{meant(metric, PUBLISHABLE)}; these are: {known}")
+            if value < 0 or (value > 1 and metric != "loss"):
+                raise ValueError(f"published {metric} {value:g}: is not a fraction; write 0.92 for 92%")
         return self
 
     def candidates(self) -> list[dict[str, Value]]:
@@ -73,6 +85,12 @@ class Preset(BaseModel):
         """What the settings say of fields, by `RECIPE.FIELD`."""
         restrictions: dict[str, str] = flat(self.settings.get("set", {}))
         return restrictions
+
+    @property
+    def max_epochs(self) -> int:
+        """Of the search, unless a person says otherwise."""
+        epochs: int = self.settings.get("max_epochs", Settings.model_fields["max_epochs"].default)
+        return epochs
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -118,8 +136,14 @@ def read_preset(file: Path) -> Preset:
 
 
 def settings_with(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a preset under a person's own; without the fields of recipes that the person leaves out."""
+    """The settings of a preset under a person's own; without the fields of recipes that the person leaves out.
+
+    Raises:
+        InputError: neither says what the data are.
+    """
     values = {**preset.settings, **given}
+    if "data" not in values:
+        raise InputError(f"--preset {given['preset']}: names no data set; say yours by --data, such as --data FOLDER")
     recipes = values.get("recipes", ())
     searched = recipes.split(",") if isinstance(recipes, str) else recipes
     kept = {key: text for key, text in preset.set.items() if key.partition(".")[0] in searched}

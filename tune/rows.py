@@ -10,6 +10,7 @@ import ray
 
 from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, space_of
 from trainables._data import TrainOn, Variant
+from trainables._data._spec import shares_text
 from trainables._run import run
 from tune.experiment import Experiment
 from tune.finals import Final, train_final, wait_for
@@ -120,9 +121,9 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
         name=name,
         row=row,
         candidates=[one.active() for one in found.values()],
-        epochs=min(row.epochs, settings.max_epochs),
+        epochs=_epochs(preset, row, settings),
         view=view,
-        changes=[*moved, *_scaled(preset, row, settings, view)],
+        changes=[*moved, *_scaled(preset, row, settings, view), *_other_data(preset, settings)],
     )
 
 
@@ -134,10 +135,16 @@ def _moved(asked: Space, given: Space) -> Iterator[str]:
             yield f"{field} {now[field]}, not {value}"
 
 
+def _epochs(preset: Preset, row: Row, settings: Settings) -> int:
+    """A person may cut rows short; what a preset itself says of epochs is for its search."""
+    return min(row.epochs, settings.max_epochs) if settings.max_epochs < preset.max_epochs else row.epochs
+
+
 def _scaled(preset: Preset, row: Row, settings: Settings, view: View) -> Iterator[str]:
-    """What else a person has changed."""
-    if settings.max_epochs < row.epochs:
-        yield f"{settings.max_epochs} of {row.epochs} epochs"
+    """What a person has made smaller."""
+    epochs = _epochs(preset, row, settings)
+    if epochs < row.epochs:
+        yield f"{epochs} of {row.epochs} epochs"
     size = row.image_size or preset.settings.get("image_size")
     if size is not None and view.image_size != size:
         yield f"images of {view.image_size} pixels, not {size}"
@@ -145,7 +152,26 @@ def _scaled(preset: Preset, row: Row, settings: Settings, view: View) -> Iterato
     if view.variant != variant:
         yield f"variant {view.variant}, not {variant}"
     if settings.limit:
-        yield f"at most {settings.limit} training images"
+        yield f"at most {settings.limit} images of train{', and val' if row.train_on == 'train+val' else ''}"
+
+
+def _other_data(preset: Preset, settings: Settings) -> Iterator[str]:
+    """What a person has put in place of the data and the seed that a preset names."""
+    named = preset.settings.get("data")
+    if named is not None and not _same_place(settings.data, named):
+        yield f"data {settings.data}, not {named}"
+    dealt = Settings.model_validate({key: preset.settings[key] for key in ("split", "seed") if key in preset.settings})
+    if settings.split != dealt.split:
+        yield f"split {shares_text(settings.split)}, not {shares_text(dealt.split)}"
+    if "seed" in preset.settings and settings.seed != dealt.seed:
+        yield f"seed {settings.seed}, not {dealt.seed}"
+
+
+def _same_place(given: str, named: str) -> bool:
+    """Whether a source, with its path made absolute anywhere, may be the one that a preset names."""
+    (kind, _, path), (named_kind, _, named_path) = given.rpartition(":"), named.rpartition(":")
+    ending = Path(named_path).parts
+    return kind == named_kind and Path(path).parts[-len(ending) :] == ending
 
 
 def run_rows(
@@ -157,7 +183,7 @@ def run_rows(
     gpus: float,
     progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Train and test every row that was not yet, side by side on the cluster; `progress(done, total)`.
+    """Train and test every row that was not yet, side by side on the cluster; `progress(done, total)` of all rows.
 
     Returns a line for each that failed; a resumed search tries those again.
     """
@@ -175,7 +201,7 @@ def run_rows(
                 score.remote(own, row.row.recipe, config, row.row.folds, seed, row.row.train_on) for config in compared
             ]
             jobs[train.remote(own, row, seed, place, *scores)] = f"row {row.name}"
-    return wait_for(jobs, progress)
+    return wait_for(jobs, progress, before=len(rows) - len(jobs))
 
 
 def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, *scores: float) -> None:

@@ -330,7 +330,7 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
         InputError: the file cannot be read, or holds something else.
     """
     try:
-        values = yaml.safe_load(path.read_text())
+        values = yaml.load(path.read_text(), _Loader)
     except OSError as error:
         raise InputError(f"{kind} file {path} cannot be read: {error.strerror}; give a YAML file") from None
     except yaml.MarkedYAMLError as error:
@@ -341,6 +341,17 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise InputError(f"{kind} file {path} is not a mapping; write lines such as 'trials: 30'")
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, to which a key that stands twice is an error; as it is to YAML itself."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        """A mapping of keys that are there once."""
+        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        if twice := next((key for key in keys if keys.count(key) > 1), None):
+            raise yaml.constructor.ConstructorError(problem=f"{twice!r} stands twice", problem_mark=node.start_mark)
+        return super().construct_mapping(node, deep)
 
 
 def _explain(error: Any) -> str:

@@ -61,7 +61,7 @@ def test_rows_are_run_and_searched_around(
     assert set(scores) == {(4, 1), (4, 9), (16, 1), (16, 9)}
     best = rows["grid"]["config"]
     assert scores[best["components"], best["neighbors"]] == max(scores.values())
-    assert rows["grid"]["changes"] == ["at most 200 training images"]
+    assert rows["grid"]["changes"] == ["at most 200 images of train, and val"]
     records = SearchStudy.load(experiment.storage, "own").records
     assert len(records) == 6
     started = {record.recipe: record.config for record in records if record.number in (2, 3)}

@@ -13,7 +13,7 @@ from rich.console import Console
 import tune.reporting
 from reporting.stories import TEST_IMAGES, Story
 from tune.intervals import wilson
-from tune.reporting import published_table, write_report
+from tune.reporting import not_as_published, published_table, write_report
 
 SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
 EVIL = "<script>alert(1)</script>"
@@ -126,6 +126,24 @@ def test_rows_alone_are_a_whole_report(begin: Callable[..., Story]) -> None:
     assert "No trial" not in page
 
 
+def test_what_is_not_as_published_of_all_rows_is_said_once(begin: Callable[..., Story]) -> None:
+    story = told(begin, limit=50, seed=3)
+    entries = list(written(story)["preset"]["rows"].values())
+    assert [entry["changes"] for entry in entries] == [
+        ["at most 50 images of train, and val"], ["9 of 20 epochs", "at most 50 images of train"],
+        ["at most 50 images of train"],
+    ]  # fmt: skip
+    for entry in entries:
+        entry["changes"].append("seed 3, not 0")
+    assert not_as_published(entries) == [
+        "all rows: seed 3, not 0",
+        f"k 3 {EVIL}: at most 50 images of train, and val",
+        "MLP: 9 of 20 epochs; at most 50 images of train",
+        "never run: at most 50 images of train",
+    ]
+    assert not_as_published(entries[:1]) == [f"k 3 {EVIL}: at most 50 images of train, and val; seed 3, not 0"]
+
+
 def test_a_terminal_shows_a_line_a_row_and_split(
     begin: Callable[..., Story], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,5 +151,6 @@ def test_a_terminal_shows_a_line_a_row_and_split(
     Console(width=120).print(published_table(entries))
     lines = [line for line in capsys.readouterr().out.splitlines() if "accuracy" in line or "weighted_f1" in line]
     assert len(lines) == 4
+    assert [line.rstrip().endswith("*") for line in lines] == [False, True, False, False]
     assert "0.5000" in lines[0]
     assert "+0.1000" in lines[0]

@@ -12,6 +12,7 @@ from reporting.stories import Story
 from trainables._weights import Weights, write_weights
 from tune.cli import parser
 from tune.experiment import Experiment
+from tune.preset import file_of, read_preset, settings_with
 from tune.reporting import leaderboard, rebuild, write_report
 from tune.reporting._command import PLACES, command
 from tune.settings import Settings, make
@@ -123,6 +124,29 @@ def test_pretrained_weights_are_named_with_their_source(begin: Callable[..., Sto
     assert "<b>Pretrained weights</b> a &lt;hub&gt; (SHA-256 abababababababab)" in page
     entry = story.experiment.read("summary.json")["recipes"]["timm_finetune"]
     assert entry["weights"] == {"source": "a <hub>", "digest": "ab" * 32}
+
+
+def test_random_weights_of_what_could_be_pretrained_are_said_loudly(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("timm_finetune", "mlp"))
+    trial = story.trial("timm_finetune", [0.5])
+    story.final(trial, seed=0, val=0.5, right=20, config={**trial.config, "pretrained": "no"})
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
+    summary = story.experiment.read("summary.json")
+    assert summary["recipes"]["timm_finetune"]["weights"] is None
+    assert "timm_finetune: its best began with random weights, not with pretrained ones" in summary["warnings"]
+    page = (story.experiment.folder / "report" / "index.html").read_text()
+    assert "<b>Pretrained weights</b> none, random weights instead" in page
+    assert "pretrained weights: none, random weights instead" in (story.experiment.folder / "report.md").read_text()
+
+
+def test_the_command_of_a_preset_says_only_what_is_not_its_own() -> None:
+    preset = read_preset(file_of("cifar10_classic"))
+    given = {"preset": "cifar10_classic", "data": "digits", "name": "x"}
+    settings = make(settings_with(preset, {**given, "rows_only": True, "set": {"knn.neighbors": "3"}}))
+    assert command(settings, preset) == (
+        "toprung search --data digits --recipes knn,mlp --preset cifar10_classic --rows-only --set knn.neighbors=3 "
+        "--seed 0"
+    )
 
 
 def test_the_command_means_the_same_settings(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tune.settings import make
 
 OWN = {
     "title": "mine",
-    "settings": {"recipes": ["knn"], "set": {"knn": {"neighbors": "1..9"}}},
+    "settings": {"data": "digits", "recipes": ["knn"], "set": {"knn": {"neighbors": "1..9"}}},
     "rows": {
         "three": {"title": "k 3", "recipe": "knn", "config": {"neighbors": 3}, "published": {"test": {"accuracy": 0.5}}}
     },
@@ -31,7 +31,7 @@ def row(**changes: object) -> dict[str, object]:
 @pytest.mark.parametrize("name", names())
 def test_a_shipped_preset_holds_together(name: str) -> None:
     preset = read_preset(file_of(name))
-    settings = make(settings_with(preset, {"preset": name}))
+    settings = make(settings_with(preset, {"data": "digits", "preset": name}))
     assert {row.recipe for row in preset.rows.values()} == set(settings.recipes)
     assert max(row.epochs for row in preset.rows.values()) <= settings.max_epochs, "a row would be cut short"
     text = file_of(name).read_text()
@@ -47,7 +47,7 @@ def test_a_shipped_preset_holds_together(name: str) -> None:
 def test_the_search_of_a_shipped_preset_begins_near_its_rows(name: str) -> None:
     """But for what is not a matter of choice, a row's configuration is among those that are searched."""
     preset = read_preset(file_of(name))
-    settings = make(settings_with(preset, {"preset": name}))
+    settings = make(settings_with(preset, {"data": "digits", "preset": name}))
     for line in preset.rows.values():
         domains = settings.domains(line.recipe)
         for candidate in line.candidates():
@@ -97,12 +97,36 @@ def test_a_persons_settings_go_before_those_of_the_preset(tmp_path: Path) -> Non
         ({"rows": row(epochs=0)}, "rows.three.epochs: Input should be greater than or equal to 1"),
         ({"rows": row(colour=1)}, "rows.three.colour: Extra inputs are not permitted"),
         ({"rows": row(train_on="train+val", published={"val": {"accuracy": 0.5}})}, "cannot be trained on train\\+val"),
+        ({"rows": row(published={"val": {"accuracy": 92}})}, "published accuracy 92: is not a fraction; write 0.92"),
+        ({"rows": row(published={"val": {"loss": -1}})}, "published loss -1: is not"),
+        (
+            {"rows": row(published={"val": {"acuracy": 0.5}})},
+            r"published acuracy: is not measured \(did you mean accuracy\?\); these are:",
+        ),
     ],
 )
 def test_a_broken_preset_is_refused_in_one_line(tmp_path: Path, changes: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
         read_preset(own(tmp_path, **changes))
     assert "\n" not in str(error.value)
+
+
+def test_without_data_in_preset_or_flags_a_person_is_asked_for_them() -> None:
+    preset = read_preset(file_of("yolo_dropout"))
+    with pytest.raises(InputError, match="--preset yolo_dropout: names no data set; say yours by --data"):
+        settings_with(preset, {"preset": "yolo_dropout"})
+
+
+def test_a_key_that_stands_twice_is_refused_but_not_one_over_an_anchor(tmp_path: Path) -> None:
+    file = own(tmp_path)
+    text = file.read_text()
+    file.write_text(text.replace("title: mine", "title: mine\ntitle: yours"))
+    with pytest.raises(InputError, match="is not YAML: 'title' stands twice, line"):
+        read_preset(file)
+    file.write_text(
+        ".base: &base {neighbors: 5, scale: none}\n" + text.replace("neighbors: 3", "<<: *base\n      neighbors: 3")
+    )
+    assert read_preset(file).rows["three"].config == {"neighbors": 3, "scale": "none"}
 
 
 def test_a_persons_own_preset_is_named_by_its_file(tmp_path: Path) -> None:

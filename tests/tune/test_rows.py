@@ -126,7 +126,7 @@ def test_a_row_is_as_published_unless_data_or_person_say_otherwise(experiment: E
         "width 64, not 256",
         "2 of 100 epochs",
         "images of 32 pixels, not 64",
-        "at most 50 training images",
+        "at most 50 images of train",
     ]
     assert changed.epochs == 2
     assert changed.view == View("whole", 32)
@@ -139,12 +139,39 @@ def test_a_row_is_as_published_unless_data_or_person_say_otherwise(experiment: E
 
 def test_what_a_preset_narrows_for_its_search_does_not_change_its_rows(experiment: Experiment) -> None:
     preset = Preset(
-        title="t", settings={"set": {"mlp": {"lr": "0.01..0.1"}}}, rows={"r": row("mlp", config={"lr": 0.001})}
+        title="t",
+        settings={"data": "digits", "max_epochs": 5, "set": {"mlp": {"lr": "0.01..0.1"}}},
+        rows={"r": row("mlp", config={"lr": 0.001}, epochs=50)},
     )
+    card = {View("whole", None): experiment.read("data.json")}
     settings = make(settings_with(preset, {"recipes": ["mlp"], "name": "x"}))
-    (found,) = plan(preset, settings, {View("whole", None): experiment.read("data.json")})
+    (found,) = plan(preset, settings, card)
     assert found.changes == []
     assert found.candidates[0]["lr"] == 0.001
+    assert found.epochs == 50
+    (cut,) = plan(preset, settings.model_copy(update={"max_epochs": 4}), card)
+    assert cut.changes == ["4 of 50 epochs"]
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        ({"data": "cifar10:/elsewhere/data/cifar"}, []),
+        ({"data": "cifar10:/elsewhere/cifar"}, ["data cifar10:/elsewhere/cifar, not cifar10:data/cifar"]),
+        ({"data": "/elsewhere/data/cifar"}, ["data /elsewhere/data/cifar, not cifar10:data/cifar"]),
+        ({"split": "rest,10,0"}, ["split rest,10,0, not 0.8,0.1,0.1"]),
+        ({"seed": 1}, ["seed 1, not 42"]),
+        ({"trials": 3, "final_seeds": 1}, []),
+    ],
+)
+def test_other_data_than_a_preset_names_are_said(
+    experiment: Experiment, given: dict[str, object], changes: list[str]
+) -> None:
+    named = {"data": "cifar10:data/cifar", "split": "0.8,0.1,0.1", "seed": 42, "recipes": ["mlp"]}
+    preset = Preset(title="t", settings=named, rows={"r": row("mlp")})
+    settings = make(settings_with(preset, {"name": "x", **given}))
+    (found,) = plan(preset, settings, {View("whole", None): experiment.read("data.json")})
+    assert found.changes == changes
 
 
 def test_equal_points_of_a_grid_are_trained_once(experiment: Experiment) -> None:

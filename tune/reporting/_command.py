@@ -3,26 +3,32 @@
 import shlex
 from typing import Any
 
+from tune.preset import Preset, settings_with
 from tune.settings import Settings
 
 PLACES = ("out", "name", "storage", "address", "cache")
 """Where a search ran and what it was called, not what it was asked."""
 
+ALWAYS = ("data", "recipes", "seed")
+"""What a reader wants to see, default or not."""
 
-def command(settings: Settings) -> str:
-    """`toprung search` with every setting that is not the default; data, recipes and seed always."""
+
+def command(settings: Settings, preset: Preset | None = None) -> str:
+    """`toprung search` with every setting that is not the default, or the preset's; data, recipes and seed always."""
     words = ["toprung", "search"]
-    defaults = Settings.model_validate({})
+    given = {"data": settings.data, "recipes": settings.recipes}
+    defaults = Settings.model_validate(settings_with(preset, given) if preset else {})
     for name in Settings.model_fields:
         value = getattr(settings, name)
         if name == "set":
-            words += [word for key, text in value.items() for word in ("--set", f"{key}={text}")]
-        elif value is True:
-            words.append(f"--{name.replace('_', '-')}")
-        elif name in ("data", "recipes", "seed") or (name not in PLACES and value != getattr(defaults, name)):
-            words += [f"--{name.replace('_', '-')}", _text(value)]
+            new = {key: text for key, text in value.items() if defaults.set.get(key) != text}
+            words += [word for key, text in new.items() for word in ("--set", f"{key}={text}")]
+        elif name in ALWAYS or (name not in PLACES and value != getattr(defaults, name)):
+            words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", _text(value)]
     return shlex.join(words)
 
 
 def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(_text, value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -40,11 +40,12 @@ def _published_rows(summary: Summary) -> list[str]:
     if summary["preset"] is None:
         return []
     entries = summary["preset"]["rows"].values()
-    changed = [f"{entry['title']}: {'; '.join(entry['changes'])}" for entry in entries if entry["changes"]]
+    began = [f"{entry['title']}: {weights}" for entry in entries if (weights := source(entry))]
     return [
         f"## Published and measured: {_text(summary['preset']['title'])}",
         _table(_published.headings(), (line for entry in entries for line in _published.cells(entry))),
-        *_list("Not as published", changed),
+        *_list("Not as published", _published.not_as_published(entries)),
+        *_list("Pretrained weights of the rows", began),
     ]
 
 
@@ -61,7 +62,8 @@ def _configurations(summary: Summary) -> list[str]:
     for recipe, entry in summary["recipes"].items():
         if entry["config"] is not None:
             fields = ", ".join(f"{name} {setting(value)}" for name, value in entry["config"].items())
-            began = f"; pretrained weights: {source(entry)}" if entry["weights"] else ""
+            weights = source(entry)
+            began = f"; pretrained weights: {weights}" if weights else ""
             parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields + began)}")
     return ["## Best configurations", "\n".join(parts)] if parts else []
 
@@ -108,7 +110,7 @@ def _repeat(results: Results) -> list[str]:
     machine = f"Python {environment['python']} on {environment['platform']}, {environment['device']}"
     return [
         "## Repeat it",
-        _code(command(results.settings)),
+        _code(command(results.settings, results.preset)),
         _text(f"Took {duration(results.seconds)}. {machine}; {packages}."),
     ]
 

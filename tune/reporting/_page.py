@@ -87,6 +87,7 @@ def page(results: Results, summary: Summary) -> str:
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
             panels=panels,
             published=rows_shown,
+            changed=_published.common_changes(summary["preset"]["rows"].values()) if summary["preset"] else [],
             searched=bool(results.records) or not results.settings.rows_only,
             notes=notes,
             figures=figures.drawn,
@@ -94,7 +95,7 @@ def page(results: Results, summary: Summary) -> str:
             card=results.card,
             failed=[record for record in results.records if record.state == "failed"],
             environment=_environment_facts(results),
-            command=command(results.settings),
+            command=command(results.settings, results.preset),
             version=version("toprung"),
             plotly=_plotly(),
         )
@@ -173,7 +174,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
         "recipe": recipe,
         "colour": _search_figures.colour(results, recipe),
         "entry": entry,
-        "weights": source(entry) if entry["weights"] else None,
+        "weights": source(entry),
         "model": facts(entry["model"]) if entry["model"] else None,
         "settings": _configuration(results, recipe, entry),
         "importance": figures.place(f"importance-{recipe}", _search_figures.importance(results, recipe)),
@@ -195,15 +196,18 @@ def _classes(results: Results, name: str, entry: dict[str, Any], figures: Figure
 
 def _rows(results: Results, summary: Summary, figures: Figures) -> list[dict[str, Any]]:
     """What is shown of each published row."""
+    entries = summary["preset"]["rows"]
+    common = _published.common_changes(entries.values())
     return [
         {
             "id": f"row-{name}",
             "entry": entry,
+            "changes": [change for change in entry["changes"] if change not in common],
             "lines": _published.cells(entry),
-            "weights": source(entry) if entry["weights"] else None,
+            "weights": source(entry),
             "pairs": _classes(results, f"row-{name}", entry, figures) if entry["test"] else [],
         }
-        for name, entry in summary["preset"]["rows"].items()
+        for name, entry in entries.items()
     ]
 
 

@@ -1,6 +1,6 @@
 """The rows of a preset: published figures beside measured ones, as data, text and figures."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -104,17 +104,34 @@ def _cells(line: Entry) -> list[str]:
     ]
 
 
+def common_changes(entries: Iterable[Entry]) -> list[str]:
+    """What is not as published of any row, where there are several."""
+    first, *others = (entry["changes"] for entry in entries)
+    return [change for change in first if all(change in other for other in others)] if others else []
+
+
+def not_as_published(entries: Collection[Entry]) -> list[str]:
+    """What is not as published, a line for all rows and one for each with changes of its own."""
+    common = common_changes(entries)
+    own = {entry["title"]: [change for change in entry["changes"] if change not in common] for entry in entries}
+    return [f"{title}: {'; '.join(changes)}" for title, changes in {"all rows": common, **own}.items() if changes]
+
+
 def published_table(entries: list[Entry]) -> Table:
-    """Published and measured for a terminal of 80 columns: each row's first metric on each split."""
+    """Published and measured for a terminal of 80 columns: each row's first metric on each split.
+
+    A difference with a star is of a published figure outside the measured interval.
+    """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("row", "metric", "published", "measured", "95% interval", "difference"):
+    for heading in ("row", "metric", "published", "measured", "95% interval", "difference "):
         table.add_column(Text(heading), justify="left" if heading in ("row", "metric") else "right")
     for entry in entries:
         shown = entry["title"]
         for split in dict.fromkeys(line["split"] for line in entry["figures"]):
             first = next(line for line in entry["figures"] if line["split"] == split)
             _, name, published, measured, ends, difference, _ = _cells(first)
-            lines = (shown, f"{split} {name}", published, measured, ends, difference)
+            star = "*" if first["inside"] is False else " "
+            lines = (shown, f"{split} {name}", published, measured, ends, difference + star)
             table.add_row(*(Text(line) for line in lines))
             shown = ""
     return table

@@ -81,8 +81,12 @@ def _preset(results: Results) -> dict[str, Any] | None:
     return {"title": results.preset.title, "rows": {row.name: entry_of(results, row) for row in results.rows}}
 
 
-def source(entry: dict[str, Any]) -> str:
-    """Where a recipe's pretrained weights come from, in words."""
+def source(entry: dict[str, Any]) -> str | None:
+    """Where pretrained weights come from, in words; None for a recipe that knows none, or without a configuration."""
+    if "pretrained" not in (entry["config"] or {}):
+        return None
+    if entry["weights"] is None:
+        return "none, random weights instead"
     return f"{entry['weights']['source']} (SHA-256 {entry['weights']['digest'][:16]})"
 
 
@@ -111,6 +115,8 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
     if not tested:
         warnings.append("no recipe was tested, as no finalist was trained")
     for recipe, entry in entries.items():
+        if (entry["config"] or {}).get("pretrained") == "no":
+            warnings.append(f"{recipe}: its best began with random weights, not with pretrained ones")
         trials = entry["trials"]
         if not any(trials.values()):
             warnings.append(f"{recipe}: no trial was begun")
