@@ -8,6 +8,7 @@ help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
+	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"
 	@echo "make format     format the code"
 

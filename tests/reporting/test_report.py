@@ -144,7 +144,7 @@ def test_the_command_of_a_preset_says_only_what_is_not_its_own() -> None:
     given = {"preset": "cifar10_classic", "data": "digits", "name": "x"}
     settings = make(settings_with(preset, {**given, "rows_only": True, "set": {"knn.neighbors": "3"}}))
     assert command(settings, preset) == (
-        "toprung search --data digits --recipes knn,mlp --preset cifar10_classic --rows-only --set knn.neighbors=3 "
+        "toprung search --data digits --preset cifar10_classic --rows-only --recipes knn,mlp --set knn.neighbors=3 "
         "--seed 0"
     )
 

@@ -1,5 +1,6 @@
 """The presets that are shipped, and what may be wrong with one of a person's own."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -109,6 +110,16 @@ def test_a_broken_preset_is_refused_in_one_line(tmp_path: Path, changes: dict[st
     with pytest.raises(InputError, match=message) as error:
         read_preset(own(tmp_path, **changes))
     assert "\n" not in str(error.value)
+
+
+def test_the_table_in_the_docs_is_a_preset(tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent.parent / "docs" / "recipes.md").read_text()
+    (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    file = tmp_path / "mine.yaml"
+    file.write_text(block)
+    preset = read_preset(file)
+    assert make(settings_with(preset, {"preset": str(file)})).set == {"mlp.width": "64..512"}
+    assert len(preset.rows["knn"].candidates()) == 3
 
 
 def test_without_data_in_preset_or_flags_a_person_is_asked_for_them() -> None:
