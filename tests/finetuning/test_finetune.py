@@ -7,14 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import timm
 import torch
+import torchvision
 from torch import nn
 
 from search_spaces import InputError, space_of
 from search_spaces.timm_finetune import TimmFineTuning
 from trainables import timm_finetune, torchvision_finetune
 from trainables._data import DataSpec, TrainData, load_train, prepare
-from trainables._finetune import FineTuned, head_names, stages, trained_stages
+from trainables._finetune import FineTuned, begin_head, head_names, stages, trained_stages
 from trainables._protocol import Epoch
 
 NETWORK = "test_resnet"
@@ -55,6 +57,32 @@ def stage_names(prefixes: tuple[str, ...], names: set[str]) -> set[str]:
 def test_freezing_changes_the_head_alone(few: TrainData) -> None:
     ((_, changed),) = epochs_of(space(strategy="freeze"), few)
     assert changed == {"fc.weight", "fc.bias"}, "not even the statistics of a batch norm"
+
+
+@pytest.mark.parametrize(
+    ("library", "model"),
+    [
+        (timm, "tf_efficientnet_lite0"),
+        (timm, "resnet18"),
+        (torchvision, "efficientnet_b0"),
+        (torchvision, "squeezenet1_0"),
+    ],
+)
+def test_a_new_head_gives_small_logits_whatever_the_number_of_classes(library: object, model: str) -> None:
+    """Those of EfficientNets were in the tens: a frozen network's head then takes all its epochs to forget them."""
+
+    def network_of(classes: int) -> nn.Module:
+        return (
+            timm.create_model(model, num_classes=classes)
+            if library is timm
+            else torchvision.models.get_model(model, num_classes=classes)
+        )
+
+    network = network_of(4)
+    names = head_names(network_of)
+    begin_head(network, names)
+    weight = next(tensor for name, tensor in network.named_parameters() if name in names and tensor.ndim > 1)
+    assert 0 < weight.abs().max() <= weight[0].numel() ** -0.5
 
 
 def test_partial_changes_the_last_stages_and_their_statistics(few: TrainData) -> None:
