@@ -155,8 +155,8 @@ def fine_tune(
 def begin_head(network: nn.Module, head: frozenset[str]) -> None:
     """Draw the head's weights as PyTorch's layers do.
 
-    EfficientNet and MobileNet draw them from +-1/sqrt(classes). That suits ImageNet's thousand; of ten classes the first
-    logits are so large that the head of a frozen network lost 7 points of accuracy by it.
+    EfficientNet and MobileNet draw them from +-1/sqrt(classes). That suits ImageNet's thousand; of ten classes the
+    first logits are so large that the head of a frozen network lost 7 points of accuracy by it.
     """
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.weight" in head:
