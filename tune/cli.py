@@ -16,6 +16,8 @@ from search_spaces._errors import meant
 if TYPE_CHECKING:
     from tune.settings import Settings
 
+MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, 1 without a whole result, 2 for bad input, 130 when stopped by a person."""
@@ -224,44 +226,51 @@ def _report(arguments: argparse.Namespace) -> int:
 def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:
     export = commands.add_parser("export", help="write a winner as ONNX, checked against PyTorch", allow_abbrev=False)
     export.set_defaults(run=_export)
-    export.add_argument("experiment", type=Path)
+    export.add_argument("experiment", type=Path, help=MODELS)
     export.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
-    export.add_argument("--output", type=Path, metavar="FILE", help="default: EXPERIMENT-RECIPE.onnx, here")
+    export.add_argument("--output", type=Path, metavar="FILE", help="default: EXPERIMENT-NAME.onnx, here")
 
     predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
     predict.set_defaults(run=_predict)
-    predict.add_argument("model", type=Path, help="an experiment, or a file that toprung export wrote")
+    predict.add_argument(
+        "model", type=Path, help="an experiment, a model in it (best/RECIPE, rows/NAME), or an exported file"
+    )
     predict.add_argument("paths", type=Path, nargs="+", metavar="path", help="an image, or a folder with images")
     predict.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
     predict.add_argument("--top", type=int, default=5, metavar="N", help="classes named of each image (default: 5)")
     predict.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    predict.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 
     describe = commands.add_parser("describe", help="parameters, MACs, size, latency of winners", allow_abbrev=False)
     describe.set_defaults(run=_describe)
-    describe.add_argument("experiment", type=Path)
+    describe.add_argument("experiment", type=Path, help=MODELS)
     describe.add_argument("--recipe", metavar="NAME", help="whose winner (default: those of all recipes)")
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from tune.experiment import Experiment
+    from tune.trained import Trained
 
-    experiment = Experiment.open(arguments.experiment)  # before torch is imported: bad input is refused at once
+    Trained.find(arguments.experiment, arguments.recipe)  # before torch is imported: bad input is refused at once
 
     from tune.export import export
 
-    exported = export(experiment, arguments.recipe, arguments.output)
+    exported = export(arguments.experiment, arguments.recipe, arguments.output)
     parity = exported.parity
+    noise = (
+        f" (of up to {parity.largest:.1e}, in which PyTorch in float32 is itself {parity.noise:.1e} from float64)"
+        if parity.noise
+        else ""
+    )
     if not parity.passed:
         print(
-            f"toprung: {exported.recipe} was not written: on {parity.images} images of val onnxruntime and PyTorch "
-            f"differ in {parity.outside} logits, by up to {parity.difference:.1e}, and in the class of "
-            f"{parity.disagreements}",
+            f"toprung: {exported.name} was not written: on {parity.images} images of its data onnxruntime and PyTorch "
+            f"differ by up to {parity.difference:.1e} in logits{noise}, and in the class of {parity.disagreements}",
             file=sys.stderr,
         )
         return 1
     print(
-        f"{exported.recipe}: on {parity.images} images of val onnxruntime gives the classes of PyTorch, "
-        f"with logits within {parity.difference:.1e}"
+        f"{exported.name}: on {parity.images} images of its data onnxruntime gives the classes of PyTorch, "
+        f"with logits within {parity.difference:.1e}{noise}"
     )
     print(f"{exported.file}: {exported.mib:.2f} MiB")
     return 0
@@ -297,9 +306,8 @@ def _describe(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from tune.describe import describe
-    from tune.experiment import Experiment
 
-    figures, notes = describe(Experiment.open(arguments.experiment), arguments.recipe)
+    figures, notes = describe(arguments.experiment, arguments.recipe)
     console = Console(file=sys.stdout)
     console.print(figures)
     console.print(notes, style="dim")

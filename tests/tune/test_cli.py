@@ -20,7 +20,7 @@ SURFACE = {
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
     "export": ["--help", "--output", "--recipe", "-h", "experiment"],
-    "predict": ["--format", "--help", "--recipe", "--top", "-h", "model", "paths"],
+    "predict": ["--format", "--help", "--json", "--recipe", "--top", "-h", "model", "paths"],
     "describe": ["--help", "--recipe", "-h", "experiment"],
     "recipes": ["--help", "-h", "recipe"],
     "check-recipe": ["--help", "-h", "recipe"],
