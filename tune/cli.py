@@ -72,7 +72,11 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     fetch.add_argument("data", help="cifar10, product_masks, dog_breeds or flowers")
     fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: data/NAME)")
     fetch.add_argument(
-        "--from", dest="archive", type=Path, metavar="ARCHIVE", help="a tar or zip that you have, not a download"
+        "--from",
+        dest="copy",
+        type=Path,
+        metavar="COPY",
+        help="not a download but your copy: the tar or zip; of product_masks also a .parquet file or a folder of them",
     )
     return top
 
@@ -343,7 +347,7 @@ def _fetch(arguments: argparse.Namespace) -> int:
     name = arguments.data
     if name not in DATA_SETS:
         raise InputError(f"no data set {name!r} to fetch; there are: {', '.join(DATA_SETS)}")
-    data = fetch(name, arguments.to or Path("data") / name, arguments.archive, Console(file=sys.stdout))
+    data = fetch(name, arguments.to or Path("data") / name, arguments.copy, Console(file=sys.stdout))
     print(f"search it: toprung search --data {shlex.quote(data)}")
     return 0
 
