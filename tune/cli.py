@@ -1,6 +1,7 @@
 """The command line: arguments to settings, and what each command runs. Light to import, so that help is instant."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,16 +23,22 @@ MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIME
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, 1 without a whole result, 2 for bad input, 130 when stopped by a person."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = parser(flags="search" in argv).parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
-        return code
+        try:
+            arguments = parser(flags="search" in argv).parse_args(argv)
+            code: int = arguments.run(arguments)
+            return code
+        finally:
+            sys.stdout.flush()  # here, and not at exit, where its error could not be caught
     except InputError as error:
         print(f"toprung: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("toprung: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as in `toprung recipes | head`; what is still to be flushed at exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def parser(*, flags: bool = True) -> argparse.ArgumentParser:
@@ -353,23 +360,28 @@ def _fetch(arguments: argparse.Namespace) -> int:
 
 
 def _check_recipe(arguments: argparse.Namespace) -> int:
-    given = arguments.recipe
-    outside = given not in recipes() and Path(given).expanduser().is_dir()
-    names = add_recipes(given, "check-recipe") if outside else (given,)
+    given, folder = arguments.recipe, Path(arguments.recipe).expanduser()
+    if given in recipes() or (folder.name == given and not folder.is_dir()):
+        names: tuple[str, ...] = (given,)
+    elif folder.is_dir():
+        names = add_recipes(given, "check-recipe")
+    else:
+        raise InputError(f"check-recipe {given}: there is no such folder; give one with search_spaces/ and trainables/")
     for name in names:
         space_of(name)  # a typo is refused before torch is loaded
 
     from trainables._conformance import Samples, conform
 
     failed = 0
-    with TemporaryDirectory(prefix="toprung-") as folder:
-        samples = Samples.make(Path(folder))
+    with TemporaryDirectory(prefix="toprung-") as scratch:
+        samples = Samples.make(Path(scratch))
         for name in names:
             print(f"{name}:")
             for check, faults in conform(name, samples):
-                print(f"  {'FAILED' if faults else 'ok':7}{check}", *faults, sep="\n           ", flush=True)
+                found = "\n           ".join(faults)
+                print(f"  FAILED {check}: {found}" if faults else f"  ok     {check}", flush=True)
                 failed += bool(faults)
-    print(f"{failed} checks failed" if failed else "all checks passed")
+    print(f"{failed} check{'' if failed == 1 else 's'} failed" if failed else "all checks passed")
     return 1 if failed else 0
 
 
