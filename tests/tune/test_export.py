@@ -1,6 +1,7 @@
 """Winners as ONNX. Torch's exporter takes 5 to 10 s."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,21 @@ def test_an_exported_file_predicts_what_the_experiment_predicts(
     )
     assert [name for name, _ in one.ranked] == [name for name, _ in two.ranked]
     assert [share for _, share in one.ranked] == pytest.approx([share for _, share in two.ranked], abs=1e-5)
+
+
+def test_the_readme_runs_an_exported_file_without_toprung(searched: Experiment, file: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    (block,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "InferenceSession" in code)
+    shutil.copy(file, tmp_path / "photos-plain_cnn.onnx")
+    for name, number, size in (("a.jpg", 7, (40, 30)), ("b.png", 0, (21, 33))):
+        image = (load_digits().images[number] * 255 / 16).round().astype(np.uint8)
+        Image.fromarray(image).resize(size).convert("RGB").save(tmp_path / name)
+    block += "import sys\nassert not {'torch', 'toprung', 'trainables', 'tune'} & set(sys.modules)\n"
+    done = subprocess.run([sys.executable, "-I", "-c", block], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    model = load(searched.folder, "plain_cnn")
+    expected = predict(model, [tmp_path / "a.jpg", tmp_path / "b.png"], top=1)
+    assert done.stdout.split() == [prediction.ranked[0][0] for prediction in expected]
 
 
 def test_another_model_does_not_pass(searched: Experiment, file: Path) -> None:
