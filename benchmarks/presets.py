@@ -4,7 +4,7 @@
 
 What it shows is that each row runs by its one command on data of its form, not that the published figures come out:
 the images are others, fewer and smaller, and without a network no pretrained weights are there (`pretrained=no`).
-Prints the table of docs/recipes.md, and the command of each preset.
+Prints the command of each preset, and a table with all figures of its rows; docs/recipes.md has the first of each.
 """
 
 import argparse
@@ -15,8 +15,9 @@ import shlex
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,14 +57,33 @@ def run(preset: str, images: Images, labels: Images, out: Path) -> None:
         print(done.stdout)
         raise SystemExit(f"{preset}: exit code {done.returncode}")
     summary = json.loads((out / "results" / preset / "summary.json").read_text())
-    print("| row | published | measured | seconds | not as published |")
-    print("|---|---:|---:|---:|---|")
-    for row in summary["preset"]["rows"].values():
-        first = row["figures"][0]
-        published = "-" if first["published"] is None else f"{first['published']:.3f}"
-        measured = f"{first['measured']:.3f} ({first['low']:.3f}-{first['high']:.3f})"
-        changes = "; ".join(row["changes"])
-        print(f"| {row['title']} | {published} | {measured} | {row['seconds']:.0f} | {changes} |")
+    print("\n".join(table(summary["preset"]["rows"].values())))
+
+
+def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Rows of a preset, as `summary.json` has them, in Markdown: a line for each figure."""
+    lines = [
+        "| row | split | metric | published | measured | seconds | not as published |",
+        "|---|---|---|---:|---:|---:|---|",
+    ]
+    for row in rows:
+        seconds = f"{row['seconds']:.0f}"
+        if row["scores"]:  # they are of the training alone
+            seconds += f", and cross-validation of {len(row['scores'])}"
+        beside = [seconds, "; ".join(row["changes"])]
+        title = row["title"]
+        for figure in row["figures"]:
+            published, measured = _number(figure["published"]), _number(figure["measured"])
+            if figure["low"] is not None:
+                measured += f" ({figure['low']:.3f}-{figure['high']:.3f})"
+            cells = [title, figure["split"], figure["metric"], published, measured, *beside]
+            lines.append(f"| {' | '.join(cells)} |")
+            title, beside = "", ["", ""]
+    return lines
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def read(folder: Path) -> tuple[Images, Images]:

@@ -1,6 +1,7 @@
 """The command line: arguments to settings, and what each command runs. Light to import, so that help is instant."""
 
 import argparse
+import os
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -16,20 +17,28 @@ from search_spaces._errors import meant
 if TYPE_CHECKING:
     from tune.settings import Settings
 
+MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME"
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns 0, 1 without a whole result, 2 for bad input, 130 when stopped by a person."""
     argv = sys.argv[1:] if argv is None else argv
-    arguments = parser(flags="search" in argv).parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
-        return code
+        try:
+            arguments = parser(flags="search" in argv).parse_args(argv)
+            code: int = arguments.run(arguments)
+            return code
+        finally:
+            sys.stdout.flush()  # here, and not at exit, where its error could not be caught
     except InputError as error:
         print(f"toprung: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("toprung: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # as in `toprung recipes | head`; what is still to be flushed at exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def parser(*, flags: bool = True) -> argparse.ArgumentParser:
@@ -70,7 +79,11 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     fetch.add_argument("data", help="cifar10, product_masks, dog_breeds or flowers")
     fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: data/NAME)")
     fetch.add_argument(
-        "--from", dest="archive", type=Path, metavar="ARCHIVE", help="a tar or zip that you have, not a download"
+        "--from",
+        dest="copy",
+        type=Path,
+        metavar="COPY",
+        help="not a download but your copy: the tar or zip; of product_masks also a .parquet file or a folder of them",
     )
     return top
 
@@ -229,44 +242,51 @@ def _report(arguments: argparse.Namespace) -> int:
 def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:
     export = commands.add_parser("export", help="write a winner as ONNX, checked against PyTorch", allow_abbrev=False)
     export.set_defaults(run=_export)
-    export.add_argument("experiment", type=Path)
+    export.add_argument("experiment", type=Path, help=MODELS)
     export.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
-    export.add_argument("--output", type=Path, metavar="FILE", help="default: EXPERIMENT-RECIPE.onnx, here")
+    export.add_argument("--output", type=Path, metavar="FILE", help="default: EXPERIMENT-NAME.onnx, here")
 
     predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
     predict.set_defaults(run=_predict)
-    predict.add_argument("model", type=Path, help="an experiment, or a file that toprung export wrote")
+    predict.add_argument(
+        "model", type=Path, help="an experiment, a model in it (best/RECIPE, rows/NAME), or an exported file"
+    )
     predict.add_argument("paths", type=Path, nargs="+", metavar="path", help="an image, or a folder with images")
     predict.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
     predict.add_argument("--top", type=int, default=5, metavar="N", help="classes named of each image (default: 5)")
     predict.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    predict.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 
     describe = commands.add_parser("describe", help="parameters, MACs, size, latency of winners", allow_abbrev=False)
     describe.set_defaults(run=_describe)
-    describe.add_argument("experiment", type=Path)
+    describe.add_argument("experiment", type=Path, help=MODELS)
     describe.add_argument("--recipe", metavar="NAME", help="whose winner (default: those of all recipes)")
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from tune.experiment import Experiment
+    from tune.trained import Trained
 
-    experiment = Experiment.open(arguments.experiment)  # before torch is imported: bad input is refused at once
+    Trained.find(arguments.experiment, arguments.recipe)  # before torch is imported: bad input is refused at once
 
     from tune.export import export
 
-    exported = export(experiment, arguments.recipe, arguments.output)
+    exported = export(arguments.experiment, arguments.recipe, arguments.output)
     parity = exported.parity
+    noise = (
+        f" (of up to {parity.largest:.1e}, in which PyTorch in float32 is itself {parity.noise:.1e} from float64)"
+        if parity.noise
+        else ""
+    )
     if not parity.passed:
         print(
-            f"toprung: {exported.recipe} was not written: on {parity.images} images of val onnxruntime and PyTorch "
-            f"differ in {parity.outside} logits, by up to {parity.difference:.1e}, and in the class of "
-            f"{parity.disagreements}",
+            f"toprung: {exported.name} was not written: on {parity.images} images of its data onnxruntime and PyTorch "
+            f"differ by up to {parity.difference:.1e} in logits{noise}, and in the class of {parity.disagreements}",
             file=sys.stderr,
         )
         return 1
     print(
-        f"{exported.recipe}: on {parity.images} images of val onnxruntime gives the classes of PyTorch, "
-        f"with logits within {parity.difference:.1e}"
+        f"{exported.name}: on {parity.images} images of its data onnxruntime gives the classes of PyTorch, "
+        f"with logits within {parity.difference:.1e}{noise}"
     )
     print(f"{exported.file}: {exported.mib:.2f} MiB")
     return 0
@@ -302,9 +322,8 @@ def _describe(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from tune.describe import describe
-    from tune.experiment import Experiment
 
-    figures, notes = describe(Experiment.open(arguments.experiment), arguments.recipe)
+    figures, notes = describe(arguments.experiment, arguments.recipe)
     console = Console(file=sys.stdout)
     console.print(figures)
     console.print(notes, style="dim")
@@ -340,29 +359,34 @@ def _fetch(arguments: argparse.Namespace) -> int:
     name = arguments.data
     if name not in DATA_SETS:
         raise InputError(f"no data set {name!r} to fetch; there are: {', '.join(DATA_SETS)}")
-    data = fetch(name, arguments.to or Path("data") / name, arguments.archive, Console(file=sys.stdout))
+    data = fetch(name, arguments.to or Path("data") / name, arguments.copy, Console(file=sys.stdout))
     print(f"search it: toprung search --data {shlex.quote(data)}")
     return 0
 
 
 def _check_recipe(arguments: argparse.Namespace) -> int:
-    given = arguments.recipe
-    outside = given not in recipes() and Path(given).expanduser().is_dir()
-    names = add_recipes(given, "check-recipe") if outside else (given,)
+    given, folder = arguments.recipe, Path(arguments.recipe).expanduser()
+    if given in recipes() or (folder.name == given and not folder.is_dir()):
+        names: tuple[str, ...] = (given,)
+    elif folder.is_dir():
+        names = add_recipes(given, "check-recipe")
+    else:
+        raise InputError(f"check-recipe {given}: there is no such folder; give one with search_spaces/ and trainables/")
     for name in names:
         space_of(name)  # a typo is refused before torch is loaded
 
     from trainables._conformance import Samples, conform
 
     failed = 0
-    with TemporaryDirectory(prefix="toprung-") as folder:
-        samples = Samples.make(Path(folder))
+    with TemporaryDirectory(prefix="toprung-") as scratch:
+        samples = Samples.make(Path(scratch))
         for name in names:
             print(f"{name}:")
             for check, faults in conform(name, samples):
-                print(f"  {'FAILED' if faults else 'ok':7}{check}", *faults, sep="\n           ", flush=True)
+                found = "\n           ".join(faults)
+                print(f"  FAILED {check}: {found}" if faults else f"  ok     {check}", flush=True)
                 failed += bool(faults)
-    print(f"{failed} checks failed" if failed else "all checks passed")
+    print(f"{failed} check{'' if failed == 1 else 's'} failed" if failed else "all checks passed")
     return 1 if failed else 0
 
 

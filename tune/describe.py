@@ -1,6 +1,7 @@
 """What the winners cost, in words: parameters, operations, memory, latency. They were measured with the finals."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -8,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces import InputError
-from tune.experiment import Experiment
+from tune.trained import Trained
 
 Model = Mapping[str, Any]
-"""The entry `model` of a recipe in `summary.json`: see `Cost`."""
+"""The entry `model` of a recipe in `summary.json` and of its `metrics.json`: see `Cost`."""
 
 HEADINGS = ("parameters", "trained", "MACs", "weights MiB", "latency ms")
 
@@ -44,21 +45,21 @@ def notes(models: list[Model]) -> str:
     return f"MACs and latency are of one image; latency is the median on {places}."
 
 
-def describe(experiment: Experiment, recipe: str | None = None) -> tuple[Table, str]:
-    """The winners of an experiment, or that of `recipe`, as a table, and a line on what its figures mean.
+def describe(source: Path, recipe: str | None = None) -> tuple[Table, str]:
+    """The winners of an experiment, that of `recipe`, or one model in its folder, as a table; what its figures mean.
 
     Raises:
         InputError: nothing was tested yet, or not this recipe, or it was not measured.
     """
-    experiment.best(recipe)
-    entries = experiment.read("summary.json")["recipes"]
-    models = {
-        name: entries[name]["model"] for name in experiment.tested if recipe in (None, name) and entries[name]["model"]
-    }
+    trained = Trained.find(source, recipe)
+    found, experiment = [trained], trained.experiment
+    if recipe is None and experiment and experiment.folder == source.expanduser().absolute():
+        found = [Trained(folder=folder, experiment=experiment) for folder in experiment.winners]
+    models = {trained.name: trained.card["model"] for trained in found if trained.card["model"]}
     if not models:
-        raise InputError(f"{experiment.folder}: its models were not measured, as it was searched by an older toprung")
+        raise InputError(f"{source}: was not measured, as it was searched by an older toprung")
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    table.add_column("recipe")
+    table.add_column("model")
     for heading in HEADINGS:
         table.add_column(Text(heading), justify="right")
     for name, model in models.items():

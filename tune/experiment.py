@@ -122,11 +122,11 @@ class Experiment:
         Raises:
             InputError: nothing was tested yet, or not this recipe.
         """
-        tested = self.tested
-        if not tested and self.settings.rows_only:
+        tested, rows = self.tested, self.rows
+        if not tested and rows:
             raise InputError(
-                f"{self.folder} was not searched, so it has no winner; its rows are in {self.folder / 'rows'}: "
-                "classify with one by toprung predict FOLDER/rows/NAME"
+                f"{self.folder} has no winner, as only the rows of its preset were tested; give one of them: "
+                f"{', '.join(map(str, rows))}"
             )
         if not tested:
             raise InputError(
@@ -140,9 +140,23 @@ class Experiment:
     @property
     def tested(self) -> list[str]:
         """The recipes that were tested, the best first."""
-        if not (self.folder / "summary.json").is_file():
-            return []
-        return [recipe for recipe, entry in self.read("summary.json")["recipes"].items() if entry["test"]]
+        return [recipe for recipe, entry in self._summary["recipes"].items() if entry["test"]]
+
+    @property
+    def winners(self) -> list[Path]:
+        """The folders of the recipes that were tested, the best first."""
+        return [self.folder / "best" / recipe for recipe in self.tested]
+
+    @property
+    def rows(self) -> list[Path]:
+        """The folders of the rows that were tested, in the order of the preset."""
+        rows = (self._summary["preset"] or {"rows": {}})["rows"]
+        return [self.folder / "rows" / name for name, row in rows.items() if row["test"]]
+
+    @property
+    def _summary(self) -> Any:
+        nothing: dict[str, Any] = {"recipes": {}, "preset": None}
+        return self.read("summary.json") if (self.folder / "summary.json").is_file() else nothing
 
     @property
     def shape(self) -> DataShape:

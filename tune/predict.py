@@ -20,7 +20,7 @@ from search_spaces import InputError
 from trainables._data import Variant, decode
 from trainables._data._decode import SUFFIXES
 from trainables._onnx import OnnxClassifier
-from tune.experiment import Experiment
+from tune.trained import Trained
 
 BATCH = 64
 
@@ -63,30 +63,24 @@ def load(source: Path, recipe: str | None = None) -> Model:
     """The model to predict with.
 
     Args:
-        source: an experiment, for its winner; the folder of a winner; or an exported .onnx file.
+        source: an experiment, for its winner; the folder of a winner or of a row; or an exported .onnx file.
         recipe: whose winner of an experiment; None for the winner of all.
 
     Raises:
         InputError: there is none, or it cannot classify whole images.
     """
     model: Model
-    if source.suffix == ".onnx" or (source / "metrics.json").is_file():
-        if recipe is not None:
-            raise InputError(f"--recipe {recipe}: {source} is one model; give its experiment to choose among recipes")
-        model = OnnxClassifier.load(source) if source.suffix == ".onnx" else _classifier(source)
+    if source.suffix != ".onnx":
+        model = Trained.find(source, recipe).load()
+    elif recipe is None:
+        model = OnnxClassifier.load(source)
     else:
-        model = _classifier(Experiment.open(source).best(recipe))
+        raise InputError(f"--recipe {recipe}: {source} is one model; give its experiment to choose among recipes")
     if model.variant == "box":
         raise InputError(
             f"{source} was trained on boxes, not on whole images: call Classifier.predict(files, boxes) in Python"
         )
     return model
-
-
-def _classifier(folder: Path) -> Model:
-    from trainables import Classifier  # late, as it brings torch, which an exported file does without
-
-    return Classifier.load(folder)
 
 
 def find(paths: Iterable[Path]) -> list[Path]:

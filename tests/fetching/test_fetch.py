@@ -160,7 +160,7 @@ def test_shards_are_found_checked_and_taken_as_they_are(
     assert len(web.requests) == before + 2, "the shard that was whole is not downloaded again"
 
     web.files[listing] = b'[{"name": "?"}]'
-    with pytest.raises(InputError, match=r"lists no .parquet files; where there is a network get it from https://hugg"):
+    with pytest.raises(InputError, match=r"lists no .parquet files; get the .parquet files of data/ from https://hugg"):
         fetch("product_masks", tmp_path / "r", None, QUIET)
 
 
@@ -215,7 +215,9 @@ def test_a_folder_with_something_else_in_it_is_left_alone(tmp_path: Path) -> Non
 def test_what_broke_off_leaves_no_folder_and_goes_on(web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     web.cut, web.answer = {0: 1000}, lambda number, path: (404, {}) if number == 1 else None
     monkeypatch.setitem(download.__kwdefaults__, "pause", lambda seconds: None)
-    with pytest.raises(InputError, match="then: toprung fetch dog_breeds --from ARCHIVE"):
+    with pytest.raises(
+        InputError, match=r"answers 404 .*; get images.tar from http.* then: toprung fetch dog_breeds --from ARCHIVE"
+    ):
         fetch("dog_breeds", tmp_path / "dogs", None, QUIET)
     assert not (tmp_path / "dogs").exists()
     fetch("dog_breeds", tmp_path / "dogs", None, QUIET)
@@ -248,13 +250,71 @@ def test_without_a_network_it_says_what_to_put_where(
 
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     monkeypatch.setenv("no_proxy", "*")
-    for name in ("cifar10", "dog_breeds", "product_masks"):
-        assert main(["fetch", name, "--to", str(tmp_path / name)]) == 2
+    monkeypatch.chdir(tmp_path)
+    archive = "in a browser or on another machine, then: toprung fetch {} --from ARCHIVE"
+    shards = "put them into data/{0}/, and search it: toprung search --data parquet:data/{0}"
+    for name, what, then in (
+        ("cifar10", "cifar-10-python.tar.gz", archive),
+        ("dog_breeds", "images.tar", archive),
+        ("product_masks", "the .parquet files of data/", shards),
+    ):
+        assert main(["fetch", name]) == 2
         error = capsys.readouterr().err
-        assert "cannot be found: is there a network?; where there is a network get it from http" in error
-        assert f"then: toprung fetch {name} --from ARCHIVE" in error
+        assert f" cannot be found from here; get {what} from {DATA_SETS[name].page} in a browser" in error
+        assert error.endswith(f"{then.format(name)}\n")
         assert error.count("\n") == 1
-    assert not any(tmp_path.iterdir())
+        assert not any(tmp_path.iterdir()), "an empty data/ is left"
+
+
+def shard(file: Path, numbers: range) -> Path:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    rows = [{"image": {"bytes": jpeg(n)}, "label": str(n % 2)} for n in numbers]
+    parquet.write_table(pa.Table.from_pylist(rows), file)
+    return file
+
+
+def test_shards_that_one_has_are_taken_from_a_file_a_folder_or_a_tar(tmp_path: Path) -> None:
+    first = shard(tmp_path / "clone/data/train-00000-of-00002.parquet", range(20))
+    second = shard(tmp_path / "clone/data/train-00001-of-00002.parquet", range(20, 40))
+    (tmp_path / "clone/README.md").touch()
+    packed = {f"data/{file.name}": file.read_bytes() for file in (first, second)}
+    (tmp_path / "p.tar").write_bytes(tar(packed))
+    for n, (copy, count) in enumerate([(tmp_path / "clone", 40), (first, 20), (tmp_path / "p.tar", 40)]):
+        data = fetch("product_masks", tmp_path / str(n), copy, QUIET)
+        assert data == f"parquet:{tmp_path / str(n)}"
+        assert sum(images(data, tmp_path / "of" / str(n)).values()) == count
+    assert first.exists()
+    assert fetch("product_masks", tmp_path / "0", None, QUIET) == f"parquet:{tmp_path / '0'}"
+
+
+def test_shards_that_cannot_be_taken_leave_nothing(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    pointer = tmp_path / "clone" / "train-0.parquet"
+    pointer.parent.mkdir()
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\n")
+    shard(tmp_path / "twice/a/train-0.parquet", range(3))
+    shard(tmp_path / "twice/b/train-0.parquet", range(3))
+    for copy, message in (
+        (tmp_path / "empty", r"--from .*empty: has no .parquet file"),
+        (tmp_path / "clone", r"--from .*clone/train-0.parquet: is no whole Parquet file"),
+        (tmp_path / "twice", r"--from .*twice: has train-0.parquet twice"),
+        (tmp_path / "nowhere.parquet", r"--from .*nowhere.parquet: No such file or directory; give a file"),
+        (tmp_path / "nowhere", r"--from .*nowhere: there is no such file"),
+    ):
+        with pytest.raises(InputError, match=message):
+            fetch("product_masks", tmp_path / "new" / "p", copy, QUIET)
+        assert not (tmp_path / "new").exists()
+    with pytest.raises(InputError, match=r"--from .*clone: is a folder; give the tar or zip as it was published"):
+        fetch("cifar10", tmp_path / "new" / "c", tmp_path / "clone", QUIET)
+
+
+def test_a_copy_is_not_ignored_where_the_folder_is_there(tmp_path: Path) -> None:
+    archive = flowers(tmp_path / "archive.zip")
+    fetch("flowers", tmp_path / "flowers", archive, QUIET)
+    with pytest.raises(
+        InputError, match=r"--from .*: flowers is there already, in .*; delete it, or give another --to"
+    ):
+        fetch("flowers", tmp_path / "flowers", archive, QUIET)
 
 
 @pytest.mark.usefixtures("dogs_there")

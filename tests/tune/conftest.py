@@ -1,7 +1,8 @@
-"""An experiment whose winners are really trained, without Ray: for what comes after a search."""
+"""Experiments whose winners are really trained, without Ray: for what comes after a search."""
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,37 @@ RECIPES = ("knn", "mlp", "plain_cnn")
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experiment:
     """A finished experiment on digits, in which kNN won."""
+    experiment = finished(RECIPES, tmp_path_factory.mktemp("results"), cache)
+    assert experiment.tested[0] == "knn"
+    return experiment
+
+
+@pytest.fixture
+def searched_outside(readme_recipe: Path, tmp_path: Path, cache: Path, _forgets_recipes: None) -> Experiment:
+    """A finished experiment with the recipe of the README, which other processes do not know."""
+    return finished(("linear",), tmp_path / "results", cache, recipes_from=[str(readme_recipe)])
+
+
+@pytest.fixture
+def rows_alone(searched: Experiment, tmp_path: Path) -> Experiment:
+    """An experiment with the rows of a preset and no winner: `near`, a kNN, `deep`, an MLP, and `failed`."""
+    from tune.experiment import Experiment
+
+    experiment = Experiment(tmp_path / "alone")
+    shutil.copytree(searched.folder, experiment.folder)
+    (experiment.folder / "rows").mkdir()
+    (experiment.folder / "best" / "knn").rename(experiment.folder / "rows" / "near")
+    (experiment.folder / "best" / "mlp").rename(experiment.folder / "rows" / "deep")
+    shutil.rmtree(experiment.folder / "best")
+    summary = experiment.read("summary.json")
+    tested = {"near": summary["recipes"]["knn"]["test"], "deep": summary["recipes"]["mlp"]["test"], "failed": None}
+    rows = {name: {"test": test} for name, test in tested.items()}
+    experiment.write("summary.json", {**summary, "recipes": {}, "preset": {"rows": rows}})
+    return experiment
+
+
+def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) -> Experiment:
+    """An experiment on digits with a trial and a final of each recipe at its default."""
     from search_spaces import space_of
     from trainables._data import DataSpec, prepare
     from tune.experiment import Experiment, environment
@@ -25,9 +57,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experimen
     from tune.study import SearchStudy
     from tune.worker import TrialSettings
 
-    settings = make(
-        {"recipes": RECIPES, "max_epochs": 2, "out": str(tmp_path_factory.mktemp("results")), "name": "done"}
-    )
+    settings = make({"recipes": recipes, "max_epochs": 2, "out": str(out), "name": "done", **given})
     experiment = Experiment.at(settings)
     experiment.write("settings.yaml", settings.dump())
     experiment.write("environment.json", environment("cpu", 1))
@@ -36,7 +66,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experimen
     trial = TrialSettings(
         folder=str(experiment.folder), device="cpu", threads=1, max_epochs=2, metric="accuracy", maximize=True
     )
-    for recipe in RECIPES:
+    for recipe in recipes:
         space = space_of(recipe).default(space_of(recipe).clamped(experiment.shape, space_of(recipe).domains()))
         record = study.begin(recipe, space.active(), seed=0, params={}, distributions={})
         study.report(record.number, 1, {"epoch": 1, "accuracy": 0.9, "seconds": 0.1}, 0.9)
@@ -48,5 +78,4 @@ def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experimen
         patch.setattr("tune.intervals.DRAWS", 40)
         write_report(experiment, study.records, load_finalists(experiment.folder, numbers, [0]), [], seconds=1.0)
     study.close()
-    assert experiment.tested[0] == "knn"
     return experiment

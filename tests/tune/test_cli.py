@@ -1,6 +1,8 @@
 """The surface of the command line, which changes on purpose only."""
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ SURFACE = {
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
     "export": ["--help", "--output", "--recipe", "-h", "experiment"],
-    "predict": ["--format", "--help", "--recipe", "--top", "-h", "model", "paths"],
+    "predict": ["--format", "--help", "--json", "--recipe", "--top", "-h", "model", "paths"],
     "describe": ["--help", "--recipe", "-h", "experiment"],
     "recipes": ["--help", "-h", "recipe"],
     "check-recipe": ["--help", "-h", "recipe"],
@@ -42,6 +44,8 @@ def test_the_surface_is_this() -> None:
     [
         (["search", "--recipes", "resnet"], "no recipe 'resnet'"),
         (["check-recipe", "resnet"], "no recipe 'resnet'; there are: "),
+        (["check-recipe", "./nowhere"], "check-recipe ./nowhere: there is no such folder; give one with search_spaces"),
+        (["check-recipe", str(Path(__file__).parent)], "has no recipes: a recipe is search_spaces/NAME.py and"),
         (["search", "--set", "knn.neighbors"], "write recipe.field=value"),
         (["search", "--config", "/nowhere.yaml"], "cannot be read"),
         (["search", "--resume", "/nowhere"], "no experiment in /nowhere"),
@@ -110,9 +114,36 @@ def test_a_recipe_that_fails_a_check_is_told_why(readme_recipe: Path, capsys: py
     first, *lines, last = capsys.readouterr().out.splitlines()
     assert (first, last) == ("linear:", "7 checks failed")
     assert lines[0] == "  ok     It is a frozen, keyword-only dataclass with a docstring"
-    place = lines.index("  FAILED The default learns")
-    assert lines[place + 1].startswith("           ArithmeticError: as it was told, in /")
-    assert lines[place + 1].endswith("my_recipes/trainables/linear.py, line 26")
+    (learns,) = (line for line in lines if line.startswith("  FAILED The default learns: "))
+    assert ": ArithmeticError: as it was told, in /" in learns
+    assert learns.endswith("my_recipes/trainables/linear.py, line 26")
+    assert len(lines) == sum(line.startswith(("  ok     ", "  FAILED ")) for line in lines), "more than a line a check"
+
+
+@pytest.mark.usefixtures("_forgets_recipes")
+@pytest.mark.parametrize(("failing", "last"), [(0, "all checks passed"), (1, "1 check failed"), (2, "2 checks failed")])
+def test_failed_checks_are_counted(
+    readme_recipe: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: int, last: str
+) -> None:
+    results = [(f"check {n}", ["one fault", "another"] if n < failing else []) for n in range(3)]
+    monkeypatch.setattr("trainables._conformance.conform", lambda recipe, samples: results)
+    assert main(["check-recipe", str(readme_recipe)]) == (1 if failing else 0)
+    out = capsys.readouterr().out
+    assert out.splitlines()[-1] == last
+    assert out.count(": one fault\n           another\n") == failing
+
+
+@pytest.mark.parametrize(("command", "code"), [("recipes", 1), ("--help", 0)])  # argparse is silent on its own
+def test_who_stops_reading_gets_no_traceback(command: str, code: int) -> None:
+    """As `head` does, here at once."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tune.cli", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == code
 
 
 def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,6 +39,15 @@ def test_the_winners_are_described(
     assert "1 thread" in out
 
 
+def test_one_model_is_described_by_its_folder(rows_alone: Experiment, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["describe", str(rows_alone.folder / "rows" / "deep")]) == 0
+    out = capsys.readouterr().out
+    assert f" {json.loads((rows_alone.folder / 'rows/deep/metrics.json').read_text())['model']['macs']:,} " in out
+    assert " near " not in out
+    assert main(["describe", str(rows_alone.folder)]) == 2
+    assert f"give one of them: {rows_alone.folder}/rows/near, " in capsys.readouterr().err
+
+
 def test_places_are_named_once() -> None:
     one, two = {"device": "GPU A", "threads": 1}, {"device": "GPU B", "threads": 4}
     assert notes([one, one, two]).endswith("on GPU A, 1 thread; GPU B, 4 threads.")
@@ -69,4 +78,4 @@ def test_an_experiment_from_before_models_were_measured_can_still_be_reported(
     assert "timed on" not in rebuild(old).read_text()
     assert "## Models" not in (old.folder / "report.md").read_text()
     assert main(["describe", str(old.folder)]) == 2
-    assert "were not measured" in capsys.readouterr().err
+    assert "was not measured" in capsys.readouterr().err

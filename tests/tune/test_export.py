@@ -1,5 +1,9 @@
 """Winners as ONNX. Torch's exporter takes 5 to 10 s."""
 
+import json
+import re
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,8 +21,9 @@ from trainables._data import load_train
 from trainables._onnx import OnnxClassifier
 from tune.cli import main
 from tune.experiment import Experiment
-from tune.export import compare, export
+from tune.export import CHECKED, TOLERANCE, Parity, compare, export, images_of
 from tune.predict import find, load, predict
+from tune.trained import Trained
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +31,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def file(searched: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("exports") / "below" / "cnn.onnx"
-    exported = export(searched, "plain_cnn", output)
+    exported = export(searched.folder, "plain_cnn", output)
     assert exported.parity.passed
     assert exported.parity.images == 256
     assert exported.parity.difference < 1e-5
@@ -65,6 +70,21 @@ def test_an_exported_file_predicts_what_the_experiment_predicts(
     assert [share for _, share in one.ranked] == pytest.approx([share for _, share in two.ranked], abs=1e-5)
 
 
+def test_the_readme_runs_an_exported_file_without_toprung(searched: Experiment, file: Path, tmp_path: Path) -> None:
+    text = (Path(__file__).parent.parent.parent / "README.md").read_text()
+    (block,) = (code for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "InferenceSession" in code)
+    shutil.copy(file, tmp_path / "photos-plain_cnn.onnx")
+    for name, number, size in (("a.jpg", 7, (40, 30)), ("b.png", 0, (21, 33))):
+        image = (load_digits().images[number] * 255 / 16).round().astype(np.uint8)
+        Image.fromarray(image).resize(size).convert("RGB").save(tmp_path / name)
+    block += "import sys\nassert not {'torch', 'toprung', 'trainables', 'tune'} & set(sys.modules)\n"
+    done = subprocess.run([sys.executable, "-I", "-c", block], cwd=tmp_path, capture_output=True, text=True)
+    assert done.stderr == ""
+    model = load(searched.folder, "plain_cnn")
+    expected = predict(model, [tmp_path / "a.jpg", tmp_path / "b.png"], top=1)
+    assert done.stdout.split() == [prediction.ranked[0][0] for prediction in expected]
+
+
 def test_another_model_does_not_pass(searched: Experiment, file: Path) -> None:
     classifier = Classifier.load(searched.folder / "best" / "plain_cnn")
     images, _ = load_train(searched.folder, torch.device("cpu")).val.arrays()
@@ -79,13 +99,44 @@ def test_another_model_does_not_pass(searched: Experiment, file: Path) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return classifier.model(images) + self.by  # type: ignore[no-any-return]
 
-    slightly = compare(replace(classifier, model=Shifted(torch.tensor(0.01))), exported, images)
-    assert (slightly.outside, slightly.disagreements) == (10 * len(images), 0)
-    assert not slightly.passed
+    for by in (2e-4, -2e-4):  # of every logit, so that the classes are the same
+        slightly = compare(replace(classifier, model=Shifted(torch.tensor(by))), exported, images)
+        assert slightly.difference == pytest.approx(2e-4, rel=0.1)
+        assert (slightly.passed, slightly.disagreements, slightly.noise) == (False, 0, 0)
     for by in (torch.eye(10)[0] * 100, torch.full((10,), torch.nan)):
         other = compare(replace(classifier, model=Shifted(by)), exported, images)
         assert not other.passed
-        assert other.outside >= len(images)
+
+
+class Louder:
+    """What is exported or trained, with logits so many times as large."""
+
+    def __init__(self, times: float, quiet: OnnxClassifier) -> None:
+        self.times, self.quiet = np.float32(times), quiet
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        return self.quiet.logits(images) * self.times
+
+
+class LouderModel(torch.nn.Module):
+    def __init__(self, times: float, quiet: torch.nn.Module) -> None:
+        super().__init__()
+        self.times, self.quiet = times, quiet
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.quiet(images) * self.times  # type: ignore[no-any-return]
+
+
+def test_logits_beyond_what_float32_can_hold_are_judged_by_its_own_error(searched: Experiment, file: Path) -> None:
+    classifier = Classifier.load(searched.folder / "best" / "plain_cnn")
+    images, _ = load_train(searched.folder, torch.device("cpu")).val.arrays()
+    louder = replace(classifier, model=LouderModel(1e4, classifier.model))
+    same = compare(louder, Louder(1e4, OnnxClassifier.load(file)), images)  # type: ignore[arg-type]
+    assert same.difference > TOLERANCE
+    assert 0 < same.noise < 1e-6 * same.largest
+    assert same.passed
+    other = compare(louder, Louder(1e4 * (1 + 1e-4), OnnxClassifier.load(file)), images)  # type: ignore[arg-type]
+    assert (other.passed, other.disagreements) == (False, 0)
 
 
 def test_what_fails_the_comparison_is_not_written(
@@ -105,6 +156,63 @@ def test_what_fails_the_comparison_is_not_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_row_is_exported_with_the_data_that_it_was_shown(
+    rows_alone: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A view of its own: images that are brighter than those of the search."""
+    folder = rows_alone.folder
+    view = folder / "rows" / ".data-whole-8"
+    shutil.copytree(folder / "splits", view / "splits")
+    card = rows_alone.read("data.json")
+    store = tmp_path / "store"
+    shutil.copytree(card["store"], store)
+    np.save(store / "images.npy", 255 - np.load(store / "images.npy"))
+    (view / "data.json").write_text(json.dumps({**card, "digest": "bright", "store": str(store)}))
+    metrics = json.loads((folder / "rows/deep/metrics.json").read_text())
+    (folder / "rows/deep/metrics.json").write_text(json.dumps({**metrics, "data": "bright"}))
+    seen: list[np.ndarray] = []
+
+    def look(classifier: Classifier, exported: OnnxClassifier, images: np.ndarray) -> Parity:
+        seen.append(images)
+        return compare(classifier, exported, images)
+
+    monkeypatch.setattr("tune.export.compare", look)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(folder / "rows" / "deep")]) == 0
+    assert (tmp_path / "alone-deep.onnx").is_file()
+    assert OnnxClassifier.load(tmp_path / "alone-deep.onnx").card.recipe == "mlp"
+    assert seen[0].mean() > 128
+    assert main(["export", str(folder / "rows" / "near")]) == 2
+    assert capsys.readouterr().err.endswith(f"; export another network: toprung export {folder}/rows/deep\n")
+    (view / "data.json").unlink()
+    view.rename(tmp_path / "gone")
+    assert main(["export", str(folder / "rows" / "deep")]) == 2
+    assert "no longer has the data of deep" in capsys.readouterr().err
+
+
+def test_a_model_that_was_taken_away_has_no_images_to_be_checked_on(searched: Experiment, tmp_path: Path) -> None:
+    shutil.copytree(searched.folder / "best" / "mlp", tmp_path / "taken")
+    with pytest.raises(InputError, match=r"taken was taken away from its experiment, .*; give the folder inside"):
+        export(tmp_path / "taken")
+
+
+def test_few_images_of_val_are_joined_by_those_of_train(searched: Experiment, tmp_path: Path) -> None:
+    shutil.copytree(searched.folder, tmp_path / "small")
+    for split, rows in (("val", 5), ("train", 20)):
+        file = tmp_path / "small" / "splits" / f"{split}.npy"
+        np.save(file, np.load(file)[:rows])
+    assert len(images_of(Trained.find(tmp_path / "small"))) == 25
+    assert len(images_of(Trained.find(searched.folder))) == CHECKED
+
+
+def test_a_winner_of_a_recipe_from_outside_is_exported(searched_outside: Experiment, tmp_path: Path) -> None:
+    """In a process of its own, which does not know the recipe."""
+    command = [sys.executable, "-m", "tune.cli", "export", str(searched_outside.folder)]
+    done = subprocess.run([*command, "--output", str(tmp_path / "p.onnx")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert OnnxClassifier.load(tmp_path / "p.onnx").card.recipe == "linear"
+
+
 def test_nearest_neighbours_are_refused_and_the_best_network_is_offered(
     searched: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,7 +220,7 @@ def test_nearest_neighbours_are_refused_and_the_best_network_is_offered(
     best = next(recipe for recipe in searched.tested if recipe != "knn")
     assert capsys.readouterr().err == (
         "toprung: knn cannot be exported: it is no network, but the training images themselves; "
-        f"export the best network: --recipe {best}\n"
+        f"export another network: toprung export {searched.folder}/best/{best}\n"
     )
 
 
@@ -126,8 +234,10 @@ def test_what_exporter_or_runtime_refuse_is_said_in_a_line(
     if step != "torch.onnx.export":
         monkeypatch.setattr("tune.export.to_onnx", lambda classifier, card: file.read_bytes())
     monkeypatch.setattr(step, refuse)
-    with pytest.raises(InputError, match=r"^mlp cannot be exported \(no such operator\); .* --recipe plain_cnn$"):
-        export(searched, "mlp", tmp_path / "mlp.onnx")
+    with pytest.raises(
+        InputError, match=r"^mlp cannot be exported \(no such operator\); .* toprung export /.*/best/plain_cnn$"
+    ):
+        export(searched.folder, "mlp", tmp_path / "mlp.onnx")
 
 
 def test_where_it_cannot_be_written_it_says_so(
@@ -135,15 +245,15 @@ def test_where_it_cannot_be_written_it_says_so(
 ) -> None:
     monkeypatch.setattr("tune.export.to_onnx", lambda classifier, card: file.read_bytes())
     with pytest.raises(InputError, match=r"--output .*cnn\.pt: must end in \.onnx"):
-        export(searched, "plain_cnn", tmp_path / "cnn.pt")
+        export(searched.folder, "plain_cnn", tmp_path / "cnn.pt")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--output .*cnn\.onnx: .*; choose a file that can be written"):
-        export(searched, "plain_cnn", tmp_path / "file" / "cnn.onnx")
+        export(searched.folder, "plain_cnn", tmp_path / "file" / "cnn.onnx")
     monkeypatch.undo()
     for package in ("onnx", "onnxscript"):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(InputError, match=r"pip install 'toprung\[export\]'"):
-            export(searched, "plain_cnn", tmp_path / "cnn.onnx")
+            export(searched.folder, "plain_cnn", tmp_path / "cnn.onnx")
         monkeypatch.undo()
 
 

@@ -99,6 +99,49 @@ def test_an_experiment_means_its_winner_and_a_winner_can_be_taken_away(
     assert one == two
 
 
+def test_a_winner_of_a_recipe_from_outside_is_found_in_its_experiment(
+    searched_outside: Experiment, pictures: Path
+) -> None:
+    """In a process of its own, which does not know the recipe."""
+    folder = searched_outside.folder
+    for model in (folder, folder / "best" / "linear"):
+        command = [sys.executable, "-m", "tune.cli", "predict", str(model), str(pictures), "--json"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(json.loads(done.stdout)) == 6
+
+
+def test_where_the_recipe_is_gone_the_folder_that_it_came_from_is_named(
+    searched_outside: Experiment, readme_recipe: Path, pictures: Path, tmp_path: Path
+) -> None:
+    file = searched_outside.folder / "settings.yaml"
+    readme_recipe.rename(tmp_path / "elsewhere")
+    done = subprocess.run(
+        [sys.executable, "-m", "tune.cli", "predict", str(searched_outside.folder), str(pictures)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"toprung: {file}: recipes_from {readme_recipe}: has no recipes: ")
+    assert done.stderr.count("\n") == 1
+
+
+def test_rows_are_models_as_winners_are(rows_alone: Experiment, searched: Experiment, pictures: Path) -> None:
+    files = find([pictures])
+    row = load(rows_alone.folder / "rows" / "deep")
+    assert predict(row, files, top=3) == predict(load(searched.folder, "mlp"), files, top=3)
+
+
+def test_without_a_winner_the_rows_are_offered(rows_alone: Experiment) -> None:
+    near, deep = (rows_alone.folder / "rows" / name for name in ("near", "deep"))
+    with pytest.raises(InputError, match=f"has no winner, .*; give one of them: {near}, {deep}$"):
+        load(rows_alone.folder)
+    with pytest.raises(InputError, match=f"rows/failed is not a trained model of .*; there are: {near}, {deep}$"):
+        load(rows_alone.folder / "rows" / "failed")
+    with pytest.raises(InputError, match=r"--recipe mlp: .*/rows/deep is one model"):
+        load(deep, "mlp")
+
+
 def test_batches_do_not_change_what_is_predicted(
     searched: Experiment, pictures: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -128,7 +128,7 @@ def check(file: Path, checksum: str | None, source: str) -> None:
     if found != digest:
         raise InputError(
             f"{source} has {algorithm} {found}, but {digest} is published: it was damaged or changed on the way; "
-            "try again, or give a good copy: --from ARCHIVE"
+            "try again, or give a good copy by --from"
         )
 
 
@@ -258,7 +258,7 @@ def _opened(url: str, headers: Mapping[str, str]) -> Any:
         raise _BrokenOffError(f"the server answers {error.code} {error.reason}", pause) from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, socket.gaierror):
-            raise UnreachableError(f"{request.host} cannot be found: is there a network?") from None
+            raise UnreachableError(f"{request.host} cannot be found from here") from None
         raise _BrokenOffError(f"no connection ({error.reason})") from None
     except (OSError, http.client.HTTPException) as error:
         raise _BrokenOffError(f"no connection ({str(error) or type(error).__name__})") from None

@@ -4,8 +4,9 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from os import SEEK_END
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -24,7 +25,7 @@ DRAFT = "unpacked"
 Meter = Callable[[int, int | None], None]
 
 
-def fetch(name: str, to: Path, archive: Path | None, console: Console) -> str:
+def fetch(name: str, to: Path, copy: Path | None, console: Console) -> str:
     """Fetch a data set into a folder that appears once it is whole; returns what `--data` takes.
 
     What is downloaded lies in `TO.partial` until then, so that a broken download goes on there. A folder that was
@@ -33,21 +34,23 @@ def fetch(name: str, to: Path, archive: Path | None, console: Console) -> str:
     Args:
         name: one of DATA_SETS.
         to: the folder, which does not exist or is empty.
-        archive: a copy of what is published, to be used instead of a download; of a set of files, a tar or zip of
-            them.
+        copy: of what is published, to be used instead of a download: the archive; of Parquet shards one, a folder of
+            them, or a tar or zip.
         console: shows progress.
 
     Raises:
         InputError: it cannot be had, is not what was published, or the folder is taken or has no room.
     """
-    published, to = DATA_SETS[name], to.expanduser().absolute()
+    published, said, to = DATA_SETS[name], to, to.expanduser().absolute()
     data = published.data.format(to)
     if _is_there(name, to):
+        if copy is not None:
+            raise InputError(f"--from {copy}: {name} is there already, in {to}; delete it, or give another --to FOLDER")
         console.print(f"{name} is there already: {to}", soft_wrap=True, highlight=False)
         return data
-    if archive is None and published.files is None:
+    if copy is None and published.files is None:
         raise InputError(
-            f"{name} asks for a login: download the zip from {published.page}, then: "
+            f"{name} asks for a login: download {published.copy} from {published.page}, then: "
             f"toprung fetch {name} --from ARCHIVE"
         )
     with _locked(to.with_name(f"{to.name}.partial"), to) as work, _progress(console) as progress:
@@ -55,14 +58,11 @@ def fetch(name: str, to: Path, archive: Path | None, console: Console) -> str:
             return data
         draft = work / DRAFT
         shutil.rmtree(draft, ignore_errors=True)
-        if archive is not None:
-            archive = archive.expanduser().absolute()
-            if archive.is_file():
-                check(archive, published.checksum, f"--from {archive}")
-            need_space(to, published.size)
-            sources, placed = [str(archive)], _unpacked(archive, draft, published, progress)
+        if copy is None:
+            sources, placed = _downloaded(name, published, said, work, draft, progress)
         else:
-            sources, placed = _downloaded(name, published, work, draft, progress)
+            copy = copy.expanduser().absolute()
+            sources, placed = [str(copy)], _taken(copy, published, to, draft, progress)
         paths = _arrange(draft, published.arrange(placed)) if published.arrange else placed
         card = {"data": name, "from": sources, "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "files": len(paths)}
         (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")
@@ -113,8 +113,53 @@ def _is_there(name: str, to: Path) -> bool:
     return True
 
 
+def _taken(copy: Path, published: Published, to: Path, draft: Path, progress: Progress) -> list[str]:
+    """Take a person's copy into `draft`; returns where the files were placed."""
+    if not published.archived and (copy.is_dir() or copy.suffix == ".parquet"):
+        return _copied(copy, to, draft)
+    if copy.is_file():
+        check(copy, published.checksum, f"--from {copy}")
+    need_space(to, published.size)
+    return _unpacked(copy, draft, published, progress)
+
+
+def _copied(source: Path, to: Path, draft: Path) -> list[str]:
+    """Copy a shard, or those at any depth in a folder, into `draft`; returns their names."""
+    shards = [source] if source.suffix == ".parquet" else sorted(source.rglob("[!.]*.parquet"))
+    if not shards:
+        raise InputError(f"--from {source}: has no .parquet file; give the folder of the shards")
+    names = [shard.name for shard in shards]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice:
+        raise InputError(f"--from {source}: has {twice} twice, in folders; give the one that you mean")
+    for shard in shards:
+        _check_shard(shard)
+    need_space(to, sum(shard.stat().st_size for shard in shards))
+    draft.mkdir()
+    for shard in shards:
+        shutil.copyfile(shard, draft / shard.name)
+    return names
+
+
+def _check_shard(shard: Path) -> None:
+    """Hold that a file is Parquet, which begins and ends with its name; a clone without Git LFS has pointers instead.
+
+    Raises:
+        InputError: it is not, or it cannot be read.
+    """
+    try:
+        with shard.open("rb") as file:
+            begins = file.read(4)
+            file.seek(-min(4, shard.stat().st_size), SEEK_END)
+            ends = file.read()
+    except OSError as error:
+        raise InputError(f"--from {shard}: {error.strerror}; give a file that can be read") from None
+    if not begins == ends == b"PAR1":
+        raise InputError(f"--from {shard}: is no whole Parquet file; get it again")
+
+
 def _downloaded(
-    name: str, published: Published, work: Path, draft: Path, progress: Progress
+    name: str, published: Published, to: Path, work: Path, draft: Path, progress: Progress
 ) -> tuple[list[str], list[str]]:
     """Download what is published into `draft`; returns the URLs, and where the files were placed."""
     assert published.files is not None
@@ -125,8 +170,13 @@ def _downloaded(
             with _meter(progress, _name(remote)) as advance:
                 download(remote, work / _name(remote), advance=advance)
     except UnreachableError as error:
+        then = (
+            f"then: toprung fetch {name} --from ARCHIVE"
+            if published.archived
+            else f"put them into {to}/, and search it: toprung search --data {published.data.format(to)}"
+        )
         raise InputError(
-            f"{error}; where there is a network get it from {published.page}, then: toprung fetch {name} --from ARCHIVE"
+            f"{error}; get {published.copy} from {published.page} in a browser or on another machine, {then}"
         ) from None
     sources, files = [remote.url for remote in remotes], [work / _name(remote) for remote in remotes]
     if not published.archived:
@@ -167,7 +217,9 @@ def _locked(work: Path, to: Path) -> Iterator[Path]:
     Raises:
         InputError: it cannot be made, or another process has it.
     """
+    made: list[Path] = []
     try:
+        made = [parent for parent in work.parents if not parent.exists()]
         work.mkdir(parents=True, exist_ok=True)
         with FileLock(work / ".lock", blocking=False):
             try:
@@ -180,6 +232,10 @@ def _locked(work: Path, to: Path) -> Iterator[Path]:
         raise InputError(f"--to {to}: is being fetched by another process; wait for it") from None
     except OSError as error:
         raise InputError(f"--to {to}: {error.strerror or error}; choose a folder that can be written") from None
+    finally:
+        with suppress(OSError):  # not empty: what was fetched, or the beginning of it, is there
+            for parent in made:
+                parent.rmdir()
 
 
 def _progress(console: Console) -> Progress:

@@ -19,6 +19,7 @@ class Published:
 
     Attributes:
         page: where people read of it and may download it.
+        copy: what people download there, in words.
         files: what to download, asked for when it is downloaded; None where that takes a login.
         place: where a file of its archives belongs in the folder; None for nowhere.
         lacking: what a folder with these files lacks; empty for nothing.
@@ -27,10 +28,11 @@ class Published:
         size: bytes of the folder, about.
         limit: bytes that an archive may unpack to.
         checksum: of the archive, where one is published.
-        archived: whether the files are archives to unpack, not the data themselves.
+        archived: whether the files are archives to unpack, not Parquet shards to be taken as they are.
     """
 
     page: str
+    copy: str
     files: Callable[[], list[Remote]] | None
     place: Callable[[PurePosixPath], str | None]
     lacking: Callable[[Iterable[str]], str]
@@ -149,6 +151,7 @@ PRODUCT_MASKS = "Nfiniteai/product-masks-sample"
 DATA_SETS = {
     "cifar10": Published(
         page="https://www.cs.toronto.edu/~kriz/cifar.html",
+        copy="cifar-10-python.tar.gz",
         files=lambda: [CIFAR10],
         place=_file_below("cifar-10-batches-py/(?:data_batch_[1-5]|test_batch|batches[.]meta)"),
         lacking=_lacks_files(CIFAR10_FILES),
@@ -159,6 +162,7 @@ DATA_SETS = {
     ),
     "product_masks": Published(
         page=f"https://huggingface.co/datasets/{PRODUCT_MASKS}",
+        copy="the .parquet files of data/",
         files=lambda: shards_of(PRODUCT_MASKS),
         place=_shard,
         lacking=lambda placed: "" if list(placed) else "a .parquet file",
@@ -169,6 +173,7 @@ DATA_SETS = {
     ),
     "dog_breeds": Published(
         page="http://vision.stanford.edu/aditya86/ImageNetDogs/",
+        copy="images.tar",
         files=lambda: [STANFORD_DOGS],
         place=_breed,
         lacking=_lacks_classes(BREEDS.values()),
@@ -178,6 +183,7 @@ DATA_SETS = {
     ),
     "flowers": Published(
         page="https://www.kaggle.com/datasets/alxmamaev/flowers-recognition",
+        copy="the zip",
         files=None,
         place=_flower,
         lacking=_lacks_classes(FLOWERS),

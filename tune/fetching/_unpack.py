@@ -90,6 +90,8 @@ def opened(archive: Path) -> Iterator[Iterator[Member]]:
     Raises:
         InputError: it is neither, or a member is not safe.
     """
+    if archive.is_dir():
+        raise InputError(f"--from {archive}: is a folder; give the tar or zip as it was published")
     if not archive.is_file():
         raise InputError(f"--from {archive}: there is no such file")
     if zipfile.is_zipfile(archive):
