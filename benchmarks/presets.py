@@ -67,10 +67,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         "|---|---|---|---:|---:|---:|---|",
     ]
     for row in rows:
-        seconds = f"{row['seconds']:.0f}"
-        if row["scores"]:  # they are of the training alone
-            seconds += f", and cross-validation of {len(row['scores'])}"
-        beside = [seconds, "; ".join(row["changes"])]
+        beside = [f"{row['seconds']:.0f}", "; ".join(row["changes"])]
         title = row["title"]
         for figure in row["figures"]:
             published, measured = _number(figure["published"]), _number(figure["measured"])

@@ -1,5 +1,6 @@
 """The rows of a preset: each trained as it was published, by its own protocol, and tested once."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -204,9 +205,12 @@ def run_rows(
     return wait_for(jobs, progress, before=len(rows) - len(jobs))
 
 
-def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, *scores: float) -> None:
-    """Train a row's configuration, or the one with the best of `scores`, for all its epochs, and test the last."""
-    best = int(np.argmax(scores)) if scores else 0
+def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, *scores: dict[str, float]) -> None:
+    """Train a row's configuration, or the one with the best of `scores`, for all its epochs, and test the last.
+
+    `scores` are those of `cross_validate`, in the order of the candidates.
+    """
+    best = int(np.argmax([score["accuracy"] for score in scores])) if scores else 0
     train_final(
         settings,
         row.row.recipe,
@@ -216,14 +220,15 @@ def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, 
         place,
         train_on=row.row.train_on,
         keep="last",
-        scores=[{"config": c, "accuracy": s} for c, s in zip(row.candidates, scores, strict=bool(scores))],
+        scores=[{"config": c, **s} for c, s in zip(row.candidates, scores, strict=bool(scores))],
     )
 
 
 def cross_validate(
     settings: TrialSettings, recipe: str, config: dict[str, Value], folds: int, seed: int, train_on: TrainOn
-) -> float:
-    """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration."""
+) -> dict[str, float]:
+    """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration, and seconds."""
+    began = time.perf_counter()
     settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device, train_on)
     accuracies = []
@@ -231,7 +236,7 @@ def cross_validate(
         space = space_of(recipe)(**config)
         *_, last = run(recipe, space, fold, epochs=settings.max_epochs, seed=seed)
         accuracies.append(last.val.metrics["accuracy"])
-    return float(np.mean(accuracies))
+    return {"accuracy": float(np.mean(accuracies)), "seconds": time.perf_counter() - began}
 
 
 def starting_points(

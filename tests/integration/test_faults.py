@@ -90,3 +90,6 @@ def test_checkpoints_of_failed_trials_are_gone(experiment: Path, probes: dict[st
 
 def test_the_report_is_written_all_the_same(experiment: Path) -> None:
     assert "as it was told" in (experiment / "report" / "index.html").read_text()
+    summary = Experiment.open(experiment).read("summary.json")
+    assert summary["failures"] == []
+    assert summary["recipes"]["probe"]["test"]

@@ -135,7 +135,7 @@ class Story:
             "seconds": 2.0,
             "classes": len(self.classes),
             "curves": [{"accuracy": 0.1 * n, "train_accuracy": 0.2 * n} for n in range(epochs)],
-            "scores": [{"config": config, "accuracy": 0.25}],
+            "scores": [{"config": config, "accuracy": 0.25, "seconds": 1.0}],
             "model": cost(),
         }
         (place / "final.json").write_text(json.dumps(final))

@@ -86,7 +86,8 @@ def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment:
         experiment, row(config={"weights": "uniform", "reduce": "pca"}, grid=grid, folds=3, train_on="train+val")
     )
     settings = trial_settings(experiment)
-    scores = [cross_validate(settings, "knn", config, 3, 0, "train+val") for config in line.candidates]
+    found = [cross_validate(settings, "knn", config, 3, 0, "train+val") for config in line.candidates]
+    scores = [score["accuracy"] for score in found]
     train = pixels(load_train(experiment.folder, CPU, train_on="train+val").train)
     pipeline = Pipeline([("pca", PCA(svd_solver="full")), ("knn", KNeighborsClassifier())])
     search = GridSearchCV(
@@ -98,7 +99,7 @@ def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment:
     }
     ours = {(c["components"], c["neighbors"]): score for c, score in zip(line.candidates, scores, strict=True)}
     assert ours == pytest.approx(theirs, abs=1e-3)
-    train_row(settings, line, 0, tmp_path / "r", *scores)
+    train_row(settings, line, 0, tmp_path / "r", *found)
     final = Final.load(tmp_path / "r")
     assert (final.config["components"], final.config["neighbors"]) == max(theirs, key=lambda key: theirs[key])
     assert [entry["accuracy"] for entry in final.scores] == scores

@@ -44,7 +44,7 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
         entry |= {
             "config": final.config,
             "weights": results.weights_of(row.row.recipe, final.config),
-            "seconds": final.seconds,
+            "seconds": final.seconds + sum(score["seconds"] for score in final.scores),
             "scores": final.scores,
             "test": {**tested, "n": len(final.labels), "seeds": [final.seed]},
         }
