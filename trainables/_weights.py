@@ -47,8 +47,8 @@ class Zoo(Protocol):
 
     library: str
 
-    def untrained(self, model: str) -> nn.Module:
-        """The network with the classes that its weights were trained for."""
+    def untrained(self, model: str, classes: int | None = None) -> nn.Module:
+        """The network with so many classes, or with those that its weights were trained for."""
 
     def published(self, model: str) -> tuple[nn.Module, str]:
         """The same with its weights, from the library's cache or its hub, and where they come from."""

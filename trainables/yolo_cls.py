@@ -40,26 +40,25 @@ SCALES = "nsmlx"
 IMAGENET_CLASSES = 1000
 
 
-class Logits(nn.Module):
-    """ultralytics' network, which gives probabilities and logits in evaluation, and logits in training."""
+class Logits(ClassificationModel):
+    """ultralytics' network, which gives probabilities and logits in evaluation, and logits in training.
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.encoder = network
+    A subclass, so that its parameters have the names that ultralytics saves them by.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         """Float (N, 3, H, W) to logits (N, classes)."""
-        found: Tensor | tuple[Tensor, Tensor] = self.encoder(images)
+        found: Tensor | tuple[Tensor, Tensor] = super().forward(images)  # type: ignore[no-untyped-call]
         return found[1] if isinstance(found, tuple) else found
 
 
-def untrained(model: str) -> nn.Module:
-    """The network with ImageNet's classes.
+def untrained(model: str, classes: int | None = None) -> nn.Module:
+    """The network with so many classes, or with those that its weights were trained for: ImageNet's.
 
     Raises:
         InputError: ultralytics has no definition of this name.
     """
-    return _network(model, IMAGENET_CLASSES)
+    return _network(model, classes or IMAGENET_CLASSES)
 
 
 def published(model: str) -> tuple[nn.Module, str]:
@@ -79,7 +78,7 @@ def build(space: YOLOClassification, shape: DataShape) -> FineTuned:
     """The network of a configuration with random weights, behind its preparation of images."""
     standardize = Standardize(space, shape, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
     network = _network(space.model, shape.classes)
-    head: Any = network.encoder.get_submodule("model")[-1]  # type: ignore[index]
+    head: Any = network.get_submodule("model")[-1]  # type: ignore[index]
     head.drop.p = space.head_dropout
     return FineTuned(standardize, network)
 
@@ -109,4 +108,4 @@ def _network(model: str, classes: int) -> Logits:
         raise InputError(
             f"yolo_cls.model={model}: ultralytics has no such definition; there are: {names} (n, s, m, l, x)"
         )
-    return Logits(ClassificationModel(f"{model}.yaml", nc=classes, ch=3, verbose=False))  # type: ignore[no-untyped-call]
+    return Logits(f"{model}.yaml", nc=classes, ch=3, verbose=False)  # type: ignore[no-untyped-call]
