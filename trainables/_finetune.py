@@ -158,10 +158,7 @@ def fine_tune(
     """
     names = head_names(network_of)
     if weights is not None:
-        wanted = model.network.state_dict().keys() - names
-        kept = {name: tensor for name, tensor in weights.items() if name in wanted}
-        missing = model.network.load_state_dict(kept, strict=False).missing_keys
-        assert set(missing) <= names
+        load_pretrained(model.network, names, weights)
     head = [parameter for name, parameter in model.network.named_parameters() if name in names]
     backbone = stages(model.network, names)
     last, rate = trained_stages(space, len(backbone))
@@ -177,6 +174,14 @@ def fine_tune(
 
     parts = [(head, space.lr), (trained, rate)] if trained else [(head, space.lr)]
     yield from fit(model, space, data, epochs=epochs, state=state, parts=parts, begin=begin)
+
+
+def load_pretrained(network: nn.Module, head: frozenset[str], weights: Mapping[str, Tensor]) -> None:
+    """Give a network all weights but those of its head."""
+    wanted = network.state_dict().keys() - head
+    kept = {name: tensor for name, tensor in weights.items() if name in wanted}
+    network.load_state_dict(kept, strict=False)
+    assert kept.keys() == wanted
 
 
 def trained_stages(space: FineTuning, count: int) -> tuple[int, float]:

@@ -18,6 +18,7 @@ from search_spaces.yolo_cls import YOLOClassification
 from trainables._data import TrainData
 from trainables._finetune import FineTuned, Standardize, fine_tune
 from trainables._protocol import Epoch, Metrics, State
+from trainables._weights import yolo_to_safetensors
 
 for switch, value in {"OFFLINE": "True", "VERBOSE": "False", "AUTOINSTALL": "False"}.items():
     os.environ.setdefault(f"YOLO_{switch}", value)  # read at the import: no network, no chatter, no installing
@@ -68,8 +69,8 @@ def published(model: str) -> tuple[nn.Module, str]:
         InputError: always, with the way out.
     """
     raise InputError(
-        f"the weights of {model} are published as a pickle, which can run any code; where you trust it, write "
-        "YOLO('NAME.pt').model.state_dict() as safetensors and give it by --weights, or train without: "
+        f"the weights of {model} are published as a pickle, which can run any code; where you trust it, write it as "
+        f"safetensors and give that by --weights: {yolo_to_safetensors(f'{model}.pt')}; or train without: "
         "--set yolo_cls.pretrained=no"
     )
 
