@@ -19,7 +19,19 @@ from trainables._protocol import Epoch, Metrics, State
 NetworkOf = Callable[[int], nn.Module]
 """Makes the untrained network for a number of classes; its logits are (N, classes)."""
 
-CONTAINERS = ("blocks", "features", "layers", "model", "stages", "trunk_output")
+CONTAINERS = (
+    "blocks",
+    "body",
+    "dense_stages",
+    "features",
+    "layers",
+    "levels",
+    "model",
+    "network",
+    "stages",
+    "transformers",
+    "trunk_output",
+)
 """Names under which networks keep their stages in sequence; `encoder` holds such a container in transformers."""
 
 

@@ -190,7 +190,8 @@ def _check_networks(recipe: str, domains: Domains, published: list[dict[str, Val
         name = str(config["model"])
         trained[name] = max(trained.get(name, 0), int(config.get("last_stages", 0)))
     zoo = zoo_of(recipe)
-    for name in trained.keys() - _known(space_of(recipe)):
+    known = _known(space_of(recipe))
+    for name in (name for name in trained if name not in known):
         with working(console, f"stages of {name}"):
             count = count_stages(partial(zoo.untrained, name))
         if trained[name] > count:

@@ -109,6 +109,8 @@ TIMM, TORCHVISION, YOLO = timm_finetune, torchvision_finetune, yolo_cls
         (TIMM, "mobilenetv3_small_100", 6, "blocks.4 blocks.5 conv_head"),  # blocks.5 is one convolution
         (TIMM, "vit_tiny_patch16_224", 13, "blocks.11 norm"),
         (TIMM, "convnext_tiny", 5, "stages.3 head.norm"),
+        (TIMM, "pit_ti_224", 4, "transformers.2 norm"),
+        (TIMM, "tresnet_m", 5, "body.layer4"),
         (TIMM, "densenet121", 8, "features.denseblock4 features.norm5"),
         (TORCHVISION, "resnet18", 5, "layer4"),
         (TORCHVISION, "resnet50", 5, "layer4"),
