@@ -6,6 +6,7 @@ Standard library only, so that listing recipes and exporting a space are instant
 import traceback
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 
@@ -75,7 +76,10 @@ def space_of(recipe: str) -> type[Space]:
         if isinstance(thing, type) and issubclass(thing, Space) and thing.__module__ == module.__name__
     ]
     if len(spaces) != 1:
-        raise InputError(f"{module.__file__} has {len(spaces)} classes that are a Space; a recipe has one")
+        raise InputError(
+            f"{module.__file__} has {len(spaces)} classes that are a Space; a recipe has one: class NAME(Space), or "
+            "for a network class NAME(Training)"
+        )
     return spaces[0]
 
 
@@ -89,11 +93,24 @@ def import_recipe(package: str, recipe: str) -> ModuleType:
         return import_module(f"{package}.{recipe}")
     except InputError:
         raise
-    except Exception as error:
-        frames = traceback.extract_tb(error.__traceback__)
-        place = next((frame for frame in reversed(frames) if frame.filename.endswith(f"{recipe}.py")), frames[-1])
-        file, line = (
-            (error.filename, error.lineno) if isinstance(error, SyntaxError) else (place.filename, place.lineno)
-        )
-        message = f"recipe {recipe!r} is broken: {type(error).__name__}: {error}, in {file}, line {line}"
-        raise InputError(f"{message}; mend it, or leave it out of --recipes") from error
+    except (Exception, SystemExit) as error:  # a script that was meant to be run may end by exit()
+        raise InputError(
+            f"recipe {recipe!r} is broken: {_in_a_line(error)}, in {_place(package, recipe, error)}; mend it, or leave "
+            "it out of --recipes"
+        ) from error
+
+
+def _in_a_line(error: BaseException) -> str:
+    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
+    return f"{type(error).__name__}: {text}"
+
+
+def _place(package: str, recipe: str, error: BaseException) -> str:
+    """The last line of the recipe's own that was run, or that cannot be read."""
+    if isinstance(error, SyntaxError):
+        spec = find_spec(f"{package}.{recipe}")
+        file = error.filename or (spec and spec.origin)  # Python names none where a file is no text
+        return f"{file}, line {error.lineno}" if error.lineno else str(file)
+    frames = traceback.extract_tb(error.__traceback__)
+    frame = next((frame for frame in reversed(frames) if frame.filename.endswith(f"{recipe}.py")), frames[-1])
+    return f"{frame.filename}, line {frame.lineno}"

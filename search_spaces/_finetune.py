@@ -12,7 +12,8 @@ class FineTuning(Training):
     """Strategy, learning rates of head and backbone, and the size that images are brought to.
 
     freeze trains a new head alone; partial also the last stages; full everything; lpft the head first and then
-    everything (linear probing, then fine-tuning: Kumar et al. 2022). `lr` is the head's learning rate.
+    everything (linear probing, then fine-tuning: Kumar et al. 2022). The last stage is the last block, such as a
+    ResNet's `layer4`, with all that follows it but the head. `lr` is the head's learning rate.
     """
 
     normalize: Annotated[str, Choice(("network", "measured", "imagenet", "half")), FIXED] = "network"

@@ -116,9 +116,13 @@ class Choice:
     def read(self, text: object) -> Value:
         """The option that is written as `text`; a number matches by value, so that 1e-3 is 0.001.
 
+        A choice of yes and no takes true and false, too: YAML reads a bare `no` as false.
+
         Raises:
             ValueError: no option is written so.
         """
+        if {"yes", "no"} <= set(self.options):
+            text = {"true": "yes", "false": "no"}.get(str(text).lower(), text)
         for option in self.options:
             if str(option) == str(text) or (_is_number(option) and _as_number(text) == option):
                 return option

@@ -11,7 +11,8 @@ from search_spaces._space import FIXED, Choice, Float, When
 class YOLOClassification(FineTuning):
     """What may vary: the network, by the name of its definition, and the dropout before its last layer.
 
-    Its weights are not published in a form that can be read safely, so all of it is trained from scratch.
+    Its weights are not published in a form that can be read safely, so all of it is trained from scratch, unless a
+    person gives weights: with pretrained=yes and --weights.
     """
 
     full_lr: Annotated[float, Float(1e-5, 1e-2, log=True), When("strategy", Choice(("full", "lpft")))] = 1e-3

@@ -93,10 +93,11 @@ def conform(recipe: str, samples: Samples) -> Iterator[tuple[str, list[str]]]:
     """Check a recipe and its space: yields the name of each check, and what is wrong; errors of its own code, too.
 
     Raises:
-        InputError: there is no such recipe, or it cannot be imported.
+        InputError: there is no such recipe, it cannot be imported, or has no train or build.
     """
     space = space_of(recipe)
     train_of(recipe)
+    build_of(recipe)
     of_space = [partial(check, space) for check in SPACE_CHECKS]
     of_training = [partial(check, recipe, samples) for check in CHECKS]
     for check in (*of_space, *of_training):

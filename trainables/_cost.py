@@ -16,6 +16,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces import DataShape
 
+DISTANCES = (torch.ops.aten.cdist, torch.ops.aten._cdist_forward, torch.ops.aten._euclidean_dist)
+"""What `torch.cdist` is to the counter, by the numbers of points."""
+
 WARM_UP, RUNS, LEAST_RUNS = 5, 50, 5
 SECONDS = 1.0
 """Timed runs end with the first that is over these, but not before LEAST_RUNS."""
@@ -62,7 +65,7 @@ def cost_of(model: nn.Module, shape: DataShape) -> Cost:
 @torch.no_grad()  # in inference mode the counter cannot follow a view of a parameter
 def count_macs(model: nn.Module, images: torch.Tensor) -> int:
     """Count multiply-accumulates of a forward pass: half of the floating-point operations that torch counts."""
-    counter = FlopCounterMode(display=False, custom_mapping={torch.ops.aten._cdist_forward: _flops_of_distances})
+    counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(DISTANCES, _flops_of_distances))
     with _countable_attention(), counter:
         model(images)
     return counter.get_total_flops() // 2
@@ -82,7 +85,7 @@ def _countable_attention() -> Iterator[None]:
 
 
 def _flops_of_distances(queries: tuple[int, ...], points: tuple[int, ...], *_: Any, **__: Any) -> int:
-    """Operations of `torch.cdist`, which comes down to this, on shapes (queries, features) and (points, features)."""
+    """Operations of `torch.cdist` on shapes (queries, features) and (points, features)."""
     return 2 * queries[-2] * points[-2] * queries[-1]
 
 

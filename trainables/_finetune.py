@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from typing import Self
 
 import torch
@@ -18,7 +19,19 @@ from trainables._protocol import Epoch, Metrics, State
 NetworkOf = Callable[[int], nn.Module]
 """Makes the untrained network for a number of classes; its logits are (N, classes)."""
 
-CONTAINERS = ("blocks", "features", "layers", "model", "stages", "trunk_output")
+CONTAINERS = (
+    "blocks",
+    "body",
+    "dense_stages",
+    "features",
+    "layers",
+    "levels",
+    "model",
+    "network",
+    "stages",
+    "transformers",
+    "trunk_output",
+)
 """Names under which networks keep their stages in sequence; `encoder` holds such a container in transformers."""
 
 
@@ -75,40 +88,67 @@ class FineTuned(nn.Module):
 
 def head_names(network_of: NetworkOf) -> frozenset[str]:
     """The parameters that depend on the number of classes."""
-    try:
-        with torch.device("meta"):  # shapes alone
-            few, many = (network_of(classes).state_dict() for classes in (2, 3))
-    except NotImplementedError:  # RegNet computes its sizes with tensors
-        few, many = (network_of(classes).state_dict() for classes in (2, 3))
+    few, many = (outlined(network_of, classes).state_dict() for classes in (2, 3))
     return frozenset(name for name in few if few[name].shape != many[name].shape)
 
 
 def stages(network: nn.Module, head: frozenset[str]) -> list[list[nn.Parameter]]:
     """The parameters of the backbone by stage, from the image on.
 
-    A stage is a block of the network's sequence, such as a ResNet's `layer4` or one encoder block of a transformer;
-    norms belong to the stage before them, and what comes before the first block is a stage, too.
+    A stage is a block of the network's sequence, such as a ResNet's `layer4` or one encoder block of a transformer.
+    What comes before the first is a stage, too. What comes between the last and the head belongs to the last, as do the
+    norms after any: so the last stage of an EfficientNet is its last block with the convolution after it.
     """
     backbone = {id(parameter): parameter for name, parameter in network.named_parameters() if name not in head}
     found: list[list[nn.Parameter]] = []
-    for unit in _units(network):
+    rest: list[nn.Parameter] = []
+    for unit, follows in _units(network):
         own = [backbone.pop(id(parameter)) for parameter in unit.parameters() if id(parameter) in backbone]
-        if found and all(parameter.ndim <= 1 for parameter in own):
+        if follows:
+            rest += own
+        elif found and _layers(own) == 0:
             found[-1] += own
         elif own:
             found.append(own)
+    blocks = [number for number, stage in enumerate(found) if _layers(stage) > 1]
+    if blocks and blocks[-1] > 0:  # single layers may end the sequence; where it has no blocks, each layer is a stage
+        found[blocks[-1] :] = [list(chain.from_iterable(found[blocks[-1] :]))]
+    found[-1] += rest
     found[0] += backbone.values()  # tokens and positions, which are the network's own
     return found
 
 
-def _units(module: nn.Module) -> Iterator[nn.Module]:
+def count_stages(network_of: NetworkOf) -> int:
+    """How many stages the backbone of a network has."""
+    return len(stages(outlined(network_of, 2), head_names(network_of)))
+
+
+def outlined(network_of: NetworkOf, classes: int) -> nn.Module:
+    """The network in names and shapes alone, where it can be: for most that is a matter of milliseconds."""
+    try:
+        with torch.device("meta"):
+            return network_of(classes)
+    except NotImplementedError:  # torchvision's RegNet computes its sizes with tensors
+        return network_of(classes)
+
+
+def _units(module: nn.Module) -> Iterator[tuple[nn.Module, bool]]:
+    """The parts of a network, from the image on, and whether they follow its sequence of blocks."""
+    follows = False
     for name, child in module.named_children():
         if name in CONTAINERS:
-            yield from child.children()
+            yield from ((block, False) for block in child.children())
         elif name == "encoder":
             yield from _units(child)
         else:
-            yield child
+            yield child, follows
+            continue
+        follows = True
+
+
+def _layers(parameters: list[nn.Parameter]) -> int:
+    """How many of them are more than a norm's or a bias."""
+    return sum(parameter.ndim > 1 for parameter in parameters)
 
 
 def fine_tune(
@@ -131,10 +171,7 @@ def fine_tune(
     names = head_names(network_of)
     begin_head(model.network, names)
     if weights is not None:
-        wanted = model.network.state_dict().keys() - names
-        kept = {name: tensor for name, tensor in weights.items() if name in wanted}
-        missing = model.network.load_state_dict(kept, strict=False).missing_keys
-        assert set(missing) <= names
+        load_pretrained(model.network, names, weights)
     head = [parameter for name, parameter in model.network.named_parameters() if name in names]
     backbone = stages(model.network, names)
     last, rate = trained_stages(space, len(backbone))
@@ -161,6 +198,14 @@ def begin_head(network: nn.Module, head: frozenset[str]) -> None:
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.weight" in head:
             module.reset_parameters()
+
+
+def load_pretrained(network: nn.Module, head: frozenset[str], weights: Mapping[str, Tensor]) -> None:
+    """Give a network all weights but those of its head."""
+    wanted = network.state_dict().keys() - head
+    kept = {name: tensor for name, tensor in weights.items() if name in wanted}
+    network.load_state_dict(kept, strict=False)
+    assert kept.keys() == wanted
 
 
 def trained_stages(space: FineTuning, count: int) -> tuple[int, float]:

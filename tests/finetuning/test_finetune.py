@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -14,9 +15,9 @@ from torch import nn
 
 from search_spaces import InputError, space_of
 from search_spaces.timm_finetune import TimmFineTuning
-from trainables import timm_finetune, torchvision_finetune
+from trainables import timm_finetune, torchvision_finetune, yolo_cls
 from trainables._data import DataSpec, TrainData, load_train, prepare
-from trainables._finetune import FineTuned, begin_head, head_names, stages, trained_stages
+from trainables._finetune import FineTuned, begin_head, count_stages, head_names, outlined, stages, trained_stages
 from trainables._protocol import Epoch
 
 NETWORK = "test_resnet"
@@ -92,6 +93,13 @@ def test_partial_changes_the_last_stages_and_their_statistics(few: TrainData) ->
     assert any(name.endswith("running_mean") for name in changed)
 
 
+def test_the_last_block_of_an_efficientnet_is_trained_with_what_follows_it(few: TrainData) -> None:
+    configuration = space(model="efficientnet_b0", strategy="partial", last_stages=1, partial_lr=1e-3)
+    ((_, changed),) = epochs_of(configuration, few)
+    assert stage_names(("blocks.6.", "conv_head.", "bn2.", "classifier."), changed) == changed
+    assert {"blocks.6.0.conv_dw.weight", "conv_head.weight", "bn2.running_mean"} <= changed
+
+
 def test_full_changes_everything(few: TrainData) -> None:
     ((_, changed),) = epochs_of(space(strategy="full", full_lr=1e-3), few)
     assert {name.split(".")[0] for name in changed} == {"conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"}
@@ -117,37 +125,61 @@ def test_more_stages_than_there_are_is_refused(few: TrainData) -> None:
         trained_stages(space(strategy="partial", last_stages=4), 3)
 
 
+TIMM, TORCHVISION, YOLO = timm_finetune, torchvision_finetune, yolo_cls
+
+
 @pytest.mark.parametrize(
-    ("model", "count"),
+    ("library", "model", "count", "last"),
     [
-        ("resnet18", 5),
-        ("resnet50", 5),
-        ("vit_b_16", 13),
-        ("efficientnet_b0", 9),
-        ("convnext_tiny", 8),
-        ("swin_t", 8),
-        ("regnet_y_400mf", 5),
+        (TIMM, "resnet50", 5, "layer4"),
+        (TIMM, "efficientnet_b0", 8, "blocks.6 conv_head bn2"),
+        (TIMM, "tf_efficientnet_lite0", 8, "blocks.6 conv_head bn2"),
+        (TIMM, "mobilenetv3_small_100", 6, "blocks.4 blocks.5 conv_head"),  # blocks.5 is one convolution
+        (TIMM, "vit_tiny_patch16_224", 13, "blocks.11 norm"),
+        (TIMM, "convnext_tiny", 5, "stages.3 head.norm"),
+        (TIMM, "pit_ti_224", 4, "transformers.2 norm"),
+        (TIMM, "tresnet_m", 5, "body.layer4"),
+        (TIMM, "densenet121", 8, "features.denseblock4 features.norm5"),
+        (TORCHVISION, "resnet18", 5, "layer4"),
+        (TORCHVISION, "resnet50", 5, "layer4"),
+        (TORCHVISION, "vit_b_16", 13, "encoder.layers.encoder_layer_11 encoder.ln"),
+        (TORCHVISION, "efficientnet_b0", 8, "features.7 features.8"),
+        (TORCHVISION, "mobilenet_v2", 18, "features.17 features.18"),
+        (TORCHVISION, "mobilenet_v3_small", 12, "features.11 features.12 classifier.0"),
+        (TORCHVISION, "convnext_tiny", 8, "features.7 classifier.0"),
+        (TORCHVISION, "swin_t", 8, "features.7 norm"),
+        (TORCHVISION, "regnet_y_400mf", 5, "trunk_output.block4"),
+        (TORCHVISION, "shufflenet_v2_x0_5", 4, "stage4 conv5"),
+        (TORCHVISION, "vgg11", 8, "features.18 classifier.0 classifier.3"),
+        (YOLO, "yolo11n-cls", 10, "model.9 model.10.conv"),
     ],
 )
-def test_stages_of_torchvision(model: str, count: int) -> None:
+def test_the_last_stage_of_a_network_reaches_to_its_head(library: Any, model: str, count: int, last: str) -> None:
     def network_of(classes: int) -> nn.Module:
-        return torchvision_finetune._create(model, num_classes=classes)
+        network: nn.Module = library.untrained(model, classes)
+        return network
 
-    network = network_of(5)
-    check_stages(network, head_names(network_of), count)
+    network, head = outlined(network_of, 5), head_names(network_of)
+    check_stages(network, head, count)
+    assert count_stages(network_of) == count
+    trained = {id(parameter) for parameter in stages(network, head)[-1]}
+    assert {name for name, parameter in network.named_parameters() if id(parameter) in trained} == {
+        name
+        for name, _ in network.named_parameters()
+        if name.startswith(tuple(f"{prefix}." for prefix in last.split())) and name not in head
+    }
 
 
-@pytest.mark.parametrize(
-    ("model", "count"),
-    [("resnet50", 5), ("efficientnet_b0", 9), ("vit_tiny_patch16_224", 13), ("convnext_tiny", 5), ("densenet121", 8)],
-)
-def test_stages_of_timm(model: str, count: int) -> None:
+@pytest.mark.parametrize("library", [TIMM, TORCHVISION])
+def test_the_last_two_stages_of_a_resnet_are_its_last_two_layers(library: Any) -> None:
     def network_of(classes: int) -> nn.Module:
-        return timm_finetune._create(model, num_classes=classes)
+        network: nn.Module = library.untrained("resnet50", classes)
+        return network
 
-    with torch.device("meta"):
-        network = network_of(5)
-    check_stages(network, head_names(network_of), count)
+    network = outlined(network_of, 5)
+    trained = {id(parameter) for stage in stages(network, head_names(network_of))[-2:] for parameter in stage}
+    names = {name for name, parameter in network.named_parameters() if id(parameter) in trained}
+    assert names == {name for name, _ in network.named_parameters() if name.startswith(("layer3.", "layer4."))}
 
 
 def check_stages(network: nn.Module, head: frozenset[str], count: int) -> None:

@@ -1,6 +1,10 @@
 """Pretrained weights: found, checked and kept, without a hub and without code in files."""
 
 import pickle
+import shlex
+import subprocess
+import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +15,21 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from search_spaces import DataShape, InputError
+from search_spaces import DataShape, InputError, space_of
 from search_spaces.timm_finetune import TimmFineTuning
-from trainables import timm_finetune
+from search_spaces.yolo_cls import YOLOClassification
+from trainables import timm_finetune, yolo_cls
+from trainables._finetune import head_names, load_pretrained
 from trainables._lite_weights import installed_file, package_of
-from trainables._weights import Weights, find_weights, read_weights, weights_of_experiment, write_weights
+from trainables._weights import (
+    SUFFIXES,
+    Weights,
+    find_weights,
+    origin,
+    read_weights,
+    weights_of_experiment,
+    write_weights,
+)
 
 NETWORK = "test_resnet"
 DAISY = 985
@@ -68,9 +82,16 @@ def test_a_file_of_ones_own_is_taken(tmp_path: Path, network: nn.Module, name: s
 
 def test_in_a_folder_files_are_named_like_their_networks(tmp_path: Path, network: nn.Module) -> None:
     save_file(dict(network.state_dict()), tmp_path / f"{NETWORK}.safetensors")
+    (tmp_path / "notes.txt").touch()
     zoo = Zoo()
     assert find_weights(zoo, NETWORK, given=tmp_path, cache=tmp_path / "c").source.endswith(f"{NETWORK}.safetensors")
-    assert find_weights(zoo, "test_vit", given=tmp_path, cache=tmp_path / "c").source == "a hub"
+    with pytest.raises(InputError) as error:
+        find_weights(zoo, "test_vit", given=tmp_path, cache=tmp_path / "c")
+    assert zoo.asked == 0, "what a person gives is not filled up in silence"
+    assert str(error.value) == (
+        f"--weights {tmp_path}: has no file for test_vit; looked for test_vit.safetensors, test_vit.pth, test_vit.pt, "
+        f"test_vit.bin; the folder has notes.txt, {NETWORK}.safetensors; name one so, or search without --weights"
+    )
 
 
 def test_another_head_is_no_hindrance(tmp_path: Path) -> None:
@@ -113,10 +134,57 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path, network: nn.Modul
         read_weights(tmp_path / name)
 
 
-def test_a_file_without_tensors_is_refused(tmp_path: Path) -> None:
-    torch.save([1, 2], tmp_path / "w.pth")
+@pytest.mark.parametrize("content", [b"", b"some words\n", b"0", b"\x80\x02.", b"\xff" * 100, b"PK\x03\x04", b"{}"])
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_is_no_file_of_weights_is_refused_in_one_line(tmp_path: Path, content: bytes, suffix: str) -> None:
+    (tmp_path / f"w{suffix}").write_bytes(content)
+    with pytest.raises(InputError, match=r"^--weights .*(cannot be read \(\w+|needs pickle)") as error:
+        read_weights(tmp_path / f"w{suffix}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [[1, 2], {0: torch.zeros(1)}, {"state_dict": 3}])
+def test_a_file_without_tensors_by_name_is_refused(tmp_path: Path, content: object) -> None:
+    torch.save(content, tmp_path / "w.pth")
     with pytest.raises(InputError, match="holds no state dict"):
         read_weights(tmp_path / "w.pth")
+
+
+def test_a_checkpoint_of_ultralytics_becomes_weights_by_the_command_in_its_refusal(tmp_path: Path) -> None:
+    """A network of its own, from the definition that it ships, with other classes than ours."""
+    checkpoint, model = tmp_path / "my photos.pt", "yolo11n-cls"
+    code = f"from ultralytics import YOLO; YOLO('{model}.yaml').save({str(checkpoint)!r})"
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=tmp_path)
+    with pytest.raises(InputError, match="needs pickle") as error:
+        find_weights(yolo_cls, model, given=checkpoint, cache=tmp_path / "c")
+    _, way, command = str(error.value).partition("write it as safetensors: python ")
+    assert way
+    subprocess.run([sys.executable, *shlex.split(command)], check=True, capture_output=True, cwd=tmp_path)
+    found = find_weights(yolo_cls, model, given=tmp_path / "my photos.safetensors", cache=tmp_path / "c")
+
+    shape = DataShape(samples=1, channels=3, height=64, width=64, classes=4)
+    space = YOLOClassification.parse({"resolution": 64, "pretrained": "yes"})
+    torch.manual_seed(0)
+    network = yolo_cls.build(space, shape).network
+    head = head_names(partial(yolo_cls.untrained, model))
+    assert head == {"model.10.linear.weight", "model.10.linear.bias"}
+    load_pretrained(network, head, load_file(found.file))
+    theirs, ours = load_file(tmp_path / "my photos.safetensors"), network.state_dict()
+    assert theirs.keys() == ours.keys()
+    assert {name for name in ours if not torch.equal(theirs[name], ours[name])} == head
+
+
+def test_the_weights_of_ultralytics_that_are_published_are_refused_with_the_same_command(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"sys.argv\[2\]\)\" yolo11n-cls.pt yolo11n-cls.safetensors; or train without"):
+        find_weights(yolo_cls, "yolo11n-cls", given=None, cache=tmp_path)
+
+
+def test_the_weights_of_a_configuration_are_named_also_where_they_are_random() -> None:
+    noted = {"timm_finetune.resnet50": Weights(file="/x", source="a hub", digest="0123456789abcdef" * 4)}
+    pretrained = TimmFineTuning().active()
+    assert origin("timm_finetune", pretrained, noted) == "a hub (SHA-256 0123456789abcdef)"
+    assert origin("timm_finetune", {**pretrained, "pretrained": "no"}, noted) == "random weights"
+    assert origin("plain_cnn", space_of("plain_cnn")().active(), noted) is None
 
 
 def test_without_a_hub_the_ways_out_are_named(tmp_path: Path) -> None:

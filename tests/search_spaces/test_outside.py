@@ -73,6 +73,46 @@ def test_a_folder_that_is_laid_out_otherwise_is_refused(tmp_path: Path, files: l
     assert recipes() == before
 
 
+@pytest.mark.parametrize(
+    ("package", "before", "after", "message"),
+    [
+        ("trainables", "def train(", "def fit(", "trainables/mine.py has no function train; a recipe has build(space"),
+        ("trainables", "def build(", "def make(", "trainables/mine.py has no function build; a recipe has build(space"),
+        (
+            "trainables",
+            "        yield Epoch(",
+            "        Epoch(",
+            "trainables/mine.py: train is not a generator function",
+        ),
+        ("search_spaces", "class Probe(Space)", "class Probe", "search_spaces/mine.py has 0 classes that are a Space"),
+        ("search_spaces", "class Probe(", "class Probe((", "SyntaxError: invalid syntax, in "),
+        ("search_spaces", "import Choice, ", "import Choise, ", "ImportError: cannot import name 'Choise'"),
+        (
+            "trainables",
+            "import signal",
+            "import nothing_here",
+            "ModuleNotFoundError: No module named 'nothing_here', in ",
+        ),
+        ("trainables", "import signal", "raise ValueError('a\\nb')", "ValueError: a b, in "),
+        ("trainables", "import signal", "raise SystemExit('done')", "SystemExit: done, in "),
+        ("trainables", "import signal", "\0", "trainables/mine.py; mend it, or leave it out of --recipes"),
+    ],
+)
+def test_a_broken_recipe_is_refused_in_one_line_that_names_the_file(
+    tmp_path: Path, package: str, before: str, after: str, message: str
+) -> None:
+    file = written(tmp_path, "mine") / package / "mine.py"
+    code = file.read_text()
+    assert before in code
+    file.write_text(code.replace(before, after))
+    add_recipes(tmp_path)
+    with pytest.raises(InputError) as error:
+        (build_of if "def build(" in before else train_of)("mine")
+    assert message in str(error.value)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
 def test_two_folders_with_a_recipe_of_one_name_are_refused(tmp_path: Path) -> None:
     add_recipes(written(tmp_path / "a", "mine"))
     with pytest.raises(InputError, match=f"has the name of one in {tmp_path}/a/search_spaces; rename it"):

@@ -136,6 +136,15 @@ def test_a_logarithmic_range_begins_above_zero() -> None:
         Float(0.0, 1.0, log=True)
 
 
+@pytest.mark.parametrize(
+    ("text", "value"), [(True, "yes"), (False, "no"), ("False", "no"), ("true", "yes"), ("no", "no"), ("yes", "yes")]
+)
+def test_a_choice_of_yes_and_no_takes_true_and_false_as_yaml_reads_them(text: object, value: str) -> None:
+    assert Choice(("yes", "no")).read(text) == Choice(("no", "perhaps", "yes")).read(text) == value
+    with pytest.raises(ValueError, match="is not an option"):
+        Choice(("yes", "never")).read(False)
+
+
 def test_limits_narrow_ranges_and_choices() -> None:
     shape = DataShape(samples=10, channels=1, height=40, width=50, classes=2)
     clamped = Toy.clamped(shape)

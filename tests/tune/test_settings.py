@@ -120,6 +120,13 @@ def test_set_narrows_what_is_searched_also_nested_in_yaml() -> None:
     assert settings.domains("knn")["neighbors"] == Choice((5,))
 
 
+def test_a_bare_no_in_yaml_and_false_on_the_command_line_are_no(tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("recipes: [timm_finetune]\nset: {timm_finetune: {pretrained: no}}\n")
+    given = {"recipes": "timm_finetune", "set": {"timm_finetune.pretrained": "false"}}
+    for settings in (make(load(tmp_path / "s.yaml")), make(given)):
+        assert settings.domains("timm_finetune")["pretrained"] == Choice(("no",))
+
+
 def test_fields_that_are_fixed_by_default_are_searched_when_they_are_named() -> None:
     assert make({}).domains("mlp")["clip_norm"] == Choice((0.0,))
     assert make({"set": {"mlp.clip_norm": "0.5..5"}}).domains("mlp")["clip_norm"] == Float(0.5, 5.0)
