@@ -217,19 +217,3 @@ def weights_of_experiment(folder: Path) -> dict[str, Weights]:
     file = folder / FILE
     noted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return {name: Weights(**weights) for name, weights in noted.items()}
-
-
-def origin(recipe: str, config: Mapping[str, Any], noted: Mapping[str, Weights]) -> str | None:
-    """What weights a configuration of a recipe begins with, in words; None where none could be pretrained.
-
-    Args:
-        recipe: the recipe.
-        config: its active fields.
-        noted: the weights of the experiment, see `weights_of_experiment`.
-    """
-    if "pretrained" not in config:
-        return None
-    if config["pretrained"] == "no":
-        return "random weights"
-    weights = noted[f"{recipe}.{config['model']}"]
-    return f"{weights.source} (SHA-256 {weights.digest[:16]})"

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from torch import nn
 
-from search_spaces import DataShape, InputError, space_of
+from search_spaces import DataShape, InputError
 from search_spaces.timm_finetune import TimmFineTuning
 from search_spaces.yolo_cls import YOLOClassification
 from trainables import timm_finetune, yolo_cls
@@ -25,7 +25,6 @@ from trainables._weights import (
     SUFFIXES,
     Weights,
     find_weights,
-    origin,
     read_weights,
     weights_of_experiment,
     write_weights,
@@ -177,14 +176,6 @@ def test_a_checkpoint_of_ultralytics_becomes_weights_by_the_command_in_its_refus
 def test_the_weights_of_ultralytics_that_are_published_are_refused_with_the_same_command(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"sys.argv\[2\]\)\" yolo11n-cls.pt yolo11n-cls.safetensors; or train without"):
         find_weights(yolo_cls, "yolo11n-cls", given=None, cache=tmp_path)
-
-
-def test_the_weights_of_a_configuration_are_named_also_where_they_are_random() -> None:
-    noted = {"timm_finetune.resnet50": Weights(file="/x", source="a hub", digest="0123456789abcdef" * 4)}
-    pretrained = TimmFineTuning().active()
-    assert origin("timm_finetune", pretrained, noted) == "a hub (SHA-256 0123456789abcdef)"
-    assert origin("timm_finetune", {**pretrained, "pretrained": "no"}, noted) == "random weights"
-    assert origin("plain_cnn", space_of("plain_cnn")().active(), noted) is None
 
 
 def test_without_a_hub_the_ways_out_are_named(tmp_path: Path) -> None:
