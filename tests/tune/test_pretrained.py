@@ -12,6 +12,7 @@ from rich.console import Console
 from search_spaces import DataShape, InputError, Int, space_of
 from trainables._finetune import count_stages
 from trainables._weights import Weights, zoo_of
+from tune import pretrained
 from tune.pretrained import pretrained_weights
 from tune.rows import View, main_view
 from tune.settings import Settings, make
@@ -53,7 +54,7 @@ def test_weights_that_nothing_would_begin_with_are_refused(tmp_path: Path, value
 @pytest.mark.slow
 def test_more_stages_than_a_network_has_are_refused_before_anything_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two are pretended, as hardly a network has fewer than can be asked for."""
-    monkeypatch.setattr(search, "count_stages", lambda network_of: count_stages(network_of) - 2)
+    monkeypatch.setattr(pretrained, "count_stages", lambda network_of: count_stages(network_of) - 2)
     fields = {"timm_finetune.model": "resnet50|pit_ti_224", "timm_finetune.pretrained": "no"}
     message = "timm_finetune.last_stages=4: pit_ti_224 has 2 stages; train at most these: --set timm_finetune.last_"
     with pytest.raises(InputError, match=re.escape(message)):
@@ -68,7 +69,7 @@ def test_more_stages_than_a_network_has_are_refused_before_anything_begins(monke
 def test_the_networks_that_are_searched_by_default_have_the_stages_that_are(recipe: str) -> None:
     stages = space_of(recipe).domains()["last_stages"]
     assert isinstance(stages, Int)
-    for name in search._known(space_of(recipe)):
+    for name in pretrained._known(space_of(recipe)):
         assert count_stages(partial(zoo_of(recipe).untrained, name)) >= stages.high
 
 
