@@ -20,9 +20,10 @@ class FineTuning(Training):
     lr: Annotated[float, Float(1e-5, 1e-2, log=True)] = 1e-3
     weight_decay: Annotated[float, Float(0.0, 1e-1), Searched(Float(1e-6, 1e-1, log=True))] = 1e-4
     strategy: Annotated[str, Choice(("freeze", "partial", "full", "lpft"))] = "freeze"
-    last_stages: Annotated[int, Int(1, 4), When("strategy", Choice(("partial",)))] = 1
+    last_stages: Annotated[int, Int(1, 64), Searched(Int(1, 4)), When("strategy", Choice(("partial",)))] = 1
     partial_lr: Annotated[float, Float(1e-5, 1e-3, log=True), When("strategy", Choice(("partial",)))] = 1e-4
-    full_lr: Annotated[float, Float(1e-6, 1e-3, log=True), When("strategy", Choice(("full", "lpft")))] = 1e-5
+    full_lr: Annotated[float, Float(1e-6, 1e-3, log=True), When("strategy", Choice(("full",)))] = 1e-5
+    lpft_lr: Annotated[float, Float(1e-6, 1e-3, log=True), When("strategy", Choice(("lpft",)))] = 1e-5
     head_epochs: Annotated[float, Float(0.1, 0.5), When("strategy", Choice(("lpft",)))] = 0.3
     pretrained: Annotated[str, Choice(("yes", "no")), FIXED] = "yes"
     resolution: Annotated[int, Choice((32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384)), FIXED] = 224

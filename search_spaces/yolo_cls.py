@@ -15,7 +15,7 @@ class YOLOClassification(FineTuning):
     person gives weights: with pretrained=yes and --weights.
     """
 
-    full_lr: Annotated[float, Float(1e-5, 1e-2, log=True), When("strategy", Choice(("full", "lpft")))] = 1e-3
+    full_lr: Annotated[float, Float(1e-5, 1e-2, log=True), When("strategy", Choice(("full",)))] = 1e-3
     strategy: Annotated[str, Choice(("freeze", "partial", "full", "lpft")), FIXED] = "full"
     pretrained: Annotated[str, Choice(("yes", "no")), FIXED] = "no"
     resolution: Annotated[int, Choice((32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 384)), FIXED] = 128

@@ -220,4 +220,4 @@ def trained_stages(space: FineTuning, count: int) -> tuple[int, float]:
         if space.last_stages > count:
             raise InputError(f"last_stages={space.last_stages}: the network has {count} stages; give at most {count}")
         return space.last_stages, space.partial_lr
-    return count, space.full_lr
+    return count, space.full_lr if space.strategy == "full" else space.lpft_lr

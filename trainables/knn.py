@@ -59,7 +59,7 @@ class Neighbors(nn.Module):
         if self.space.scale == "standard":
             steps.append(("scale", StandardScaler()))
         if self.space.reduce == "pca":
-            steps.append(("reduce", PCA(self.space.components, random_state=0)))
+            steps.append(("reduce", PCA(self.space.components, svd_solver=self.space.svd_solver, random_state=0)))
         if steps:
             fitted = Pipeline(steps).fit(images.reshape(len(images), -1).astype(np.float32) / 255).named_steps
             if "scale" in fitted:

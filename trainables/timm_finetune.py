@@ -18,6 +18,7 @@ from trainables._data import TrainData
 from trainables._finetune import FineTuned, Standardize, fine_tune
 from trainables._protocol import Epoch, Metrics, State
 
+recipe = "timm_finetune"
 library = "timm"
 
 

@@ -17,6 +17,7 @@ from trainables._data import TrainData
 from trainables._finetune import FineTuned, Standardize, fine_tune
 from trainables._protocol import Epoch, Metrics, State
 
+recipe = "torchvision_finetune"
 library = "torchvision"
 
 AUXILIARY = {"googlenet": {"aux_logits": False, "init_weights": False}, "inception_v3": {"aux_logits": False}}

@@ -34,6 +34,7 @@ except ImportError as error:
 finally:
     Image.open, torch.save = others  # which it replaces for all of the process
 
+recipe = "yolo_cls"
 library = "ultralytics"
 
 DEFINITIONS = Path(ultralytics.__file__).parent / "cfg" / "models"

@@ -149,7 +149,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from tune.experiment import Experiment
-    from tune.reporting import leaderboard, not_as_published, published_table
+    from tune.reporting import chosen, leaderboard, not_as_published, published_table
     from tune.search import resume, search
     from tune.stopping import Interrupted
 
@@ -174,8 +174,11 @@ def _search(arguments: argparse.Namespace) -> int:
         console.print(published_table(entries))
         if any(line["inside"] is False for entry in entries for line in entry["figures"]):
             console.print("* the published figure lies outside the measured 95% interval", style="dim")
-        for line in not_as_published(entries):
-            console.print(Text(f"not as published: {line}", style="dim"), soft_wrap=True)
+        lines = [f"note: {note}" for note in summary["preset"]["notes"]]
+        lines += [f"chosen by cross-validation: {line}" for line in chosen(entries)]
+        lines += [f"not as published: {line}" for line in not_as_published(entries)]
+        for line in lines:
+            console.print(Text(line, style="dim"), soft_wrap=True)
     if not settings.rows_only:
         console.print(leaderboard(summary))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
@@ -308,7 +311,9 @@ def _predict(arguments: argparse.Namespace) -> int:
         )
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
-    if arguments.format == "table":
+    if arguments.format == "table" and not any(prediction.ranked for prediction in predictions):
+        pass  # nothing to show but the errors
+    elif arguments.format == "table":
         Console(file=sys.stdout).print(table(predictions))
     else:
         print((as_json if arguments.format == "json" else as_csv)(predictions))
@@ -360,7 +365,10 @@ def _fetch(arguments: argparse.Namespace) -> int:
     if name not in DATA_SETS:
         raise InputError(f"no data set {name!r} to fetch; there are: {', '.join(DATA_SETS)}")
     data = fetch(name, arguments.to or Path("data") / name, arguments.copy, Console(file=sys.stdout))
-    print(f"search it: toprung search --data {shlex.quote(data)}")
+    given = f" --data {shlex.quote(data)}"
+    print(f"search it: toprung search{given}")
+    preset = DATA_SETS[name].preset
+    print(f"its published experiment: toprung search --preset {preset}{given if arguments.to else ''}")
     return 0
 
 

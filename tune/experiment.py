@@ -54,6 +54,8 @@ class Experiment:
             InputError: there is none at `path`.
         """
         experiment = cls(Path(path).expanduser().absolute())
+        if not experiment.folder.is_dir():
+            raise InputError(f"no experiment in {path}: there is no such folder; give one such as results/NAME")
         if not experiment.exists:
             raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
         return experiment

@@ -35,6 +35,7 @@ class Row(BaseModel):
     recipe: str = Field(description="which recipe trains it")
     config: dict[str, Any] = Field(default_factory=dict, description="fields; what is not named keeps its default")
     grid: dict[str, list[Any]] = Field(default_factory=dict, description="fields whose best values are found first")
+    published_best: dict[str, Any] = Field(default_factory=dict, description="of the grid's fields, as published")
     folds: Annotated[int, Field(ge=2)] = Field(3, description="of the cross-validation that finds them")
     epochs: Annotated[int, Field(ge=1)] = Field(1, description="of which the last is tested")
     train_on: Literal["train", "train+val"] = Field("train", description="splits that it is trained on")
@@ -48,6 +49,9 @@ class Row(BaseModel):
             space_of(self.recipe).parse(candidate)
         if self.train_on == "train+val" and "val" in self.published:
             raise ValueError("what val figures are published of cannot be trained on train+val; write train_on: train")
+        for name, value in self.published_best.items():
+            if value not in self.grid.get(name, ()):
+                raise ValueError(f"published_best {name}={value}: is not in the grid; add it, or leave it out")
         for metric, value in (item for figures in self.published.values() for item in figures.items()):
             if metric not in PUBLISHABLE:
                 known = ", ".join(PUBLISHABLE)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from search_spaces import Choice, Domains, InputError, Space, Value, space_of
+from search_spaces import Choice, Domains, InputError, Int, Space, Value, space_of
 from search_spaces._finetune import FineTuning
 from trainables._data import Prepared
 from trainables._finetune import count_stages
@@ -63,23 +63,26 @@ def pretrained_weights(
 def _check_networks(recipe: str, domains: Domains, published: list[dict[str, Value]], console: Console) -> None:
     """Refuse a network that its library does not have, or that has fewer stages than shall be trained.
 
-    Those that a recipe searches by itself are known to be right.
+    Those that a recipe searches by itself are known to have the stages that it searches.
     """
-    model, stages = domains["model"], domains["last_stages"]
+    model, last = domains["model"], domains["last_stages"]
     assert isinstance(model, Choice)
-    most = max(map(int, stages.options)) if isinstance(stages, Choice) else int(stages.high)
+    most = max(map(int, last.options)) if isinstance(last, Choice) else int(last.high)
     trained = {str(name): most if "partial" in domains["strategy"] else 0 for name in model.options}
     for config in published:
         name = str(config["model"])
         trained[name] = max(trained.get(name, 0), int(config.get("last_stages", 0)))
-    zoo = zoo_of(recipe)
-    known = _known(space_of(recipe))
-    for name in (name for name in trained if name not in known):
+    zoo, space = zoo_of(recipe), space_of(recipe)
+    usual = space.searched()["last_stages"]
+    assert isinstance(usual, Int)
+    for name, wanted in trained.items():
+        if name in _known(space) and wanted <= usual.high:
+            continue
         with working(console, f"stages of {name}"):
             count = count_stages(partial(zoo.untrained, name))
-        if trained[name] > count:
+        if wanted > count:
             raise InputError(
-                f"{recipe}.last_stages={trained[name]}: {name} has {count} stages; train at most these: "
+                f"{recipe}.last_stages={wanted}: {name} has {count} stages; train at most these: "
                 f"--set {recipe}.last_stages=1..{count}"
             )
 

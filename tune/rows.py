@@ -160,7 +160,7 @@ def _other_data(preset: Preset, settings: Settings) -> Iterator[str]:
     """What a person has put in place of the data and the seed that a preset names."""
     named = preset.settings.get("data")
     if named is not None and not _same_place(settings.data, named):
-        yield f"data {settings.data}, not {named}"
+        yield f"data {settings.data} in place of {named}"
     dealt = Settings.model_validate({key: preset.settings[key] for key in ("split", "seed") if key in preset.settings})
     if settings.split != dealt.split:
         yield f"split {shares_text(settings.split)}, not {shares_text(dealt.split)}"
@@ -170,9 +170,13 @@ def _other_data(preset: Preset, settings: Settings) -> Iterator[str]:
 
 def _same_place(given: str, named: str) -> bool:
     """Whether a source, with its path made absolute anywhere, may be the one that a preset names."""
-    (kind, _, path), (named_kind, _, named_path) = given.rpartition(":"), named.rpartition(":")
-    ending = Path(named_path).parts
-    return kind == named_kind and Path(path).parts[-len(ending) :] == ending
+    (kind, path), (named_kind, ending) = _parts(given), _parts(named)
+    return kind == named_kind and path[-len(ending) :] == ending
+
+
+def _parts(source: str) -> tuple[str, tuple[str, ...]]:
+    kind, _, path = source.rpartition(":")
+    return kind, Path(path.removesuffix("/*.parquet")).parts
 
 
 def run_rows(

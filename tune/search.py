@@ -212,6 +212,7 @@ def _counted(what: str, say: Callable[[str], None], deadline: Deadline, console:
 
     def show(done: int, total: int) -> None:
         say(f"training the {what}: {done} of {total}")
+        deadline.note()
         if not console.is_terminal:
             console.print(f"{clock(deadline.used())} {what} trained: {done} of {total}")
 
@@ -227,9 +228,8 @@ def _train_rows(
     console: Console,
 ) -> list[str]:
     """Train what is left of the published rows; returns a line for each that failed."""
-    deadline.searching = False
-    with working(console, "training the published rows") as say:
-        failures = run_rows(
+    with deadline.sparing(), working(console, "training the published rows") as say:
+        return run_rows(
             experiment,
             rows,
             trial_settings,
@@ -237,10 +237,6 @@ def _train_rows(
             gpus=resources.gpus,
             progress=_counted("published rows", say, deadline, console),
         )
-    deadline.searching = True
-    if not experiment.settings.rows_only:
-        deadline.restart()  # the time budget is for the search
-    return failures
 
 
 def _search(

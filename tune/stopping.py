@@ -27,6 +27,8 @@ class Deadline(Stopper):
     def __init__(self, study: SearchStudy, budget: float | None) -> None:
         self._study, self._budget = study, budget
         self._before, self._began = study.seconds, time.monotonic()
+        self._spared = study.spared_seconds
+        self._sparing_from: float | None = None
         self._noted = self._began
         self.searching, self.interrupted = True, False
 
@@ -34,14 +36,23 @@ class Deadline(Stopper):
         """Seconds that the search has run, earlier processes included."""
         return self._before + time.monotonic() - self._began
 
-    def restart(self) -> None:
-        """Count from now on: what came before was no search."""
-        self._began = time.monotonic()
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """What is done meanwhile is no search: it is not counted against the budget, and a signal ends it at once."""
+        self.searching, self._sparing_from = False, self.used()
+        try:
+            yield
+        finally:
+            self._spared, self._sparing_from, self.searching = self._all_spared(), None, True
+            self.note()
+
+    def _all_spared(self) -> float:
+        return self._spared + (0.0 if self._sparing_from is None else self.used() - self._sparing_from)
 
     @property
     def over(self) -> bool:
-        """Whether the time is used up."""
-        return self._budget is not None and self.used() >= self._budget
+        """Whether the time for searching is used up."""
+        return self._budget is not None and self.used() - self._all_spared() >= self._budget
 
     def stop_all(self) -> bool:
         """Ray asks after every event."""
@@ -51,7 +62,7 @@ class Deadline(Stopper):
 
     def note(self) -> None:
         """Write the time used into the study."""
-        self._study.note_seconds(self.used())
+        self._study.note_seconds(self.used(), self._all_spared())
         self._noted = time.monotonic()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:

@@ -84,9 +84,15 @@ class SearchStudy:
         """How long the search has run, in all its processes, as far as it was noted."""
         return float(self._storage.get_study_user_attrs(self._id).get("seconds", 0.0))
 
-    def note_seconds(self, seconds: float) -> None:
+    @property
+    def spared_seconds(self) -> float:
+        """Of `seconds`, those that no time budget is for."""
+        return float(self._storage.get_study_user_attrs(self._id).get("spared_seconds", 0.0))
+
+    def note_seconds(self, seconds: float, spared: float = 0.0) -> None:
         """Note how long the search has run."""
         self._storage.set_study_user_attr(self._id, "seconds", seconds)
+        self._storage.set_study_user_attr(self._id, "spared_seconds", spared)
 
     def begin(
         self,

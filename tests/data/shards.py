@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from datasets import ClassLabel, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
 
@@ -17,12 +18,18 @@ def write_hub(path: Path, rows: Sequence[int], names: Sequence[str] = NAMES, **c
     path.parent.mkdir(parents=True, exist_ok=True)
     data = {
         "image": [{"bytes": png(placed(i)[0]), "path": None} for i in rows],
+        "mask": [{"bytes": png(np.zeros_like(placed(i)[0])), "path": None} for i in rows],
         "label": [i % 3 for i in rows],
         "bbox": [placed(i)[1] for i in rows],
         **columns,
     }
     features = Features(
-        {"image": ImageFeature(), "label": ClassLabel(names=list(names)), "bbox": List(Value("float32"), length=4)}
+        {
+            "image": ImageFeature(),
+            "mask": ImageFeature(),
+            "label": ClassLabel(names=list(names)),
+            "bbox": List(Value("float32"), length=4),
+        }
     )
     Dataset.from_dict(data, features=features).to_parquet(path, batch_size=10)
     return path

@@ -158,11 +158,19 @@ def test_the_names_of_a_class_label_that_do_not_occur_are_no_classes(tmp_path: P
 def test_columns_can_be_named(tmp_path: Path) -> None:
     other = pa.array(small(6, 10), pa.binary())
     write(tmp_path / "x.parquet", small(6), label=["a", "b"] * 3, kind=["k", "l", "m"] * 2, thumb=other)
-    with pytest.raises(InputError, match=r"has several columns \(image, thumb\) of image files: .*--image-column"):
-        shards(tmp_path)
     contents = shards(tmp_path, image_column="thumb", label_column="kind").contents()
     assert contents.classes == ("k", "l", "m")
     np.testing.assert_array_equal(np.asarray(contents.image(2)), garment(12))
+
+
+def test_of_several_columns_of_images_the_one_called_image_is_meant(tmp_path: Path) -> None:
+    mask = pa.array(small(6, 10), pa.binary())
+    write(tmp_path / "x.parquet", small(6), label=["a", "b"] * 3, mask=mask)
+    np.testing.assert_array_equal(np.asarray(shards(tmp_path).contents().image(2)), garment(2))
+    table = pq.read_table(tmp_path / "x.parquet").rename_columns({"image": "a_photo"})
+    pq.write_table(table, tmp_path / "x.parquet")
+    with pytest.raises(InputError, match=r"has several columns \(a_photo, mask\) of image files: .*--image-column"):
+        shards(tmp_path)
 
 
 def test_another_column_is_another_store(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_full_changes_everything(few: TrainData) -> None:
 
 
 def test_linear_probing_comes_before_fine_tuning(few: TrainData) -> None:
-    found = [changed for _, changed in epochs_of(space(strategy="lpft", head_epochs=0.5, full_lr=1e-3), few, epochs=4)]
+    found = [changed for _, changed in epochs_of(space(strategy="lpft", head_epochs=0.5, lpft_lr=1e-3), few, epochs=4)]
     assert found[0] == found[1] == {"fc.weight", "fc.bias"}
     assert any(name.startswith("conv1") for name in found[2])
     assert any(name.startswith("conv1") for name in found[3])

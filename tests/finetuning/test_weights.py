@@ -37,7 +37,7 @@ DAISY = 985
 class Zoo:
     """timm with a hub of its own."""
 
-    library = "timm"
+    recipe, library = "timm_finetune", "timm"
     untrained = staticmethod(timm_finetune.untrained)
 
     def __init__(self) -> None:
@@ -104,6 +104,16 @@ def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path
     message = r"are of another network: \d+ missing, such as conv1.0.weight; \d+ unknown, such as blocks.0"
     with pytest.raises(InputError, match=message):
         find_weights(Zoo(), NETWORK, given=tmp_path / "w.safetensors", cache=tmp_path / "c")
+
+
+def test_weights_of_a_deeper_network_of_the_family_are_refused(tmp_path: Path) -> None:
+    """They have all that the network has, and more; a further head would do no harm."""
+    state = dict(timm.create_model("resnet18").state_dict())
+    save_file({**state, "aux.weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
+    find_weights(Zoo(), "resnet18", given=tmp_path / "w.safetensors", cache=tmp_path / "c")
+    save_file(dict(timm.create_model("resnet34").state_dict()), tmp_path / "w.safetensors")
+    with pytest.raises(InputError, match=r"are of another network: \d+ unknown, such as layer1.2"):
+        find_weights(Zoo(), "resnet18", given=tmp_path / "w.safetensors", cache=tmp_path / "c")
 
 
 class Malicious:

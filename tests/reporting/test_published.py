@@ -13,7 +13,7 @@ from rich.console import Console
 import tune.reporting
 from reporting.stories import TEST_IMAGES, Story
 from tune.intervals import wilson
-from tune.reporting import not_as_published, published_table, write_report
+from tune.reporting import chosen, not_as_published, published_table, write_report
 
 SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
 EVIL = "<script>alert(1)</script>"
@@ -98,7 +98,7 @@ def test_without_a_test_split_what_is_published_of_test_has_no_measure(begin: Ca
 
 def test_the_reports_show_them_escaped_with_what_differs_and_the_notes(begin: Callable[..., Story]) -> None:
     story = told(begin)  # of 9 epochs
-    assert "the photos were seen before" in written(story)["warnings"]
+    assert written(story)["preset"]["notes"] == ["the photos were seen before"]
     page = (story.experiment.folder / "report/index.html").read_text()
     text = (story.experiment.folder / "report.md").read_text()
     assert EVIL not in page
@@ -106,6 +106,7 @@ def test_the_reports_show_them_escaped_with_what_differs_and_the_notes(begin: Ca
     for document in (page, text):
         assert "Published and measured" in document
         assert "9 of 20 epochs" in document
+        assert "the photos were seen before" in document
         assert "+0.1000" in document
     drawn = json.loads(page.split('id="figures">')[1].split("</script>")[0])
     assert [(trace["name"], trace["line"]["dash"]) for trace in drawn["rows"]["data"]] == [
@@ -114,6 +115,29 @@ def test_the_reports_show_them_escaped_with_what_differs_and_the_notes(begin: Ca
     ]
     assert "confusion-row-three" in drawn
     assert "compared by cross-validation" in page
+
+
+def test_rows_that_are_left_out_are_said(begin: Callable[..., Story]) -> None:
+    story = told(begin, recipes=("mlp",))
+    assert "2 published rows not run, as --recipes leaves out knn" in written(story)["warnings"]
+
+
+def test_what_a_grid_chose_is_beside_what_was_published(begin: Callable[..., Story]) -> None:
+    story = told(begin)
+    (story.experiment.folder / "rows/three/final.json").write_text(
+        json.dumps(
+            json.loads((story.experiment.folder / "rows/three/final.json").read_text())
+            | {
+                "scores": [
+                    {"config": {"neighbors": n, "scale": "none"}, "accuracy": 0.1 * n, "seconds": 2.0} for n in (1, 3)
+                ]
+            }
+        )
+    )
+    entries = written(story)["preset"]["rows"]
+    entries["three"]["published_best"] = {"neighbors": 1}
+    assert chosen([entries["three"], entries["other"]]) == [f"k 3 {EVIL}: neighbors 3 (published: neighbors 1)"]
+    assert entries["three"]["seconds"] == 2.0 + 4.0
 
 
 def test_rows_alone_are_a_whole_report(begin: Callable[..., Story]) -> None:
@@ -149,8 +173,10 @@ def test_a_terminal_shows_a_line_a_row_and_split(
 ) -> None:
     entries = list(written(told(begin))["preset"]["rows"].values())
     Console(width=120).print(published_table(entries))
-    lines = [line for line in capsys.readouterr().out.splitlines() if "accuracy" in line or "weighted_f1" in line]
+    out = capsys.readouterr().out.splitlines()
+    lines = [line for line in out if " test " in line or " val " in line]
     assert len(lines) == 4
+    assert "weighted_f1" in out[out.index(lines[2]) + 1]
     assert [line.rstrip().endswith("*") for line in lines] == [False, True, False, False]
     assert "0.5000" in lines[0]
     assert "+0.1000" in lines[0]

@@ -82,7 +82,7 @@ def test_a_persons_settings_go_before_those_of_the_preset(tmp_path: Path) -> Non
     settings = make(settings_with(preset, given))
     assert settings.recipes == ("knn",)
     assert settings.trials == 7
-    assert settings.set == {"knn.components": "32..256", "knn.neighbors": "3"}
+    assert settings.set == {"knn.svd_solver": "covariance_eigh", "knn.components": "32..256", "knn.neighbors": "3"}
     assert settings.max_epochs == 200
 
 
@@ -99,6 +99,10 @@ def test_a_persons_settings_go_before_those_of_the_preset(tmp_path: Path) -> Non
         ({"rows": row(colour=1)}, "rows.three.colour: Extra inputs are not permitted"),
         ({"rows": row(train_on="train+val", published={"val": {"accuracy": 0.5}})}, "cannot be trained on train\\+val"),
         ({"rows": row(published={"val": {"accuracy": 92}})}, "published accuracy 92: is not a fraction; write 0.92"),
+        (
+            {"rows": row(grid={"neighbors": [3, 5]}, published_best={"neighbors": 4})},
+            "published_best neighbors=4: is not in",
+        ),
         ({"rows": row(published={"val": {"loss": -1}})}, "published loss -1: is not"),
         (
             {"rows": row(published={"val": {"acuracy": 0.5}})},

@@ -51,6 +51,15 @@ def test_weights_that_nothing_would_begin_with_are_refused(tmp_path: Path, value
     assert way in str(error.value)
 
 
+def test_more_stages_than_a_known_network_has_are_refused_before_anything_begins() -> None:
+    fields = {"timm_finetune.last_stages": "9", "timm_finetune.model": "resnet50", "timm_finetune.pretrained": "no"}
+    message = (
+        "timm_finetune.last_stages=9: resnet50 has 5 stages; train at most these: --set timm_finetune.last_stages=1..5"
+    )
+    with pytest.raises(InputError, match=re.escape(message)):
+        weights_of(make({"recipes": "timm_finetune", "set": fields}))
+
+
 @pytest.mark.slow
 def test_more_stages_than_a_network_has_are_refused_before_anything_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two are pretended, as hardly a network has fewer than can be asked for."""
@@ -67,7 +76,7 @@ def test_more_stages_than_a_network_has_are_refused_before_anything_begins(monke
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["timm_finetune", "torchvision_finetune", "yolo_cls"])
 def test_the_networks_that_are_searched_by_default_have_the_stages_that_are(recipe: str) -> None:
-    stages = space_of(recipe).domains()["last_stages"]
+    stages = space_of(recipe).searched()["last_stages"]
     assert isinstance(stages, Int)
     for name in pretrained._known(space_of(recipe)):
         assert count_stages(partial(zoo_of(recipe).untrained, name)) >= stages.high

@@ -97,8 +97,9 @@ def test_a_study_that_is_not_there_is_refused(study: SearchStudy, url: str) -> N
 
 
 def test_the_time_used_is_kept(study: SearchStudy, url: str) -> None:
-    study.note_seconds(12.5)
-    assert SearchStudy.load(url, "s").seconds == 12.5
+    study.note_seconds(12.5, spared=2.5)
+    again = SearchStudy.load(url, "s")
+    assert (again.seconds, again.spared_seconds) == (12.5, 2.5)
 
 
 def test_readers_do_not_lock_out_the_search_and_closed_it_is_one_file(

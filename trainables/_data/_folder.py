@@ -169,6 +169,8 @@ class ImageFolder:
 
     def _check(self) -> None:
         if not self._files:
+            if any(self._root.rglob("*.parquet")):
+                raise InputError(f"no images in {self.name}, but Parquet files: write --data parquet:{self.name}")
             raise InputError(f"no images in {self.name}: {_LAYOUT}; images end in {', '.join(sorted(SUFFIXES))}")
         if len(self._classes) < 2:
             raise InputError(

@@ -27,6 +27,7 @@ from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec
 
 _LABEL_COLUMNS = ("label", "labels", "category", "class")
 _BOX_COLUMN = "bbox"
+_IMAGE_COLUMN = "image"
 
 _SPLIT_OF = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -297,6 +298,8 @@ def _read_row_group(path: Path, group: int, column: str) -> pa.Table:
 def _image_column(shard: _Shard, column: str | None) -> str:
     fitting = [field for field in shard.schema if _holds_images(field.type)]
     found = [field.name for field in fitting if pt.is_struct(field.type)] or [field.name for field in fitting]
+    if _IMAGE_COLUMN in found:  # beside it there may be masks
+        found = [_IMAGE_COLUMN]
     wanted = "image files: a struct with bytes, or binary"
     return _column(shard, "--image-column", column, found, _holds_images, wanted)
 

@@ -88,7 +88,7 @@ def _counts(paths: Sequence[str]) -> str:
     of_folder = Counter(path.partition("/")[0] for path in paths)
     if "train" in of_folder:
         return ", ".join(f"{count} {split}" for split, count in of_folder.items())
-    return f"{len(paths)} files"
+    return f"{len(paths)} file{'' if len(paths) == 1 else 's'}"
 
 
 def _is_there(name: str, to: Path) -> bool:

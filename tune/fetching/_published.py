@@ -28,6 +28,7 @@ class Published:
         size: bytes of the folder, about.
         limit: bytes that an archive may unpack to.
         checksum: of the archive, where one is published.
+        preset: the published experiment on it.
         archived: whether the files are archives to unpack, not Parquet shards to be taken as they are.
     """
 
@@ -42,6 +43,7 @@ class Published:
     limit: int
     checksum: str | None = None
     archived: bool = True
+    preset: str
 
 
 def shards_of(repository: str, api: str = "https://huggingface.co") -> list[Remote]:
@@ -150,6 +152,7 @@ PRODUCT_MASKS = "Nfiniteai/product-masks-sample"
 
 DATA_SETS = {
     "cifar10": Published(
+        preset="cifar10_classic",
         page="https://www.cs.toronto.edu/~kriz/cifar.html",
         copy="cifar-10-python.tar.gz",
         files=lambda: [CIFAR10],
@@ -161,6 +164,7 @@ DATA_SETS = {
         checksum=CIFAR10.checksum,
     ),
     "product_masks": Published(
+        preset="product_masks",
         page=f"https://huggingface.co/datasets/{PRODUCT_MASKS}",
         copy="the .parquet files of data/",
         files=lambda: shards_of(PRODUCT_MASKS),
@@ -172,6 +176,7 @@ DATA_SETS = {
         archived=False,
     ),
     "dog_breeds": Published(
+        preset="dog_breeds",
         page="http://vision.stanford.edu/aditya86/ImageNetDogs/",
         copy="images.tar",
         files=lambda: [STANFORD_DOGS],
@@ -182,6 +187,7 @@ DATA_SETS = {
         limit=2_000 * MIB,
     ),
     "flowers": Published(
+        preset="flowers_cnn",
         page="https://www.kaggle.com/datasets/alxmamaev/flowers-recognition",
         copy="the zip",
         files=None,

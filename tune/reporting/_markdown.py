@@ -44,6 +44,8 @@ def _published_rows(summary: Summary) -> list[str]:
     return [
         f"## Published and measured: {_text(summary['preset']['title'])}",
         _table(_published.headings(), (line for entry in entries for line in _published.cells(entry))),
+        *_list("Notes", summary["preset"]["notes"]),
+        *_list("Chosen by cross-validation", _published.chosen(entries)),
         *_list("Not as published", _published.not_as_published(entries)),
         *_list("Pretrained weights of the rows", began),
     ]

@@ -87,6 +87,7 @@ def page(results: Results, summary: Summary) -> str:
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
             panels=panels,
             published=rows_shown,
+            chosen=_published.chosen(summary["preset"]["rows"].values()) if summary["preset"] else [],
             changed=_published.common_changes(summary["preset"]["rows"].values()) if summary["preset"] else [],
             searched=bool(results.records) or not results.settings.rows_only,
             notes=notes,

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tune.finals import Final, Finalist
 from tune.intervals import Interval, intervals
-from tune.reporting._numbers import NOTHING, interval, metric, plotly_text
+from tune.reporting._numbers import NOTHING, interval, metric, plotly_text, setting
 from tune.reporting._results import Results, of_images
 from tune.reporting._search_figures import PALETTE, step_of
 from tune.rows import PlannedRow
@@ -33,6 +33,7 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
         "weights": None,
         "seconds": None,
         "scores": [],
+        "published_best": row.row.published_best,
         "test": None,
         "per_class": None,
         "confusion": None,
@@ -117,21 +118,37 @@ def not_as_published(entries: Collection[Entry]) -> list[str]:
     return [f"{title}: {'; '.join(changes)}" for title, changes in {"all rows": common, **own}.items() if changes]
 
 
+def chosen(entries: Iterable[Entry]) -> list[str]:
+    """What cross-validation chose for each row with a grid, beside what was published."""
+    lines = []
+    for entry in entries:
+        if entry["scores"]:
+            asked = [score["config"] for score in entry["scores"]]
+            varied = [name for name in entry["config"] if len({config.get(name) for config in asked}) > 1]
+            published = ", ".join(f"{name} {setting(value)}" for name, value in entry["published_best"].items())
+            line = ", ".join(f"{name} {setting(entry['config'][name])}" for name in varied) or "the only one left"
+            lines.append(f"{entry['title']}: {line}" + (f" (published: {published})" if published else ""))
+    return lines
+
+
 def published_table(entries: list[Entry]) -> Table:
     """Published and measured for a terminal of 80 columns: each row's first metric on each split.
 
     A difference with a star is of a published figure outside the measured interval.
     """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in ("row", "metric", "published", "measured", "95% interval", "difference "):
-        table.add_column(Text(heading), justify="left" if heading in ("row", "metric") else "right")
+    for heading in ("row", "accuracy\non", "published", "measured", "95%\ninterval", "difference "):
+        left = heading in ("row", "accuracy\non")
+        above = "" if "\n" in heading else "\n"
+        table.add_column(Text(above + heading), justify="left" if left else "right", overflow="fold")
     for entry in entries:
         shown = entry["title"]
         for split in dict.fromkeys(line["split"] for line in entry["figures"]):
             first = next(line for line in entry["figures"] if line["split"] == split)
             _, name, published, measured, ends, difference, _ = _cells(first)
             star = "*" if first["inside"] is False else " "
-            lines = (shown, f"{split} {name}", published, measured, ends, difference + star)
+            on = split if name == "accuracy" else f"{split}\n{name}"
+            lines = (shown, on, published, measured, ends, difference + star)
             table.add_row(*(Text(line) for line in lines))
             shown = ""
     return table

@@ -28,7 +28,6 @@ def summarize(results: Results) -> Summary:
 
     entries = {recipe: _entry(results, recipe) for recipe in results.settings.recipes}
     ranked = sorted(entries, key=rank)
-    notes = results.preset.notes if results.preset else ()
     summary: Summary = finite(
         {
             "winner": ranked[0] if entries[ranked[0]]["test"] else None,
@@ -37,7 +36,7 @@ def summarize(results: Results) -> Summary:
             "seconds": results.seconds,
             "preset": _preset(results),
             "recipes": {recipe: entries[recipe] for recipe in ranked},
-            "warnings": [*results.card["warnings"], *notes, *_warnings(results, entries)],
+            "warnings": [*results.card["warnings"], *_warnings(results, entries)],
             "failures": results.failures,
         }
     )
@@ -78,7 +77,8 @@ def _preset(results: Results) -> dict[str, Any] | None:
     """The published experiment with its rows, by name."""
     if results.preset is None:
         return None
-    return {"title": results.preset.title, "rows": {row.name: entry_of(results, row) for row in results.rows}}
+    rows = {row.name: entry_of(results, row) for row in results.rows}
+    return {"title": results.preset.title, "notes": list(results.preset.notes), "rows": rows}
 
 
 def source(entry: dict[str, Any]) -> str | None:
@@ -105,7 +105,10 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
 def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
     """What of the search itself a person should know before trusting its figures."""
     warnings = []
-    if not results.card["images"]["test"]:
+    if results.preset and (left_out := results.preset.rows.keys() - {row.name for row in results.rows}):
+        recipes = ", ".join(sorted({results.preset.rows[name].recipe for name in left_out}))
+        warnings.append(f"{counted(len(left_out), 'published row')} not run, as --recipes leaves out {recipes}")
+    if not results.card["images"]["test"] and not results.settings.rows_only:
         warnings.append(
             "no test split: winners were measured on val, which they were chosen on, so the figures are too good"
         )
