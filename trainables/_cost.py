@@ -62,7 +62,7 @@ def cost_of(model: nn.Module, shape: DataShape) -> Cost:
     )
 
 
-@torch.no_grad()  # in inference mode the counter cannot follow a view of a parameter
+@torch.enable_grad()  # without, the counter fails at a view of a parameter
 def count_macs(model: nn.Module, images: torch.Tensor) -> int:
     """Count multiply-accumulates of a forward pass: half of the floating-point operations that torch counts."""
     counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(DISTANCES, _flops_of_distances))

@@ -38,6 +38,22 @@ def test_a_network_costs_what_it_costs_by_hand() -> None:
     assert cost.threads == 1
 
 
+class Prior(nn.Module):
+    """Says the same of every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.logits = nn.Parameter(torch.zeros(5))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.logits.expand(len(images), -1)
+
+
+def test_a_model_whose_output_is_a_view_of_its_parameters_is_measured() -> None:
+    cost = cost_of(Prior(), SHAPE)
+    assert (cost.parameters, cost.macs) == (5, 0)
+
+
 def test_attention_is_counted_also_where_torch_has_a_fast_path() -> None:
     tokens, width = 10, 32
     attention = nn.MultiheadAttention(width, 4, batch_first=True).eval()
