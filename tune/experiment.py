@@ -116,7 +116,11 @@ class Experiment:
     @property
     def storage(self) -> str:
         """URL of the study's storage."""
-        return self.settings.storage or f"sqlite:///{self.folder / 'study.db'}"
+        return self.storage_with(self.settings)
+
+    def storage_with(self, settings: Settings) -> str:
+        """The same, before the settings are written."""
+        return settings.storage or f"sqlite:///{self.folder / 'study.db'}"
 
     def best(self, recipe: str | None = None) -> Path:
         """The folder of a recipe's winner; without `recipe`, of the winner of all.

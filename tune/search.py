@@ -58,11 +58,12 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
     weights = pretrained_weights(settings, preset, views, console)
     resources = _resources(settings)
     with experiment.created():
+        # before the settings, which make it an experiment to others, who would make tables in a study without any
+        study = SearchStudy.create(experiment.storage_with(settings), settings.name, maximize=settings.maximize)
         if preset:
             experiment.write(PRESET, file_of(str(settings.preset)).read_text())
         _write(experiment, settings, views, weights)
         experiment.write("environment.json", environment(resources.device, resources.threads))
-        study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
     with experiment.locked(), closing(study):
         return _run(experiment, study, resources, console)
 
