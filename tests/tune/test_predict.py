@@ -99,6 +99,7 @@ def test_an_experiment_means_its_winner_and_a_winner_can_be_taken_away(
     assert one == two
 
 
+@pytest.mark.slow
 def test_a_winner_of_a_recipe_from_outside_is_found_in_its_experiment(
     searched_outside: Experiment, pictures: Path
 ) -> None:
@@ -111,6 +112,7 @@ def test_a_winner_of_a_recipe_from_outside_is_found_in_its_experiment(
         assert len(json.loads(done.stdout)) == 6
 
 
+@pytest.mark.slow
 def test_where_the_recipe_is_gone_the_folder_that_it_came_from_is_named(
     searched_outside: Experiment, readme_recipe: Path, pictures: Path, tmp_path: Path
 ) -> None:

@@ -51,6 +51,7 @@ def test_weights_that_nothing_would_begin_with_are_refused(tmp_path: Path, value
     assert way in str(error.value)
 
 
+@pytest.mark.slow
 def test_more_stages_than_a_known_network_has_are_refused_before_anything_begins() -> None:
     fields = {"timm_finetune.last_stages": "9", "timm_finetune.model": "resnet50", "timm_finetune.pretrained": "no"}
     message = (
