@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from search_spaces import InputError, Value, space_of
 from search_spaces._errors import meant
+from tune.record import VAL_METRICS
 from tune.settings import NAME, Settings, flat, read_yaml
 
 SHIPPED = Path(__file__).parent / "presets"
@@ -18,12 +19,6 @@ PRESET = "preset.yaml"
 
 Figures = dict[Literal["test", "val"], dict[str, float]]
 """Metrics by the split that they were measured on."""
-
-PUBLISHABLE = (
-    "accuracy", "loss", "macro_precision", "macro_recall", "macro_f1", "weighted_precision", "weighted_recall",
-    "weighted_f1",
-)  # fmt: skip
-"""The metrics that a row's result has."""
 
 
 class Row(BaseModel):
@@ -53,9 +48,9 @@ class Row(BaseModel):
             if value not in self.grid.get(name, ()):
                 raise ValueError(f"published_best {name}={value}: is not in the grid; add it, or leave it out")
         for metric, value in (item for figures in self.published.values() for item in figures.items()):
-            if metric not in PUBLISHABLE:
-                known = ", ".join(PUBLISHABLE)
-                raise ValueError(f"published {metric}: is not measured{meant(metric, PUBLISHABLE)}; these are: {known}")
+            if metric not in VAL_METRICS:
+                known = ", ".join(VAL_METRICS)
+                raise ValueError(f"published {metric}: is not measured{meant(metric, VAL_METRICS)}; these are: {known}")
             if value < 0 or (value > 1 and metric != "loss"):
                 raise ValueError(f"published {metric} {value:g}: is not a fraction; write 0.92 for 92%")
         return self

@@ -11,6 +11,12 @@ if TYPE_CHECKING:
 State = Literal["running", "complete", "pruned", "failed"]
 DIVERGED = "diverged"
 
+VAL_METRICS = (
+    "loss", "accuracy", "macro_precision", "weighted_precision", "macro_recall", "weighted_recall", "macro_f1",
+    "weighted_f1",
+)  # fmt: skip
+"""What every epoch says of val: the names in `trainables._metrics.Evaluation.metrics`, which brings torch along."""
+
 
 @dataclass(kw_only=True)
 class Record:

@@ -5,6 +5,7 @@ from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 from trainables._data import TrainData
 from trainables._metrics import confusion_matrix, evaluate, tally
+from tune.record import VAL_METRICS
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -37,6 +38,7 @@ def test_evaluation_is_the_mean_over_images_not_over_batches(digits: TrainData) 
     result = evaluate(model, digits.val, 10)
     assert result.loss == pytest.approx(whole, rel=1e-5)
     assert result.confusion.sum() == len(digits.val)
+    assert tuple(result.metrics) == VAL_METRICS
 
 
 class Scale(torch.nn.Module):

@@ -20,9 +20,6 @@ from tune.rows import PlannedRow, planned_rows
 from tune.scheduler import milestones
 from tune.settings import Settings
 
-VAL_METRICS = ("loss", *tally(np.eye(1, dtype=np.int64)).averages())
-"""The names of all metrics on val."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Results:

@@ -8,10 +8,10 @@ from dataclasses import asdict
 from typing import Any
 
 from tune.finals import Finalist
-from tune.record import State
+from tune.record import VAL_METRICS, State
 from tune.reporting._numbers import counted, finite
 from tune.reporting._published import entry_of
-from tune.reporting._results import VAL_METRICS, Results, best_epoch, of_images
+from tune.reporting._results import Results, best_epoch, of_images
 
 STATES: tuple[State, ...] = ("complete", "pruned", "failed", "running")
 

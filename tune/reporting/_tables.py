@@ -9,9 +9,9 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from search_spaces import Choice, Domain, Float, Int, space_of
 from trainables._files import whole
-from tune.record import Record, rung_of
+from tune.record import VAL_METRICS, Record, rung_of
 from tune.reporting._numbers import printable
-from tune.reporting._results import VAL_METRICS, Results, best_epoch
+from tune.reporting._results import Results, best_epoch
 
 FIGURES = (*VAL_METRICS, "train_loss", "train_accuracy", "lr", "seconds", "images_per_second", "memory_mib")
 """An epoch's figures; a recipe that gives more has more columns."""
