@@ -169,7 +169,7 @@ def _search(arguments: argparse.Namespace) -> int:
         print(f"toprung: stopped; go on with: toprung search --resume {experiment.folder}", file=sys.stderr)
         return 130
     summary = experiment.read("summary.json")
-    if summary["preset"]:
+    if summary["preset"] and summary["preset"]["rows"]:
         entries = list(summary["preset"]["rows"].values())
         console.print(published_table(entries))
         if any(line["inside"] is False for entry in entries for line in entry["figures"]):

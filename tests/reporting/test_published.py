@@ -166,6 +166,20 @@ def test_what_is_not_as_published_of_all_rows_is_said_once(begin: Callable[..., 
         "never run: at most 50 images of train",
     ]
     assert not_as_published(entries[:1]) == [f"k 3 {EVIL}: at most 50 images of train, and val; seed 3, not 0"]
+    alike = [{**entry, "title": "all rows"} for entry in entries[1:]]
+    assert not_as_published(alike) == [
+        "all rows: at most 50 images of train; seed 3, not 0", "all rows: 9 of 20 epochs",
+    ]  # fmt: skip
+
+
+def test_a_preset_without_a_row_left_is_a_search(begin: Callable[..., Story]) -> None:
+    story = begin(preset="p.yaml", recipes="plain_cnn")
+    story.experiment.write("preset.yaml", yaml.safe_dump(PRESET, sort_keys=False))
+    summary = written(story)
+    assert summary["preset"]["rows"] == {}
+    assert "3 published rows not run, as --recipes leaves out knn, mlp" in summary["warnings"]
+    for file in ("report/index.html", "report.md"):
+        assert "Published and measured" not in (story.experiment.folder / file).read_text()
 
 
 def test_a_terminal_shows_a_line_a_row_and_split(

@@ -20,11 +20,12 @@ def command(settings: Settings, preset: Preset | None = None) -> str:
     defaults = Settings.model_validate(settings_with(preset, given) if preset else {})
     for name in Settings.model_fields:
         value = getattr(settings, name)
+        flag = f"--{name.replace('_', '-')}"
         if name == "set":
             new = {key: text for key, text in value.items() if defaults.set.get(key) != text}
-            words += [word for key, text in new.items() for word in ("--set", f"{key}={text}")]
+            words += [word for key, text in new.items() for word in (flag, f"{key}={text}")]
         elif name in ALWAYS or (name not in PLACES and value != getattr(defaults, name)):
-            words += [f"--{name.replace('_', '-')}"] if value is True else [f"--{name.replace('_', '-')}", _text(value)]
+            words += [flag] if value is True else [flag, _text(value)]
     return shlex.join(words)
 
 

@@ -37,7 +37,7 @@ def markdown(results: Results, summary: Summary) -> str:
 
 
 def _published_rows(summary: Summary) -> list[str]:
-    if summary["preset"] is None:
+    if not summary["preset"] or not summary["preset"]["rows"]:
         return []
     entries = summary["preset"]["rows"].values()
     began = [f"{entry['title']}: {weights}" for entry in entries if (weights := source(entry))]

@@ -72,7 +72,8 @@ def page(results: Results, summary: Summary) -> str:
         "counts": figures.place("counts", _class_figures.class_counts(results)),
         "rows": figures.place("rows", _published.curves(results)),
     }
-    rows_shown = _rows(results, summary, figures) if summary["preset"] else []
+    published = summary["preset"]["rows"] if summary["preset"] else {}
+    changed, own_changes = _published.changes(published.values())
     panels = [_panel(results, recipe, entry, figures) for recipe, entry in summary["recipes"].items()]
     return (
         _environment()
@@ -86,9 +87,9 @@ def page(results: Results, summary: Summary) -> str:
             facts=_facts(results, summary),
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
             panels=panels,
-            published=rows_shown,
-            chosen=_published.chosen(summary["preset"]["rows"].values()) if summary["preset"] else [],
-            changed=_published.common_changes(summary["preset"]["rows"].values()) if summary["preset"] else [],
+            published=_rows(results, published, own_changes, figures),
+            chosen=_published.chosen(published.values()),
+            changed=changed,
             searched=bool(results.records) or not results.settings.rows_only,
             notes=notes,
             figures=figures.drawn,
@@ -138,7 +139,7 @@ def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
             ),
             ("tested on", f"{counted(test['n'], 'image')}, {counted(len(test['seeds']), 'seed')}"),
         ]
-    if summary["preset"]:
+    if summary["preset"] and summary["preset"]["rows"]:
         facts += [("rows", str(len(summary["preset"]["rows"])))]
     if results.records or not results.settings.rows_only:
         facts += [("search", counted(len(results.records), "trial"))]
@@ -195,20 +196,20 @@ def _classes(results: Results, name: str, entry: dict[str, Any], figures: Figure
     return _class_figures.confused_pairs(results, entry)
 
 
-def _rows(results: Results, summary: Summary, figures: Figures) -> list[dict[str, Any]]:
+def _rows(
+    results: Results, entries: dict[str, Any], own_changes: list[list[str]], figures: Figures
+) -> list[dict[str, Any]]:
     """What is shown of each published row."""
-    entries = summary["preset"]["rows"]
-    common = _published.common_changes(entries.values())
     return [
         {
             "id": f"row-{name}",
             "entry": entry,
-            "changes": [change for change in entry["changes"] if change not in common],
+            "changes": changes,
             "lines": _published.cells(entry),
             "weights": source(entry),
             "pairs": _classes(results, f"row-{name}", entry, figures) if entry["test"] else [],
         }
-        for name, entry in entries.items()
+        for (name, entry), changes in zip(entries.items(), own_changes, strict=True)
     ]
 
 

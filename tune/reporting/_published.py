@@ -105,17 +105,20 @@ def _cells(line: Entry) -> list[str]:
     ]
 
 
-def common_changes(entries: Iterable[Entry]) -> list[str]:
-    """What is not as published of any row, where there are several."""
+def changes(entries: Collection[Entry]) -> tuple[list[str], list[list[str]]]:
+    """What is not as published: of all rows alike, where there are several, and of each besides."""
+    if len(entries) < 2:
+        return [], [entry["changes"] for entry in entries]
     first, *others = (entry["changes"] for entry in entries)
-    return [change for change in first if all(change in other for other in others)] if others else []
+    common = [change for change in first if all(change in other for other in others)]
+    return common, [[change for change in entry["changes"] if change not in common] for entry in entries]
 
 
 def not_as_published(entries: Collection[Entry]) -> list[str]:
     """What is not as published, a line for all rows and one for each with changes of its own."""
-    common = common_changes(entries)
-    own = {entry["title"]: [change for change in entry["changes"] if change not in common] for entry in entries}
-    return [f"{title}: {'; '.join(changes)}" for title, changes in {"all rows": common, **own}.items() if changes]
+    common, own = changes(entries)
+    titles = ["all rows", *(entry["title"] for entry in entries)]
+    return [f"{title}: {'; '.join(said)}" for title, said in zip(titles, [common, *own], strict=True) if said]
 
 
 def chosen(entries: Iterable[Entry]) -> list[str]:
