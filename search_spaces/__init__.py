@@ -3,14 +3,13 @@
 Standard library only, so that listing recipes and exporting a space are instant.
 """
 
-import traceback
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pkgutil import iter_modules
 from types import ModuleType
 
-from search_spaces._errors import InputError, meant
+from search_spaces._errors import InputError, in_a_line, meant
 from search_spaces._outside import add_installed_recipes, add_recipes
 from search_spaces._shape import DataShape
 from search_spaces._space import (
@@ -93,24 +92,14 @@ def import_recipe(package: str, recipe: str) -> ModuleType:
         return import_module(f"{package}.{recipe}")
     except InputError:
         raise
-    except (Exception, SystemExit) as error:  # a script that was meant to be run may end by exit()
-        raise InputError(
-            f"recipe {recipe!r} is broken: {_in_a_line(error)}, in {_place(package, recipe, error)}; mend it, or leave "
-            "it out of --recipes"
-        ) from error
-
-
-def _in_a_line(error: BaseException) -> str:
-    text = " ".join(str(error.msg if isinstance(error, SyntaxError) else error).split())
-    return f"{type(error).__name__}: {text}"
-
-
-def _place(package: str, recipe: str, error: BaseException) -> str:
-    """The last line of the recipe's own that was run, or that cannot be read."""
-    if isinstance(error, SyntaxError):
+    except SyntaxError as error:
         spec = find_spec(f"{package}.{recipe}")
         file = error.filename or (spec and spec.origin)  # Python names none where a file is no text
-        return f"{file}, line {error.lineno}" if error.lineno else str(file)
-    frames = traceback.extract_tb(error.__traceback__)
-    frame = next((frame for frame in reversed(frames) if frame.filename.endswith(f"{recipe}.py")), frames[-1])
-    return f"{frame.filename}, line {frame.lineno}"
+        place = f"{file}, line {error.lineno}" if error.lineno else str(file)
+        raise _broken(recipe, f"{type(error).__name__}: {error.msg}, in {place}") from error
+    except (Exception, SystemExit) as error:  # a script that was meant to be run may end by exit()
+        raise _broken(recipe, in_a_line(error, recipe)) from error
+
+
+def _broken(recipe: str, reason: str) -> InputError:
+    return InputError(f"recipe {recipe!r} is broken: {reason}; mend it, or leave it out of --recipes")

@@ -7,7 +7,6 @@ not caught here.
 import dataclasses
 import io
 import random
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -21,6 +20,7 @@ from safetensors.torch import load
 
 from search_spaces import Choice, Float, Int, Space, Training, Value, space_of
 from search_spaces._conformance import CHECKS as SPACE_CHECKS
+from search_spaces._errors import in_a_line
 from search_spaces._finetune import FineTuning
 from trainables._checkpoint import weights_of
 from trainables._data import DataSpec, TrainData, load_train, prepare
@@ -262,16 +262,7 @@ def _faults(recipe: str, check: Callable[[], Iterator[str]]) -> Iterator[str]:
     try:
         yield from check()
     except Exception as error:
-        yield _error(recipe, error)
-
-
-def _error(recipe: str, error: Exception) -> str:
-    """An error in a line, with the last place in the recipe's own files."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if Path(frame.filename).name == f"{recipe}.py"]
-    place = (own or frames)[-1]
-    reason = " ".join(str(error).split())
-    return f"{type(error).__name__}: {reason}, in {place.filename}, line {place.lineno}"
+        yield in_a_line(error, recipe)
 
 
 def _with(space: Space, values: Mapping[str, Any]) -> Space:
