@@ -118,13 +118,14 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
     asked = [space.parse(candidate) for candidate in row.candidates()]
     found = {str(one): one for one in (candidate.within(domains) for candidate in asked)}
     moved = dict.fromkeys(change for one in asked for change in _moved(one, one.within(domains)))
+    epochs = _epochs(preset, row, settings)
     return PlannedRow(
         name=name,
         row=row,
         candidates=[one.active() for one in found.values()],
-        epochs=_epochs(preset, row, settings),
+        epochs=epochs,
         view=view,
-        changes=[*moved, *_scaled(preset, row, settings, view), *_other_data(preset, settings)],
+        changes=[*moved, *_scaled(preset, row, settings, epochs, view), *_other_data(preset, settings)],
     )
 
 
@@ -141,9 +142,8 @@ def _epochs(preset: Preset, row: Row, settings: Settings) -> int:
     return min(row.epochs, settings.max_epochs) if settings.max_epochs < preset.max_epochs else row.epochs
 
 
-def _scaled(preset: Preset, row: Row, settings: Settings, view: View) -> Iterator[str]:
+def _scaled(preset: Preset, row: Row, settings: Settings, epochs: int, view: View) -> Iterator[str]:
     """What a person has made smaller."""
-    epochs = _epochs(preset, row, settings)
     if epochs < row.epochs:
         yield f"{epochs} of {row.epochs} epochs"
     size = row.image_size or preset.settings.get("image_size")

@@ -169,7 +169,6 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     ):
         row_failures = _train_rows(experiment, rows, resources, trial_settings, deadline, console) if rows else []
         if settings.rows_only:
-            deadline.note()
             return write_report(experiment, study.records, [], row_failures, seconds=deadline.used())
         missing = sum(r.counts for r in study.records) < settings.trials
         if not deadline.over and (missing or any(r.state == "running" for r in study.records)):

@@ -9,9 +9,8 @@ from search_spaces._errors import InputError
 from trainables._data import DataSpec, prepare
 from trainables._data._arrays import FashionMNIST
 
-from .pictures import write_fashion, write_idx
+from .pictures import FASHION, write_fashion, write_idx
 
-REAL = Path("/usr/share/datasets/fashion-mnist")
 IMAGES = "train-images-idx3-ubyte.gz"
 LABELS = "train-labels-idx1-ubyte.gz"
 
@@ -47,9 +46,9 @@ def test_fashion_mnist_keeps_its_test_and_takes_val_from_train(tmp_path: Path) -
     assert prepared.store.labels[:12].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1]
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="Fashion-MNIST is not on this machine")
+@pytest.mark.skipif(not FASHION.is_dir(), reason="Fashion-MNIST is not on this machine")
 def test_the_published_files_are_read() -> None:
-    contents = FashionMNIST(REAL).contents()
+    contents = FashionMNIST(FASHION).contents()
     assert np.bincount(contents.labels[:60_000]).tolist() == [6000] * 10
     assert np.bincount(contents.labels[60_000:]).tolist() == [1000] * 10
     assert contents.image(0).size == (28, 28)

@@ -13,6 +13,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import StandardScaler
 
 from search_spaces import InputError, space_of
+from tests.data.pictures import FASHION
 from trainables._data import DataSpec, load_test, load_train, prepare
 from tune.experiment import Experiment
 from tune.finals import Final
@@ -22,7 +23,6 @@ from tune.settings import Settings, make
 from tune.worker import TrialSettings
 
 CPU = torch.device("cpu")
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.fixture(scope="module")
