@@ -9,6 +9,8 @@ from trainables._metrics import Tally
 
 LEVEL = 0.95
 DRAWS = 2000
+DRAWS_AT_ONCE = 200
+"""A bound of memory: with 50,000 images of 1,000 classes their counts take some 100 MiB."""
 
 
 @dataclass(frozen=True)
@@ -53,35 +55,51 @@ def bootstrap(
 
     Where no model errs on any image, draws cannot differ: then Wilson's interval of the accuracy stands for all.
     """
-    everything = np.ones(len(labels))
-    means = _means(labels, predictions, classes, everything)
+    # images of which all models say the same are alike: a draw of images is a draw of how many of each kind
+    kinds, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
+    even = np.full(len(predictions), 1 / len(predictions))
+    means = {name: float(value[0]) for name, value in _means(kinds, classes, counts[None], even[None]).items()}
     if (predictions == labels).all():
         return dict.fromkeys(means, wilson(len(labels), len(labels)))
     rng = np.random.default_rng(seed)
-    draws: dict[str, list[float]] = {name: [] for name in means}
-    for _ in range(DRAWS):
-        images = np.bincount(rng.integers(len(labels), size=len(labels)), minlength=len(labels)).astype(float)
-        models = rng.integers(len(predictions), size=len(predictions))
-        for name, value in _means(labels, predictions[models], classes, images).items():
-            draws[name].append(value)
+    models = rng.multinomial(len(predictions), even, size=DRAWS) / len(predictions)
+    parts = [
+        _means(kinds, classes, rng.multinomial(len(labels), counts / len(labels), size=len(part)), part)
+        for part in np.split(models, range(DRAWS_AT_ONCE, DRAWS, DRAWS_AT_ONCE))
+    ]
     tail = 100 * (1 - LEVEL) / 2
     return {
-        name: Interval(mean, *(float(end) for end in np.percentile(draws[name], [tail, 100 - tail])))
+        name: Interval(
+            mean, *np.percentile(np.concatenate([part[name] for part in parts]), [tail, 100 - tail]).tolist()
+        )
         for name, mean in means.items()
     }
 
 
 def _means(
-    labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int, weights: NDArray[np.float64]
-) -> dict[str, float]:
-    """Each metric, its mean over the models (models, images), with the images weighted."""
+    kinds: NDArray[np.int64], classes: int, counts: NDArray[np.int64], models: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """Each metric (draws,), its mean over the models.
 
-    def count(values: NDArray[np.int64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.bincount(values, weights, minlength=classes).astype(float)
+    Args:
+        kinds: of images: their true class and what each model says (1 + models, kinds).
+        classes: number of classes.
+        counts: of each kind in each draw (draws, kinds).
+        models: the weight of each model in each draw (draws, models).
+    """
+    from scipy.sparse import csr_array  # late, as above
 
-    tally = Tally(
-        hits=np.stack([count(labels, weights * (labels == row)) for row in predictions]),
-        predicted=np.stack([count(row, weights) for row in predictions]),
-        support=np.stack([count(labels, weights)] * len(predictions)),
-    )
-    return {name: float(values.mean()) for name, values in tally.averages().items()}
+    def by_class(of: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Counts (draws, classes) of images whose kind has class `of` (kinds,)."""
+        members = csr_array((np.ones(len(of)), (of, np.arange(len(of)))), shape=(classes, len(of)))
+        sums: NDArray[np.float64] = (members @ counts.T).T
+        return sums
+
+    labels, *said = kinds
+    support = by_class(labels, counts)
+    means: dict[str, NDArray[np.float64]] = {}
+    for predictions, weight in zip(said, models.T, strict=True):
+        tally = Tally(by_class(labels, counts * (predictions == labels)), by_class(predictions, counts), support)
+        for name, values in tally.averages().items():
+            means[name] = means.get(name, 0) + weight * values
+    return means

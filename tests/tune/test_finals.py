@@ -2,8 +2,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from trainables._data import DataSpec, prepare
+from trainables._metrics import confusion_matrix
 from tune.finals import Final, Finalist, choose, has_test, train_final
 from tune.intervals import bootstrap, wilson
 from tune.record import Record
@@ -104,6 +106,27 @@ def test_the_bootstrap_agrees_with_the_normal_interval_for_accuracy() -> None:
         "accuracy", "macro_precision", "macro_recall", "macro_f1",
         "weighted_precision", "weighted_recall", "weighted_f1",
     }  # fmt: skip
+
+
+def test_the_bootstrap_is_that_of_images_and_models_drawn_one_by_one() -> None:
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 3, 150)
+    wrong = rng.random((2, 150)) < [[0.1], [0.3]]
+    predictions = np.where(wrong, rng.integers(0, 3, (2, 150)), labels)
+    drawn = []
+    for _ in range(1000):
+        images = rng.integers(150, size=150)
+        models = predictions[rng.integers(2, size=2)][:, images]
+        drawn.append(np.mean([f1(labels[images], model) for model in models]))
+    found = bootstrap(labels, predictions, 3)["macro_f1"]
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+    assert found.mean == pytest.approx(np.mean([f1(labels, model) for model in predictions]))
+
+
+def f1(labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> float:
+    matrix = confusion_matrix(labels, predictions, 3)
+    return float(np.mean(2 * matrix.diagonal() / (matrix.sum(0) + matrix.sum(1))))
 
 
 def test_models_without_an_error_are_not_certain() -> None:
