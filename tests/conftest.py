@@ -6,6 +6,7 @@ themselves.
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,12 @@ import pytest
 
 if TYPE_CHECKING:
     from trainables._data import TrainData
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays; the garbage collector need not look at it again after every few tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces import add_recipes, recipes
-from trainables._conformance import CHECKS, Check, Samples, _faults, conform
+from trainables._conformance import CHECKS, Check, Samples, _faults, conform, resumes
 
 QUICK = {"knn", "mlp", "plain_cnn"}
 
@@ -16,8 +16,19 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Samples:
     return Samples.make(tmp_path_factory.mktemp("samples"))
 
 
-@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize("recipe", [pytest.param(n, marks=[] if n in QUICK else [pytest.mark.slow]) for n in recipes()])
+@pytest.mark.parametrize(
+    ("recipe", "check"),
+    [
+        pytest.param(
+            recipe,
+            check,
+            marks=[] if recipe in QUICK and check is not resumes else [pytest.mark.slow],
+            id=f"{recipe}-{check.__name__}",
+        )
+        for recipe in recipes()
+        for check in CHECKS
+    ],
+)
 def test_a_recipe_does_what_one_must(recipe: str, check: Check, samples: Samples) -> None:
     assert list(check(recipe, samples)) == []
 
@@ -38,6 +49,7 @@ SLOWLY = "    space = type(space)(lr=1e-4, batch_size=256)\n"
 MIXING = "Mixing(), "
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "before", "after", "fault"),
     [

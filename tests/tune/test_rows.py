@@ -105,6 +105,7 @@ def test_pca_is_exact_also_of_many_pixels_where_scikit_learn_by_itself_approxima
     assert (near != exact).mean() > 1e-3, "or this test shows nothing"
 
 
+@pytest.mark.slow
 def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment: Experiment, tmp_path: Path) -> None:
     grid = {"components": [8, 16, 32], "neighbors": [1, 5, 15]}
     line = planned(

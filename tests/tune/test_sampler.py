@@ -88,12 +88,14 @@ def test_another_seed_draws_others() -> None:
     assert [r.config for r in play(sampler(seed=1), 8)][1:] != [r.config for r in play(sampler(seed=2), 8)][1:]
 
 
+@pytest.mark.slow
 def test_it_learns() -> None:
     """Later draws are nearer to the optimum than the random ones at the start."""
     distances = [abs(r.config["neighbors"] - 20) for r in play(sampler(), 60)]  # type: ignore[operator]
     assert sum(distances[40:]) / 20 < 0.7 * sum(distances[1:11]) / 10
 
 
+@pytest.mark.slow
 def test_all_of_a_finite_space_is_found_before_it_is_exhausted() -> None:
     settings = make(
         {"recipes": "knn", "set": {"knn.scale": "none", "knn.reduce": "none", "knn.weights": "uniform",
@@ -110,6 +112,7 @@ def test_all_of_a_finite_space_is_found_before_it_is_exhausted() -> None:
     assert sampler.draw(64, tried) is None
 
 
+@pytest.mark.slow
 def test_it_keeps_away_from_what_diverged() -> None:
     """Of a switch whose one side always diverges, that side is drawn less and less."""
     s = sampler("mlp")
