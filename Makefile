@@ -15,10 +15,10 @@ help:
 search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
-# Ray takes all cores for itself, so its tests come after the others
+# what needs Ray comes after the rest: module by module, two at a time, each in a session of one core
 test: install
 	$(BIN)/python -m pytest -n auto --ignore tests/integration
-	$(BIN)/python -m pytest tests/integration
+	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
 test-fast: install
 	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/finetuning

@@ -17,7 +17,7 @@ def test_nodes_that_are_there_and_nodes_that_the_autoscaler_can_start() -> None:
     gcs.report_cluster_config(ClusterConfig(node_group_configs=[group]).SerializeToString())
     try:
         there, startable = cluster_nodes()
-        assert [node["CPU"] for node in there] == [2.0]
+        assert [node["CPU"] for node in there] == [1.0]
         assert startable == [{"CPU": 8.0, "GPU": 4.0}] * 3
         assert allot(make({}), there, startable).concurrent == 12
     finally:
