@@ -9,7 +9,7 @@ from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from search_spaces import Choice, InputError, add_recipes, recipes, space_of
 from search_spaces._errors import meant
@@ -91,15 +91,14 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 class Parser(argparse.ArgumentParser):
     """Names the flag that was probably meant."""
 
-    def error(self, message: str) -> NoReturn:
-        """Say what is wrong, and exit."""
-        if "unrecognized arguments" in message:
-            from tune.settings import Settings
-
-            known = [*map(_flag, Settings.model_fields), "--config", "--resume", "--trial"]
-            flags = [word.partition("=")[0] for word in message.split() if word.startswith("--")]
-            message += "".join(meant(flag, known) for flag in flags)
-        super().error(message)
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse, and let a command that does not know an argument say so, as it knows its own flags."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
+            guesses = "".join(meant(flag, self._option_string_actions) for flag in flags)
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{guesses}")
+        return parsed, unknown
 
 
 def _add_settings(search: argparse.ArgumentParser) -> None:

@@ -78,7 +78,8 @@ def load(source: Path, recipe: str | None = None) -> Model:
         raise InputError(f"--recipe {recipe}: {source} is one model; give its experiment to choose among recipes")
     if model.variant == "box":
         raise InputError(
-            f"{source} was trained on boxes, not on whole images: call Classifier.predict(files, boxes) in Python"
+            f"{source} was trained on boxes, not on whole images: in Python, call trainables.Classifier.load(FOLDER)"
+            ".predict(files, boxes), or cut the images to their boxes for an exported model"
         )
     return model
 
