@@ -49,7 +49,7 @@ def test_imports_go_one_way(package: str) -> None:
         assert not (foreign if never is None else foreign & never), path
 
 
-def test_only_the_finals_can_reach_the_test_split() -> None:
+def test_only_what_comes_after_the_search_can_reach_the_test_split() -> None:
     readers = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
@@ -59,6 +59,7 @@ def test_only_the_finals_can_reach_the_test_split() -> None:
     assert readers == {
         "trainables/_data/__init__.py",
         "trainables/_data/_load.py",
+        "tune/export.py",  # looks at images alone, whether ONNX and PyTorch say the same of them
         "tune/finals.py",
     }
 

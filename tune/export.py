@@ -13,7 +13,7 @@ import torch
 
 from search_spaces import InputError
 from trainables import Classifier
-from trainables._data import Split, load_train
+from trainables._data import Split, has_test, load_test, load_train
 from trainables._data._decode import RESIZE_RULE
 from trainables._files import whole
 from trainables._onnx import EXTRA, IMAGES, LOGITS, Card, OnnxClassifier
@@ -125,14 +125,18 @@ def export(source: Path, recipe: str | None = None, output: Path | None = None) 
 
 
 def images_of(trained: Trained) -> npt.NDArray[np.uint8]:
-    """CHECKED images that the model was shown, uint8 (N, C, H, W): of val, and where that has fewer, of train, too.
+    """CHECKED images as the model is shown them, uint8 (N, C, H, W): of test and, where that has fewer, of the others.
 
     Raises:
         InputError: they are no longer there.
     """
-    data = load_train(trained.data(), torch.device("cpu"), resident=False)
-    of_val = _spread(data.val, CHECKED)
-    return np.concatenate([of_val, _spread(data.train, CHECKED - len(of_val))])
+    folder, cpu = trained.data(), torch.device("cpu")
+    data = load_train(folder, cpu, resident=False)
+    tested = [load_test(folder, cpu, resident=False)] if has_test(folder) else []
+    images: list[npt.NDArray[np.uint8]] = []
+    for split in (*tested, data.val, data.train):
+        images.append(_spread(split, CHECKED - sum(map(len, images))))
+    return np.concatenate(images)
 
 
 def _spread(split: Split, count: int) -> npt.NDArray[np.uint8]:

@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 from search_spaces import InputError
 from trainables import Classifier
-from trainables._data import load_train
+from trainables._data import load_test, load_train
 from trainables._onnx import OnnxClassifier
 from tune.cli import main
 from tune.experiment import Experiment
@@ -196,12 +196,15 @@ def test_a_model_that_was_taken_away_has_no_images_to_be_checked_on(searched: Ex
         export(tmp_path / "taken")
 
 
-def test_few_images_of_val_are_joined_by_those_of_train(searched: Experiment, tmp_path: Path) -> None:
+def test_few_images_of_test_are_joined_by_those_of_val_and_train(searched: Experiment, tmp_path: Path) -> None:
     shutil.copytree(searched.folder, tmp_path / "small")
-    for split, rows in (("val", 5), ("train", 20)):
+    for split, rows in (("test", 3), ("val", 5), ("train", 20)):
         file = tmp_path / "small" / "splits" / f"{split}.npy"
         np.save(file, np.load(file)[:rows])
-    assert len(images_of(Trained.find(tmp_path / "small"))) == 25
+    images = images_of(Trained.find(tmp_path / "small"))
+    assert len(images) == 28
+    tested, _ = load_test(tmp_path / "small", torch.device("cpu")).arrays()
+    np.testing.assert_array_equal(images[:3], tested)
     assert len(images_of(Trained.find(searched.folder))) == CHECKED
 
 

@@ -176,16 +176,24 @@ def load_train(
     )
 
 
+def has_test(folder: Path) -> bool:
+    """Whether an experiment's data have a test split; where not, finals are tested on val, and the report says so.
+
+    Raises:
+        InputError: if the folder holds no prepared data.
+    """
+    return bool(_read_card(folder)["images"]["test"])
+
+
 def load_test(folder: Path, device: torch.device, *, resident: bool | None = None) -> Split:
     """Load the test split of an experiment folder: for the final stage, once. Arguments as in `load_train`.
 
     Raises:
         InputError: if the folder holds no prepared data or no test split, or its image store is gone.
     """
-    card = _read_card(folder)
-    if not card["images"]["test"]:
+    if not has_test(folder):
         raise InputError(f"{folder} has no test split, as --split left it none: report figures on val")
-    return _load(folder, card, ["test"], device, resident)
+    return _load(folder, _read_card(folder), ["test"], device, resident)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
