@@ -48,7 +48,8 @@ def run(preset: str, images: Images, labels: Images, out: Path) -> None:
     source = {"cifar10_classic": f"cifar10:{folder}", "product_masks": f"parquet:{folder}/*.parquet"}
     data = source.get(preset, str(folder))
     command = ["toprung", "search", "--preset", preset, "--rows-only", "--data", data, *shlex.split(flags)]
-    print(f"\n{shlex.join(command)}\n", flush=True)
+    shown = " ".join(word.replace(str(folder), "DIR") for word in command)
+    print(f"\n### `{preset}`\n\n    {shown}\n", flush=True)
     places = ["--out", str(out / "results"), "--name", preset, "--cache", str(out / "cache")]
     done = subprocess.run(
         [sys.executable, "-m", "tune.cli", *command[1:], *places], stdout=subprocess.PIPE, text=True, check=False
@@ -121,27 +122,35 @@ def write_folder(*splits: tuple[str, int]) -> Callable[[Path, Images, Images], N
 
 
 def write_shards(folder: Path, images: Images, labels: Images) -> None:
-    """Two Parquet shards by the hub's own library: images somewhere on a ground of noise, with their boxes."""
-    from datasets import ClassLabel, Dataset, Features, List, Value
+    """Two Parquet shards by the hub's own library: images somewhere on a ground of noise, with their masks and boxes.
+
+    All columns of the published ones; the class of the last label occurs in train alone.
+    """
+    from datasets import Dataset, Features, List, Value
     from datasets import Image as ImageFeature
 
     folder.mkdir(parents=True)
     rng = np.random.default_rng(0)
-    names = [f"Class {i}" for i in range(10)]
     columns = {
         "image": ImageFeature(),
-        "category": ClassLabel(names=names),
+        "mask": ImageFeature(),
+        "category": Value("string"),
         "bbox": List(Value("float32"), length=4),
+        **{name: Value("string") for name in ("image_id", "product_id", "scene_id")},
     }
-    for split, rows in (("train", range(400)), ("validation", range(400, 550))):
-        data: dict[str, list[object]] = {"image": [], "category": [], "bbox": []}
-        for row in rows:
-            ground = rng.integers(0, 256, (56, 56), np.uint8)
+    for split, rows in (("train", np.arange(400)), ("validation", np.arange(400, 567))):
+        data: dict[str, list[object]] = {name: [] for name in columns}
+        for row in rows[labels[rows] < 9] if split == "validation" else rows:
+            ground, mask = rng.integers(0, 256, (56, 56), np.uint8), np.zeros((56, 56), np.uint8)
             x, y = rng.integers(0, 28, 2).tolist()
             ground[y : y + 28, x : x + 28] = images[row]
+            mask[y : y + 28, x : x + 28] = 255
             data["image"].append(Image.fromarray(ground).convert("RGB"))
-            data["category"].append(int(labels[row]))
+            data["mask"].append(Image.fromarray(mask))
+            data["category"].append(f"Class {labels[row]}")
             data["bbox"].append([x, y, 28, 28])
+            for name in ("image_id", "product_id", "scene_id"):
+                data[name].append(f"{name} {row}")
         Dataset.from_dict(data, features=Features(columns)).to_parquet(folder / f"{split}-00000-of-00001.parquet")
 
 
@@ -149,7 +158,7 @@ STAND_INS: dict[str, tuple[Callable[[Path, Images, Images], None], str]] = {
     "cifar10_classic": (write_batches, "--max-epochs 40"),
     "flowers_cnn": (
         write_folder(("", 120)),
-        "--split rest,150,0 --image-size 32 --max-epochs 3 "
+        "--split rest,150,0 --image-size 64 --max-epochs 3 "
         "--set torchvision_finetune.pretrained=no --set torchvision_finetune.resolution=64",
     ),
     "product_masks": (

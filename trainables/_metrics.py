@@ -19,15 +19,20 @@ class Evaluation:
     """What a model says of a split.
 
     Attributes:
-        loss: mean cross-entropy in nats.
-        labels, predictions: class indices (N,) in the order of the split.
+        losses: cross-entropy of each image in nats (N,), in the order of the split.
+        labels, predictions: class indices (N,).
         classes: number of classes.
     """
 
-    loss: float
+    losses: NDArray[np.float64]
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
     classes: int
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats."""
+        return float(self.losses.mean())
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -47,10 +52,10 @@ def evaluate(model: nn.Module, split: Split, classes: int) -> Evaluation:
     losses, predictions = [], []
     for images, labels in split.batches(EVALUATION_BATCH):
         logits = model(images).float()
-        losses.append(F.cross_entropy(logits, labels, reduction="sum").double())
+        losses.append(F.cross_entropy(logits, labels, reduction="none").double())
         predictions.append(logits.argmax(1))
     return Evaluation(
-        loss=torch.stack(losses).sum().item() / len(split),
+        losses=torch.cat(losses).cpu().numpy(),
         labels=split.labels.cpu().numpy(),
         predictions=torch.cat(predictions).cpu().numpy(),
         classes=classes,

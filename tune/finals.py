@@ -1,6 +1,6 @@
 """Whole trainings with a test at the end: of each recipe's best configurations, and of published rows.
 
-This is the only module that reads the test split.
+This is the only module that evaluates on the test split.
 """
 
 import json
@@ -8,7 +8,7 @@ import shutil
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +22,7 @@ from safetensors.torch import load
 from search_spaces import Value, space_of
 from trainables._checkpoint import weights_of
 from trainables._cost import cost_of, device_name
-from trainables._data import Split, TrainOn, load_test
+from trainables._data import Split, TrainOn, has_test, load_test
 from trainables._metrics import evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
@@ -79,6 +79,18 @@ class Final:
         """The predicted class of each test image."""
         predictions: NDArray[np.int64] = np.load(self.folder / "predictions.npy")
         return predictions
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The cross-entropy of each test image in nats."""
+        losses: NDArray[np.float64] = np.load(self.folder / "losses.npy")
+        return losses
+
+    @property
+    def val_losses(self) -> NDArray[np.float64]:
+        """The same of each val image."""
+        losses: NDArray[np.float64] = np.load(self.folder / "val_losses.npy")
+        return losses
 
     @property
     def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -196,6 +208,9 @@ def train_final(
     """
     settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device, train_on)
+    shown = settings.evaluated_in or settings.folder
+    if shown != settings.folder:
+        data = replace(data, val=load_data(shown, settings.device)[0].val)
     sign = 1 if settings.maximize else -1
     began = time.perf_counter()
     best, weights = None, b""
@@ -212,7 +227,7 @@ def train_final(
     if keep == "last" and best.epoch < len(curves):
         raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
-    tested_on = _test_split(settings.folder, settings.device) if has_test(Path(settings.folder)) else data.val
+    tested_on = _test_split(shown, settings.device) if has_test(Path(shown)) else data.val
     test = evaluate(model, tested_on, len(data.classes))
     seconds = time.perf_counter() - began
     final = {
@@ -236,14 +251,11 @@ def train_final(
     (draft / "final.json").write_text(json.dumps(final, indent=1))
     np.save(draft / "labels.npy", test.labels)
     np.save(draft / "predictions.npy", test.predictions)
+    np.save(draft / "losses.npy", test.losses)
     np.save(draft / "val.npy", np.stack([best.val.labels, best.val.predictions]))
+    np.save(draft / "val_losses.npy", best.val.losses)
     draft.rename(place)
     release(data.device)
-
-
-def has_test(folder: Path) -> bool:
-    """Whether an experiment's data have a test split; where not, finals are tested on val, and the report says so."""
-    return bool(json.loads((folder / "data.json").read_text())["images"]["test"])
 
 
 @cache

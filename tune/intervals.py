@@ -42,6 +42,15 @@ def wilson(correct: int, n: int) -> Interval:
     return Interval(correct / n, float(ends.low), float(ends.high))
 
 
+def mean_interval(values: NDArray[np.float64]) -> Interval:
+    """Student's interval of the mean of one value an image (n,) of several, as of its loss."""
+    from scipy.stats import t  # late, as above
+
+    mean = float(values.mean())
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return Interval(mean, mean - half, mean + half)
+
+
 def bootstrap(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int, *, seed: int = 0
 ) -> dict[str, Interval]:

@@ -35,6 +35,7 @@ class Row(BaseModel):
     epochs: Annotated[int, Field(ge=1)] = Field(1, description="of which the last is tested")
     train_on: Literal["train", "train+val"] = Field("train", description="splits that it is trained on")
     variant: Literal["whole", "box"] | None = Field(None, description="as --variant (default: that of the settings)")
+    eval_variant: Literal["whole", "box"] | None = Field(None, description="of val and test (default: variant)")
     image_size: int | None = Field(None, ge=4, le=1024, description="as --image-size (default: that of the settings)")
     published: Figures = Field(description="metrics by split")
 
@@ -68,6 +69,7 @@ class Preset(BaseModel):
     Attributes:
         title: what it is, in a line.
         notes: what a person should know before trusting its figures.
+        images: how many the data set that was published on has, with those that a preset leaves out.
         settings: of the search around the rows; a person's flags override them.
         rows: by the name of their folder.
     """
@@ -76,6 +78,7 @@ class Preset(BaseModel):
 
     title: str
     notes: tuple[str, ...] = ()
+    images: int | None = None
     settings: dict[str, Any]
     rows: dict[str, Row] = Field(min_length=1)
 

@@ -1,5 +1,6 @@
 """The rows of a preset: each trained as it was published, by its own protocol, and tested once."""
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ import numpy as np
 import ray
 
 from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, space_of
-from trainables._data import TrainOn, Variant
+from trainables._data import Variant
 from trainables._data._spec import shares_text
+from trainables._files import whole
 from trainables._run import run
 from tune.experiment import Experiment
 from tune.finals import Final, train_final, wait_for
@@ -41,6 +43,8 @@ class PlannedRow:
         candidates: the configurations, one unless the row has a grid; their active fields.
         epochs: how many are trained.
         view: what it is shown of the images.
+        eval_view: the same of those that it is evaluated on.
+        compared: whether it is the configuration that was published, so that figures can be held against each other.
         changes: what is not as it was published, a phrase each.
     """
 
@@ -49,6 +53,8 @@ class PlannedRow:
     candidates: list[dict[str, Value]]
     epochs: int
     view: View
+    eval_view: View
+    compared: bool
     changes: list[str]
 
     def place(self, experiment: Experiment) -> Path:
@@ -77,6 +83,19 @@ def view_of(row: Row, settings: Settings) -> View:
     return View(row.variant or settings.variant, min(sizes, default=None))
 
 
+def eval_view_of(row: Row, settings: Settings) -> View:
+    """What a row is evaluated on."""
+    view = view_of(row, settings)
+    return replace(view, variant=row.eval_variant or view.variant)
+
+
+def views_of(preset: Preset | None, settings: Settings) -> list[View]:
+    """What the search and all rows are shown, the search's first."""
+    rows = rows_of(preset, settings).values() if preset else ()
+    shown = (view for row in rows for view in (view_of(row, settings), eval_view_of(row, settings)))
+    return list(dict.fromkeys([main_view(settings), *shown]))
+
+
 def folder_of(experiment: Experiment, view: View) -> Path:
     """Where the data lie as `view` shows them: those of the search in the experiment's folder, others in rows/."""
     if view == main_view(experiment.settings):
@@ -89,8 +108,8 @@ def planned_rows(experiment: Experiment) -> list[PlannedRow]:
     preset, settings = experiment.preset, experiment.settings
     if preset is None:
         return []
-    views = [view_of(row, settings) for row in rows_of(preset, settings).values()]
-    return plan(preset, settings, {view: Experiment(folder_of(experiment, view)).read("data.json") for view in views})
+    cards = {view: Experiment(folder_of(experiment, view)).read("data.json") for view in views_of(preset, settings)}
+    return plan(preset, settings, cards)
 
 
 def plan(preset: Preset, settings: Settings, cards: Cards) -> list[PlannedRow]:
@@ -125,7 +144,9 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
         candidates=[one.active() for one in found.values()],
         epochs=epochs,
         view=view,
-        changes=[*moved, *_scaled(preset, row, settings, epochs, view), *_other_data(preset, settings)],
+        eval_view=eval_view_of(row, settings),
+        compared=not moved,
+        changes=[*moved, *_scaled(preset, row, settings, epochs, view), *_other_data(preset, settings, card)],
     )
 
 
@@ -156,27 +177,16 @@ def _scaled(preset: Preset, row: Row, settings: Settings, epochs: int, view: Vie
         yield f"at most {settings.limit} images of train{', and val' if row.train_on == 'train+val' else ''}"
 
 
-def _other_data(preset: Preset, settings: Settings) -> Iterator[str]:
+def _other_data(preset: Preset, settings: Settings, card: Mapping[str, Any]) -> Iterator[str]:
     """What a person has put in place of the data and the seed that a preset names."""
-    named = preset.settings.get("data")
-    if named is not None and not _same_place(settings.data, named):
-        yield f"data {settings.data} in place of {named}"
+    images = sum(card["images"].values()) + card["images_left_out"]
+    if preset.images is not None and images != preset.images:
+        yield f"{images:,} images, not {preset.images:,}"
     dealt = Settings.model_validate({key: preset.settings[key] for key in ("split", "seed") if key in preset.settings})
     if settings.split != dealt.split:
         yield f"split {shares_text(settings.split)}, not {shares_text(dealt.split)}"
     if "seed" in preset.settings and settings.seed != dealt.seed:
         yield f"seed {settings.seed}, not {dealt.seed}"
-
-
-def _same_place(given: str, named: str) -> bool:
-    """Whether a source, with its path made absolute anywhere, may be the one that a preset names."""
-    (kind, path), (named_kind, ending) = _parts(given), _parts(named)
-    return kind == named_kind and path[-len(ending) :] == ending
-
-
-def _parts(source: str) -> tuple[str, tuple[str, ...]]:
-    kind, _, path = source.rpartition(":")
-    return kind, Path(path.removesuffix("/*.parquet")).parts
 
 
 def run_rows(
@@ -200,11 +210,15 @@ def run_rows(
     for row in rows:
         place = row.place(experiment)
         if not place.exists():
-            own = replace(settings, folder=str(folder_of(experiment, row.view)), max_epochs=row.epochs)
-            compared = row.candidates if len(row.candidates) > 1 else []
-            scores = [
-                score.remote(own, row.row.recipe, config, row.row.folds, seed, row.row.train_on) for config in compared
-            ]
+            own = replace(
+                settings,
+                folder=str(folder_of(experiment, row.view)),
+                evaluated_in=str(folder_of(experiment, row.eval_view)),
+                max_epochs=row.epochs,
+            )
+            compared = len(row.candidates) if len(row.candidates) > 1 else 0
+            kept = place.with_name(f".{row.name}.scores")
+            scores = [score.remote(own, row, number, seed, kept / f"{number}.json") for number in range(compared)]
             jobs[train.remote(own, row, seed, place, *scores)] = f"row {row.name}"
     return wait_for(jobs, progress, before=len(rows) - len(jobs))
 
@@ -228,19 +242,26 @@ def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, 
     )
 
 
-def cross_validate(
-    settings: TrialSettings, recipe: str, config: dict[str, Value], folds: int, seed: int, train_on: TrainOn
-) -> dict[str, float]:
-    """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration, and seconds."""
+def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: int, kept: Path) -> dict[str, float]:
+    """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration, and seconds.
+
+    `number` is that of the candidate. The file `kept` has the result, from which a resumed search takes it.
+    """
+    if kept.exists():
+        found: dict[str, float] = json.loads(kept.read_text())
+        return found
     began = time.perf_counter()
     settings.prepare_process()
-    data, _ = load_data(settings.folder, settings.device, train_on)
+    data, _ = load_data(settings.folder, settings.device, row.row.train_on)
+    space = space_of(row.row.recipe)(**row.candidates[number])
     accuracies = []
-    for fold in data.folds(folds):
-        space = space_of(recipe)(**config)
-        *_, last = run(recipe, space, fold, epochs=settings.max_epochs, seed=seed)
+    for fold in data.folds(row.row.folds):
+        *_, last = run(row.row.recipe, space, fold, epochs=settings.max_epochs, seed=seed)
         accuracies.append(last.val.metrics["accuracy"])
-    return {"accuracy": float(np.mean(accuracies)), "seconds": time.perf_counter() - began}
+    score = {"accuracy": float(np.mean(accuracies)), "seconds": time.perf_counter() - began}
+    with whole(kept) as draft:
+        draft.write_text(json.dumps(score))
+    return score
 
 
 def starting_points(

@@ -26,10 +26,9 @@ from tune.rows import (
     folder_of,
     main_view,
     planned_rows,
-    rows_of,
     run_rows,
     starting_points,
-    view_of,
+    views_of,
 )
 from tune.scheduler import RecipeASHA, milestones
 from tune.searcher import StudySearcher
@@ -108,9 +107,7 @@ def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dic
     for recipe in settings.recipes:
         train_of(recipe)  # a broken one is refused at once
         build_of(recipe)
-    rows = rows_of(preset, settings) if preset else {}
-    views = dict.fromkeys([main_view(settings), *(view_of(row, settings) for row in rows.values())])
-    return {view: _prepare_view(settings, view, console) for view in views}
+    return {view: _prepare_view(settings, view, console) for view in views_of(preset, settings)}
 
 
 def _prepare_view(settings: Settings, view: View, console: Console) -> Prepared:

@@ -22,6 +22,7 @@ class TrialSettings:
         max_epochs: epochs of a trial that is never stopped.
         metric, maximize: what is optimised on val.
         recipes_from: folders of recipes from outside.
+        evaluated_in: the folder of the same data in another view, whose val and test stand for the own ones.
     """
 
     folder: str
@@ -31,6 +32,7 @@ class TrialSettings:
     metric: str
     maximize: bool
     recipes_from: tuple[str, ...] = ()
+    evaluated_in: str | None = None
 
     def prepare_process(self) -> None:
         """Make what trains in a worker's process as it was in the driver's: threads, and recipes from outside."""

@@ -22,6 +22,7 @@ from tune.settings import Settings
 from tune.study import SearchStudy
 
 TEST_IMAGES = 40
+LOSSES = np.resize([0.2, 0.6], TEST_IMAGES)
 
 
 @dataclass
@@ -124,6 +125,8 @@ class Story:
         np.save(place / "labels.npy", labels)
         np.save(place / "predictions.npy", predictions)
         np.save(place / "val.npy", np.stack(on_val))
+        for file in ("losses.npy", "val_losses.npy"):
+            np.save(place / file, LOSSES)
         final = {
             "recipe": preset.rows[name].recipe,
             "config": config,
@@ -146,7 +149,7 @@ class Story:
         return labels, np.where(np.arange(TEST_IMAGES) < right, labels, (labels + 1) % len(self.classes))
 
     def _metrics(self, labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> dict[str, float]:
-        return Evaluation(loss=0.4, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
+        return Evaluation(losses=LOSSES, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
 
     def finalists(self, *records: Record) -> list[Finalist]:
         seeds = self.experiment.settings.seeds_of_finals

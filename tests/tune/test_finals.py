@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainables._data import DataSpec, prepare
+from trainables._data import DataSpec, has_test, prepare
 from trainables._metrics import confusion_matrix
-from tune.finals import Final, Finalist, choose, has_test, train_final
+from tune.finals import Final, Finalist, choose, train_final
 from tune.intervals import bootstrap, wilson
 from tune.record import Record
 from tune.worker import TrialSettings

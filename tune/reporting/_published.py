@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune.finals import Final, Finalist
-from tune.intervals import Interval, intervals
+from tune.intervals import Interval, intervals, mean_interval
 from tune.reporting._numbers import NOTHING, interval, metric, plotly_text, setting
 from tune.reporting._results import Results, of_images
 from tune.reporting._search_figures import PALETTE, step_of
@@ -59,27 +59,26 @@ def _figures(results: Results, row: PlannedRow, final: Final | None) -> Iterator
     for split, figures in published.items():
         measured = _measured(final, split, tested) if final else {}
         for name, value in figures.items():
-            found = measured.get(name)
-            ends = found if isinstance(found, Interval) else None
+            ends = measured.get(name)
             yield {
                 "split": split,
                 "metric": name,
                 "published": value,
-                "measured": ends.mean if ends else found,
+                "measured": ends.mean if ends else None,
                 "low": ends.low if ends else None,
                 "high": ends.high if ends else None,
-                "inside": ends.low <= value <= ends.high if ends and value is not None else None,
+                "inside": ends.low <= value <= ends.high if row.compared and ends and value is not None else None,
             }
 
 
-def _measured(final: Final, split: str, tested: str) -> dict[str, Interval | float]:
-    """Metrics on a split, with intervals but for the loss; none where the split is not there or was trained on."""
+def _measured(final: Final, split: str, tested: str) -> dict[str, Interval]:
+    """Metrics on a split with their intervals; none where the split is not there or was trained on."""
     if split == tested:
-        return {**final.test, **Finalist(finals=[final]).test()}
+        return {"loss": mean_interval(final.losses), **Finalist(finals=[final]).test()}
     if split == "test" or not final.val:
         return {}
     labels, predictions = final.on_val
-    return {**final.val, **intervals(labels, predictions[None], final.classes)}
+    return {"loss": mean_interval(final.val_losses), **intervals(labels, predictions[None], final.classes)}
 
 
 def headings() -> list[str]:

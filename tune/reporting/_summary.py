@@ -112,6 +112,8 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
         warnings.append(
             "no test split: winners were measured on val, which they were chosen on, so the figures are too good"
         )
+    if not results.card["images"]["test"] and results.rows:
+        warnings.append("no test split: the published rows are measured on val")
     if results.settings.rows_only:
         return warnings
     tested = [entry for entry in entries.values() if entry["test"]]
