@@ -1,12 +1,14 @@
 """The checkpoints of one trial: the last epoch and the best, nothing else.
 
 An epoch is a folder `ATTEMPT-EPOCH` that appears whole, by a rename. Attempts have names of their own, so that a
-process that was only cut off can never write over its successor. Weights are safetensors; the state is read with
+process that was only cut off can never write over its successor; and what is trained is written down, so that none goes
+on with what a search that was lost had begun under the same number. Weights are safetensors; the state is read with
 torch's restricted unpickler, which builds tensors, numbers and containers only.
 """
 
 import json
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,20 +39,27 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints in `folder`, written by attempt number `attempt` (from 1) of a trial."""
+    """The checkpoints in `folder`, as one attempt at a trial writes and reads them.
 
-    def __init__(self, folder: Path, attempt: int) -> None:
+    Attributes:
+        folder: of all attempts.
+        attempt: digits and dots, later than those before it in the order of text.
+        of: what is trained, as JSON has it; other checkpoints are not its own.
+    """
+
+    def __init__(self, folder: Path, attempt: str, of: Mapping[str, Any]) -> None:
         self.folder, self.attempt = folder, attempt
+        self.of = json.loads(json.dumps(of))
 
     def save(self, result: EpochResult, history: list[Metrics], *, end: str, best: int) -> None:
         """Write the epoch of `result`, with which `history` ends; then delete all but it and epoch `best`."""
-        name = f"{self.attempt:02d}-{result.epoch:04d}"
+        name = f"{self.attempt}-{result.epoch:04d}"
         draft = self.folder / f".{name}"
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir(parents=True)
         (draft / "model.safetensors").write_bytes(weights_of(result.model))
         torch.save(dict(result.state), draft / "state.pt")
-        (draft / HISTORY).write_text(json.dumps({"epochs": history, "end": end}))
+        (draft / HISTORY).write_text(json.dumps({"of": self.of, "epochs": history, "end": end}))
         draft.rename(self.folder / name)
         for other in self._whole():
             if other.name != name and _epoch(other) != best and _attempt(other) <= self.attempt:
@@ -59,9 +68,11 @@ class Checkpoints:
     def load(self) -> Checkpoint | None:
         """The last whole epoch of any attempt, or None."""
         for folder in reversed(self._whole()):
+            saved = json.loads((folder / HISTORY).read_text())
+            if saved["of"] != self.of:
+                continue
             state: dict[str, Any] = torch.load(folder / "state.pt", weights_only=True)
             state["model"] = load_file(folder / "model.safetensors")
-            saved = json.loads((folder / HISTORY).read_text())
             return Checkpoint(state=state, history=saved["epochs"], end=saved["end"])
         return None
 
@@ -76,8 +87,8 @@ def weights_of(model: nn.Module) -> bytes:
     return save({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
 
 
-def _attempt(folder: Path) -> int:
-    return int(folder.name.partition("-")[0])
+def _attempt(folder: Path) -> str:
+    return folder.name.partition("-")[0]
 
 
 def _epoch(folder: Path) -> int:

@@ -204,7 +204,7 @@ def _resumed(before: "Settings", given: Mapping[str, Any]) -> "Settings":
     """The settings that an experiment goes on with."""
     from tune.settings import RESUMABLE, make
 
-    after = make({**before.model_dump(), **given})
+    after = make({**before.model_dump(exclude={"address"}), **given})
     changed = [name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)]
     fixed = [name for name in changed if name not in RESUMABLE]
     if fixed:

@@ -187,7 +187,10 @@ class Experiment:
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """What figures depend on beside settings and data: machine, versions, threads."""
+    """What figures depend on beside settings and data: machine, versions, threads.
+
+    Of a cluster, the head's; its GPUs have no name where the head has none.
+    """
     import torch
 
     from trainables._cost import device_name
@@ -198,7 +201,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "processor": device_name(torch.device("cpu")),
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "cores": os.cpu_count(),
-        "device": device_name(torch.device(device)) if device == "cuda" else "cpu",
+        "device": device_name(torch.device("cuda")) if device == "cuda" and torch.cuda.is_available() else device,
         "threads": threads,
         "packages": {name: version(name) for name in PACKAGES},
     }

@@ -1,6 +1,8 @@
 """What the machine or the cluster has, and whether it is enough for a trial."""
 
 import math
+import time
+from contextlib import suppress
 from dataclasses import dataclass
 
 import ray
@@ -9,9 +11,12 @@ from joblib import cpu_count
 from ray._private.state import state as cluster
 
 from search_spaces import InputError
-from tune.settings import Settings
+from tune.settings import HERE, Settings
 
 Node = dict[str, float]
+
+FRESH = 2.0
+"""Seconds after which a cluster is asked again what it has."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,26 @@ def cluster_nodes() -> tuple[list[Node], list[Node]]:
     config = cluster.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
     return there, [dict(group.resources) for group in groups for _ in range(group.max_count)]
+
+
+class Slots:
+    """How many trials may run at a time: what was allotted or, on a cluster, what it has room for by now."""
+
+    def __init__(self, settings: Settings, allotted: int) -> None:
+        self._settings, self._slots, self._looked = settings, allotted, time.monotonic()
+
+    def __call__(self) -> int:
+        """The slots, as they were `FRESH` seconds ago at most."""
+        if self._settings.address != HERE and time.monotonic() - self._looked > FRESH:
+            with suppress(InputError):  # for a moment no node may be there
+                self._slots = allot(self._settings, *cluster_nodes()).concurrent
+            self._looked = time.monotonic()
+        return self._slots
+
+
+def is_alive(node: str) -> bool:
+    """Whether a node of the connected cluster, by its id, is still there."""
+    return any(each["Alive"] for each in ray.nodes() if each["NodeID"] == node)  # type: ignore[no-untyped-call]
 
 
 def allot(settings: Settings, there: list[Node], startable: list[Node] | None = None) -> Resources:

@@ -1,7 +1,8 @@
 """From settings to results: data, study, Ray Tuner, finals, report; and the same again to resume."""
 
+import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,13 @@ from trainables._protocol import build_of, train_of
 from trainables._weights import Weights, write_weights
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
+from tune.mirror import Mirror, mirrored
+from tune.nodes import prepare_nodes
 from tune.preset import PRESET, Preset, file_of, read_preset
 from tune.pretrained import pretrained_weights
 from tune.progress import Progress, clock, working
 from tune.reporting import write_report
-from tune.resources import Resources, allot, cluster_nodes, this_machine
+from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.rows import (
     PlannedRow,
     View,
@@ -31,9 +34,9 @@ from tune.rows import (
     views_of,
 )
 from tune.scheduler import RecipeASHA, milestones
-from tune.searcher import StudySearcher
+from tune.searcher import ALIKE, StudySearcher
 from tune.session import connect, log_to, ray_session
-from tune.settings import SETTINGS, Settings
+from tune.settings import HERE, SETTINGS, Settings
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
 from tune.trial import RecipeTrial, TrialFiles
@@ -57,13 +60,20 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
     weights = pretrained_weights(settings, preset, views, console)
     resources = _resources(settings)
     with experiment.created():
+        mirror = Mirror.of(experiment, settings)
+        if mirror:
+            mirror.clear()
+        url = mirror.url if mirror else experiment.storage_with(settings)
         # before the settings, which make it an experiment to others, who would make tables in a study without any
-        study = SearchStudy.create(experiment.storage_with(settings), settings.name, maximize=settings.maximize)
+        study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
+        if mirror:
+            mirror.copy()
         if preset:
             experiment.write(PRESET, file_of(str(settings.preset)).read_text())
         _write(experiment, settings, views, weights)
         experiment.write("environment.json", environment(resources.device, resources.threads))
-    with experiment.locked(), closing(study):
+        _prepare_nodes(experiment, settings, list(views), resources, console)
+    with experiment.locked(), closing(study), mirrored(mirror, study, console):
         return _run(experiment, study, resources, console)
 
 
@@ -87,7 +97,15 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
     if before != now:
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         console.print(f"warning: not the environment that it was begun in: {changed} differ", style="yellow")
-    with experiment.locked(), closing(SearchStudy.load(experiment.storage, settings.name)) as study:
+    with experiment.locked(), ExitStack() as stack:
+        mirror = Mirror.of(experiment, settings)
+        if mirror:
+            mirror.fetch(settings.name)
+        url = mirror.url if mirror else experiment.storage
+        study = stack.enter_context(closing(SearchStudy.load(url, settings.name)))
+        _prepare_nodes(experiment, settings, list(views), resources, console)
+        study.begin_process()
+        stack.enter_context(mirrored(mirror, study, console))
         _write(experiment, settings, views, weights)
         if before != now:
             earlier.append({**before, "trials": len(study.records)})
@@ -96,10 +114,37 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
 
 
 def _resources(settings: Settings) -> Resources:
-    if settings.address is None:
+    if settings.address == HERE:
         return allot(settings, [this_machine()])
     connect(settings.address)
     return allot(settings, *cluster_nodes())
+
+
+def _prepare_nodes(
+    experiment: Experiment, settings: Settings, views: list[View], resources: Resources, console: Console
+) -> None:
+    """On a cluster, have every node look for what it needs, and decode the images."""
+    if settings.address != HERE:
+        folders = [folder_of(experiment, view) for view in views]
+        with working(console, "preparing the nodes") as say:
+            prepare_nodes(
+                folders,
+                _trial_settings(experiment, settings, resources),
+                progress=lambda done, total: say(f"preparing the nodes: {done} of {total}"),
+            )
+
+
+def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialSettings:
+    """What all trials of a search have in common."""
+    return TrialSettings(
+        folder=str(experiment.folder),
+        device=resources.device,
+        threads=resources.threads,
+        max_epochs=settings.max_epochs,
+        metric=settings.metric,
+        maximize=settings.maximize,
+        recipes_from=settings.recipes_from,
+    )
 
 
 def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dict[View, Prepared]:
@@ -147,15 +192,7 @@ def _write(
 def _run(experiment: Experiment, study: SearchStudy, resources: Resources, console: Console) -> Path:
     settings = experiment.settings
     _describe_data(experiment.read("data.json"), console)
-    trial_settings = TrialSettings(
-        folder=str(experiment.folder),
-        device=resources.device,
-        threads=resources.threads,
-        max_epochs=settings.max_epochs,
-        metric=settings.metric,
-        maximize=settings.maximize,
-        recipes_from=settings.recipes_from,
-    )
+    of_trials = _trial_settings(experiment, settings, resources)
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
     rows = planned_rows(experiment)
@@ -164,15 +201,20 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
         ray_session(console),
         stopping(deadline, console, experiment.folder),
     ):
-        row_failures = _train_rows(experiment, rows, resources, trial_settings, deadline, console) if rows else []
+        row_failures = _train_rows(experiment, rows, resources, of_trials, deadline, console) if rows else []
         if settings.rows_only:
             return write_report(experiment, study.records, [], row_failures, seconds=deadline.used())
         missing = sum(r.counts for r in study.records) < settings.trials
         if not deadline.over and (missing or any(r.state == "running" for r in study.records)):
-            _search(experiment, study, resources, trial_settings, at, rows, deadline, console)
+            _search(experiment, study, resources, of_trials, at, rows, deadline, console)
         deadline.note()
         if deadline.interrupted:
             raise Interrupted
+        if error := deadline.hopeless():
+            raise InputError(
+                f"the first {ALIKE} trials failed alike: {error}; see {experiment.folder / 'trials'}, mend it, and go "
+                f"on with: toprung search --resume {experiment.folder}"
+            )
         begun = sum(record.counts for record in study.records)
         if begun < settings.trials and not deadline.over:
             console.print(f"note: {begun} trials instead of {settings.trials}: there are no more configurations")
@@ -195,7 +237,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 experiment.folder,
                 chosen,
                 settings.seeds_of_finals,
-                trial_settings,
+                of_trials,
                 cpus=resources.cpus,
                 gpus=resources.gpus,
                 progress=_counted("finalists", say, deadline, console),
@@ -262,16 +304,19 @@ def _search(
         adaptive=settings.allocate == "adaptive",
         settings=trial_settings,
         starts=starting_points(experiment, rows, domains),
+        slots=Slots(settings, resources.concurrent),
     )
+    deadline.hopeless = lambda: searcher.hopeless
     scheduler = RecipeASHA(at, settings.reduction_factor, maximize=settings.maximize, known=study.records)
     progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)
+    # an autoscaler then sees all trials that wait, and starts their nodes side by side
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
     tuner = Tuner(
         with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
         tune_config=TuneConfig(
             search_alg=searcher,
             scheduler=scheduler,
             num_samples=-1,  # the searcher says when it is enough
-            max_concurrent_trials=resources.concurrent,
             reuse_actors=True,
             trial_dirname_creator=_short_name,
             trial_name_creator=_short_name,

@@ -4,21 +4,26 @@ Ray asks `suggest` for trials, tells `on_trial_result` of every epoch that does 
 `on_trial_complete` of the one that does. Both write to the study before Ray goes on.
 """
 
+import re
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
 from tune.record import DIVERGED, Record
+from tune.resources import is_alive
 from tune.sampler import RecipeSampler, fingerprint, seed_of
 from tune.study import SearchStudy
 from tune.trial import TrialFiles, trial_config
 from tune.worker import TrialSettings
 
-MACHINE_FAILURES = 3
-"""How often a trial is begun in all when its worker dies without an error of the trial's own."""
+ATTEMPTS = 3
+"""How often a process begins a trial in all that fails by its own error, or whose worker dies; lost nodes aside."""
+
+ALIKE = 5
+"""So many trials that fail first and alike show that the fault is not theirs."""
 
 
 class StudySearcher(Searcher):
@@ -32,6 +37,7 @@ class StudySearcher(Searcher):
         adaptive: let the sampler choose the recipe, instead of giving each an equal share.
         settings: what all trials have in common.
         starts: configurations of each recipe to try after its default.
+        slots: how many trials may run at a time.
     """
 
     def __init__(
@@ -44,10 +50,11 @@ class StudySearcher(Searcher):
         adaptive: bool,
         settings: TrialSettings,
         starts: Mapping[str, Sequence[Space]],
+        slots: Callable[[], int],
     ) -> None:
         super().__init__()
         self._study, self._settings = study, settings
-        self._trials, self._seed = trials, seed
+        self._trials, self._seed, self._slots = trials, seed, slots
         groups = [tuple(domains)] if adaptive else [(recipe,) for recipe in domains]
         startup = min(10, max(4, trials // len(groups) // 3))
         self._samplers = {
@@ -66,7 +73,9 @@ class StudySearcher(Searcher):
         self._tried: set[str] = set()
         self._waiting: deque[int] = deque()
         self._running: dict[str, int] = {}
-        self._deaths: Counter[int] = Counter()
+        self._node: dict[int, str] = {}
+        self._failures: Counter[int] = Counter()
+        self._first: list[Record] = []
         self._best: dict[str, Record] = {}
         for record in study.records:
             if record.counts:
@@ -79,6 +88,8 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, one to go on with first; None to be asked again; FINISHED at the end."""
+        if len(self._running) >= self._slots():
+            return None
         if self._waiting:
             record = self._study.again(self._waiting.popleft())
         else:
@@ -87,17 +98,19 @@ class StudySearcher(Searcher):
                 return None if self._running else Searcher.FINISHED
             record = drawn
         self._running[trial_id] = record.number
-        return trial_config(record, self._settings)
+        return trial_config(record, self._study.attempt(record.number), self._settings)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keep an epoch after which the trial goes on."""
+        self._node[result["number"]] = result["node"]
         self._keep(self._running[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Keep the last epoch and close the trial, as its end says."""
         number = self._running.pop(trial_id)
+        node = self._node.pop(number, None)
         if error:
-            self._failed(number)
+            self._failed(number, node)
         elif result and "number" in result:
             if result["end"] == "diverged":
                 losses = f"train loss {result.get('figures/train_loss')}, val loss {result['figures/loss']}"
@@ -105,7 +118,15 @@ class StudySearcher(Searcher):
             else:
                 self._keep(number, result)
                 ended = self._study.end(number, "complete" if result["end"] else "pruned")
-            self._close(ended)
+            self._ended(ended)
+
+    @property
+    def hopeless(self) -> str | None:
+        """The error with which the first trials that ended have all failed, or None."""
+        if len(self._first) < ALIKE or any(record.state != "failed" or record.diverged for record in self._first):
+            return None
+        kinds = {re.sub(r"[0-9]+", "", record.note) for record in self._first}
+        return self._first[0].note if len(kinds) == 1 else None
 
     def _draw(self) -> Record | None:
         """Begin a new trial of the recipe with the fewest, or None where no recipe has anything new."""
@@ -131,14 +152,19 @@ class StudySearcher(Searcher):
         figures = {key.removeprefix("figures/"): v for key, v in result.items() if key.startswith("figures/")}
         self._study.report(number, result["epoch"], figures, result["best"])
 
-    def _failed(self, number: int) -> None:
-        """By its own error it has failed for good; after a failure of the machine it is begun again."""
-        error = TrialFiles(self._settings.folder, number).error(self._study.records[number].attempts)
-        self._deaths[number] += 1
-        if error is None and self._deaths[number] < MACHINE_FAILURES:
+    def _failed(self, number: int, node: str | None) -> None:
+        """Begin a trial again, from its last checkpoint, until it has failed too often; a lost node is no failure."""
+        error = TrialFiles(self._settings.folder, number).error(self._study.attempt(number))
+        self._failures[number] += error is not None or node is None or is_alive(node)
+        if self._failures[number] < ATTEMPTS:
             self._waiting.append(number)
-            return
-        self._close(self._study.end(number, "failed", error or f"its worker died {self._deaths[number]} times"))
+        else:
+            self._ended(self._study.end(number, "failed", error or f"its worker died {ATTEMPTS} times"))
+
+    def _ended(self, record: Record) -> None:
+        if len(self._first) < ALIKE:
+            self._first.append(record)
+        self._close(record)
 
     def _count(self, record: Record) -> None:
         self._begun[self._group_of[record.recipe]] += 1

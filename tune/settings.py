@@ -17,8 +17,11 @@ METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
 """What is searched unless a person says otherwise: quick on any machine."""
 
-RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent")
+RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent", "address")
 """What may change when an experiment is resumed; all else would make another experiment of it."""
+
+HERE = "local"
+"""The address that stands for a Ray of the search's own, on this machine."""
 
 EMBEDDED = ("digits",)
 """Data sets that are named, not placed; a folder of such a name is written ./digits."""
@@ -79,6 +82,13 @@ def _absolute(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
+def _absolute_out(folder: str) -> str:
+    """The folder of experiments made absolute; buckets are none."""
+    if "://" in folder:
+        raise ValueError("is no folder; give one, on a cluster one that all nodes see, such as one mounted by NFS")
+    return _absolute(folder)
+
+
 def _absolute_file(path: str | None) -> str | None:
     return None if path is None else _absolute(path)
 
@@ -105,6 +115,14 @@ def _absolute_preset(preset: str | None) -> str | None:
 
 def _cache_folder() -> str:
     return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "toprung")
+
+
+def _out_folder() -> str:
+    return os.environ.get("TOPRUNG_OUT") or "results"
+
+
+def _address() -> str:
+    return os.environ.get("RAY_ADDRESS") or HERE
 
 
 class Settings(BaseModel):
@@ -178,14 +196,21 @@ class Settings(BaseModel):
         "accuracy", description="what is optimised on val"
     )
     seed: int = Field(0, ge=0, lt=2**31, description="the seed that all others follow from")
-    out: Annotated[str, AfterValidator(_absolute)] = Field(
-        "results", validate_default=True, description="folder of all experiments"
+    out: Annotated[str, AfterValidator(_absolute_out)] = Field(
+        default_factory=_out_folder,
+        validate_default=True,
+        description="folder of all experiments; on a cluster, one that every node sees (default: $TOPRUNG_OUT, or "
+        "results)",
     )
     name: str = Field("", description="name of the experiment (default: data set and time)")
     storage: Annotated[str | None, AfterValidator(_absolute_storage)] = Field(
         None, description="Optuna storage URL (default: study.db in the experiment's folder)"
     )
-    address: str | None = Field(None, description="address of a running Ray cluster, or auto (default: start Ray here)")
+    address: str = Field(
+        default_factory=_address,
+        description="host:port of a running Ray cluster, auto for the one that this machine is in, or local to start "
+        "Ray here alone (default: $RAY_ADDRESS, or local)",
+    )
     cpus_per_trial: float = Field(1, gt=0, description="cores a trial")
     gpus_per_trial: float | None = Field(
         None,

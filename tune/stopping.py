@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -31,6 +31,7 @@ class Deadline(Stopper):
         self._sparing_from: float | None = None
         self._noted = self._began
         self.searching, self.interrupted = True, False
+        self.hopeless: Callable[[], str | None] = lambda: None
 
     def used(self) -> float:
         """Seconds that the search has run, earlier processes included."""
@@ -58,7 +59,7 @@ class Deadline(Stopper):
         """Ray asks after every event."""
         if time.monotonic() - self._noted > NOTE_EVERY:
             self.note()
-        return self.interrupted or self.over
+        return self.interrupted or self.over or self.hopeless() is not None
 
     def note(self) -> None:
         """Write the time used into the study."""

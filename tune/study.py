@@ -37,6 +37,7 @@ class SearchStudy:
 
     Attributes:
         maximize: whether a larger value is better.
+        process: which process of the search it is that writes, or wrote last; from 1.
         records: all trials, by number; read from the storage once, as nobody else writes to it.
     """
 
@@ -45,6 +46,7 @@ class SearchStudy:
         self._id = storage.get_study_id_from_name(name)
         self.maximize = storage.get_study_directions(self._id) == [StudyDirection.MAXIMIZE]
         self.records = [_record(trial) for trial in storage.get_all_trials(self._id, deepcopy=False)]
+        self.process = int(storage.get_study_user_attrs(self._id).get("process", 1))
         self._ids: dict[int, int] = {}
 
     @classmethod
@@ -72,6 +74,15 @@ class SearchStudy:
             return cls(_storage(url), name)
         except KeyError:
             raise InputError(f"storage {url} has no study {name!r}; it was moved or deleted") from None
+
+    def begin_process(self) -> None:
+        """Note that another process goes on with the search."""
+        self.process += 1
+        self._storage.set_study_user_attr(self._id, "process", self.process)
+
+    def attempt(self, number: int) -> str:
+        """What an attempt at a trial is called, as no other is, though a process did not know of all before it."""
+        return f"{self.process:02d}.{self.records[number].attempts:02d}"
 
     def close(self) -> None:
         """Let go of the storage: SQLite then leaves a single file."""

@@ -5,11 +5,12 @@ Its process is used for one trial after another, of any recipe: data stays on th
 
 import shutil
 import traceback
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.tune import Trainable
 
 from search_spaces import space_of
@@ -28,9 +29,9 @@ class TrialFiles:
     def __init__(self, folder: str, number: int) -> None:
         self.folder = Path(folder) / "trials" / f"{number:05d}"
 
-    def checkpoints(self, attempt: int) -> Checkpoints:
-        """The checkpoints, as an attempt writes them."""
-        return Checkpoints(self.folder / "checkpoints", attempt)
+    def checkpoints(self, attempt: str, of: Mapping[str, Any]) -> Checkpoints:
+        """The checkpoints of what is trained, as an attempt writes them."""
+        return Checkpoints(self.folder / "checkpoints", attempt, of)
 
     def discard_checkpoints(self) -> None:
         """Delete them; they are of no more use."""
@@ -38,25 +39,25 @@ class TrialFiles:
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def write_error(self, attempt: int) -> None:
+    def write_error(self, attempt: str) -> None:
         """Keep the traceback of the error that is being handled."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"error-{attempt:02d}.txt").write_text(traceback.format_exc())
+        (self.folder / f"error-{attempt}.txt").write_text(traceback.format_exc())
 
-    def error(self, attempt: int) -> str | None:
+    def error(self, attempt: str) -> str | None:
         """The last line of an attempt's traceback, or None where it left none."""
-        file = self.folder / f"error-{attempt:02d}.txt"
+        file = self.folder / f"error-{attempt}.txt"
         return file.read_text().strip().splitlines()[-1] if file.exists() else None
 
 
-def trial_config(record: Record, settings: TrialSettings) -> dict[str, Any]:
-    """What Ray hands to the trainable: a trial's record and what all trials have in common."""
+def trial_config(record: Record, attempt: str, settings: TrialSettings) -> dict[str, Any]:
+    """What Ray hands to the trainable: a trial's record, its attempt, and what all trials have in common."""
     return {
         "number": record.number,
         "recipe": record.recipe,
         "config": record.config,
         "seed": record.seed,
-        "attempt": record.attempts,
+        "attempt": attempt,
         "reported": len(record.epochs),
         "settings": asdict(settings),
     }
@@ -69,7 +70,8 @@ class RecipeTrial(Trainable):
         """Begin the first trial of this process."""
         self._settings = TrialSettings(**config["settings"])
         self._files = TrialFiles(self._settings.folder, config["number"])
-        self._attempt: int = config["attempt"]
+        self._node = ray.get_runtime_context().get_node_id()
+        self._attempt: str = config["attempt"]
         self._results = results(config, self._settings, self._files)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
@@ -85,7 +87,7 @@ class RecipeTrial(Trainable):
     def step(self) -> dict[str, Any]:
         """Train an epoch, evaluate it on val, save it."""
         try:
-            return next(self._results)
+            return {**next(self._results), "node": self._node}
         except Exception:
             self._files.write_error(self._attempt)
             raise
@@ -106,7 +108,8 @@ def results(
     """
     settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device)
-    checkpoints = files.checkpoints(config["attempt"])
+    of = {key: config[key] for key in ("recipe", "config", "seed")}
+    checkpoints = files.checkpoints(config["attempt"], of)
     saved = checkpoints.load()
     history = saved.history if saved else []
     pick = max if settings.maximize else min

@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -6,7 +7,7 @@ import pytest
 import torch
 
 from search_spaces._errors import InputError
-from trainables._data import DataSpec, Split, load_test, load_train, prepare
+from trainables._data import DataSpec, Split, ensure_local_store, load_test, load_train, prepare
 from trainables._data import _load as load
 from trainables._data._memory import _below_limit, free_memory
 
@@ -170,11 +171,47 @@ def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
         load_train(tmp_path, CPU)
 
 
-def test_a_store_that_is_gone_is_refused(prepared_once: Path, tmp_path: Path) -> None:
+def test_a_machine_without_the_store_makes_its_own(prepared_once: Path, experiment: Path, tmp_path: Path) -> None:
+    """As a node of a cluster does, whose data may have been copied: written later, in another place."""
+    card = json.loads((experiment / "data.json").read_text())
+    spec = {
+        **card["spec"],
+        "source": shutil.copytree(prepared_once / "data", tmp_path / "data", copy_function=shutil.copy),
+    }
+    store = tmp_path / "cache" / card["store_key"]
+    (experiment / "data.json").write_text(json.dumps({**card, "spec": spec, "store": store}, default=str))
+    here, there = load_train(experiment, CPU).train, load_train(prepared_once / "experiment", CPU).train
+    np.testing.assert_array_equal(here.arrays()[0], there.arrays()[0])
+    (made,) = (tmp_path / "cache").glob("*/")
+    assert made != store
+    before = made.stat()
+    ensure_local_store(experiment)
+    assert made.stat() == before, "it is made once"
+
+
+def test_a_machine_that_sees_other_images_is_refused(prepared_once: Path, experiment: Path, tmp_path: Path) -> None:
+    card = json.loads((experiment / "data.json").read_text())
+    data = Path(shutil.copytree(prepared_once / "data", tmp_path / "data"))
+    (data / "a" / "000.png").write_bytes((data / "a" / "001.png").read_bytes())
+    spec = {**card["spec"], "source": str(data)}
+    (experiment / "data.json").write_text(
+        json.dumps({**card, "spec": spec, "store": str(tmp_path / "cache" / "other")})
+    )
+    with pytest.raises(
+        InputError, match=r"--data .*data: has not the images on .* with which the experiment was begun"
+    ):
+        ensure_local_store(experiment)
+    shutil.rmtree(data)
+    with pytest.raises(InputError, match=r"--data .*data: there is no"):
+        ensure_local_store(experiment)
+
+
+def test_a_damaged_store_is_refused(prepared_once: Path, tmp_path: Path) -> None:
     base = Path(shutil.copytree(prepared_once, tmp_path / "copy"))
     card = (base / "experiment" / "data.json").read_text()
-    (base / "experiment" / "data.json").write_text(card.replace(str(prepared_once / "cache"), str(base / "none")))
-    with pytest.raises(InputError, match=r"the image store .* is gone or damaged .*: prepare the data again"):
+    (base / "experiment" / "data.json").write_text(card.replace(str(prepared_once / "cache"), str(base / "cache")))
+    next((base / "cache").glob("*/images.npy")).write_bytes(b"")
+    with pytest.raises(InputError, match=r"the image store .* is damaged .*: delete it, and it is made again from"):
         load_train(base / "experiment", CPU)
 
 

@@ -51,9 +51,9 @@ def test_no_configuration_is_trained_twice_and_an_exhausted_recipe_leaves_its_sh
 
 def test_a_trial_with_an_error_fails_with_its_traceback(experiment: Path, probes: dict[str, Record]) -> None:
     record = probes["raise"]
-    assert (record.state, record.note, record.attempts) == ("failed", "ArithmeticError: as it was told", 1)
+    assert (record.state, record.note, record.attempts) == ("failed", "ArithmeticError: as it was told", 3)
     assert [epoch["epoch"] for epoch in record.epochs] == [1]
-    traceback = (experiment / "trials" / f"{record.number:05d}" / "error-01.txt").read_text()
+    traceback = (experiment / "trials" / f"{record.number:05d}" / "error-01.03.txt").read_text()
     assert "Traceback" in traceback
     assert "probe.py" in traceback
 
@@ -86,6 +86,23 @@ def test_checkpoints_of_failed_trials_are_gone(experiment: Path, probes: dict[st
     for record in probes.values():
         if record.state == "failed":
             assert not (experiment / "trials" / f"{record.number:05d}" / "checkpoints").exists()
+
+
+def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
+    tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [
+        "--data", "digits", "--limit", "100", "--max-epochs", "2", "--grace-period", "2", "--trials", "50",
+        "--out", str(tmp_path), "--cache", str(cache), "--name", "hopeless",
+        "--recipes", str(RECIPES), "--set", "probe.behaviour=raise",
+    ]  # fmt: skip
+    assert main(["search", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert "the first 5 trials failed alike: ArithmeticError: as it was told; see " in error
+    assert error.count("\n") == 1
+    opened = Experiment.open(tmp_path / "hopeless")
+    found = SearchStudy.load(opened.storage, "hopeless").records
+    assert sum(record.state == "failed" for record in found) in (5, 6)
 
 
 def test_the_report_is_written_all_the_same(experiment: Path) -> None:

@@ -1,7 +1,8 @@
 import pytest
 
 from search_spaces import InputError
-from tune.resources import allot, this_machine
+from tune import resources
+from tune.resources import Slots, allot, this_machine
 from tune.settings import make
 
 LAPTOP = {"CPU": 8.0}
@@ -61,3 +62,16 @@ def test_what_an_autoscaler_can_start_counts() -> None:
 
 def test_this_machine_has_a_core() -> None:
     assert this_machine()["CPU"] >= 1
+
+
+def test_slots_are_those_of_the_cluster_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "FRESH", 0.0)
+    nodes = [LAPTOP]
+    monkeypatch.setattr(resources, "cluster_nodes", lambda: (nodes, []))
+    slots = Slots(make({"address": "auto"}), 8)
+    assert slots() == 8
+    nodes.append(LAPTOP)
+    assert slots() == 16
+    nodes[:] = [{"CPU": 0.0}]
+    assert slots() == 16, "none can run now, and the next that joins is as good as the last"
+    assert Slots(make({"address": "local"}), 3)() == 3

@@ -4,10 +4,13 @@ from dataclasses import fields
 from types import SimpleNamespace
 
 import pytest
+import torch
 from rich.console import Console
 
 from trainables._data import DataSpec
 from tune import search
+from tune.cli import _resumed
+from tune.experiment import environment
 from tune.settings import make
 
 
@@ -31,3 +34,17 @@ def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPa
     search._prepare(make({"data": "parquet:/x/*.parquet", **given}), None, Console(quiet=True))
     assert specs == [DataSpec(source="parquet:/x/*.parquet", **given)]
     assert {field.name for field in fields(DataSpec)} == {"source", *given}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a head without a GPU")
+def test_the_environment_of_a_cluster_can_be_noted_on_a_head_without_gpu() -> None:
+    assert environment("cuda", 1)["device"] == "cuda"
+
+
+def test_a_search_may_go_on_at_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    before = make({"name": "x", "address": "10.0.0.1:6379"})
+    assert _resumed(before, {}).address == "local"
+    assert _resumed(before, {"address": "auto"}).address == "auto"
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
+    assert _resumed(before, {}).address == "10.0.0.2:6379"

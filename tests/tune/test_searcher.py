@@ -1,5 +1,6 @@
 """The searcher over a real study, without Ray's loop."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from ray.tune.search import Searcher
 from search_spaces import DataShape, space_of
 from tune.searcher import StudySearcher
 from tune.study import SearchStudy
+from tune.trial import TrialFiles
 from tune.worker import TrialSettings
 
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
@@ -19,17 +21,21 @@ def study(tmp_path: Path) -> SearchStudy:
     return SearchStudy.create(f"sqlite:///{tmp_path / 'study.db'}", "s", maximize=True)
 
 
-def searcher(study: SearchStudy, tmp_path: Path, trials: int = 6) -> StudySearcher:
+def searcher(
+    study: SearchStudy, tmp_path: Path, trials: int = 6, slots: Callable[[], int] = lambda: 4
+) -> StudySearcher:
     settings = TrialSettings(
         folder=str(tmp_path), device="cpu", threads=1, max_epochs=3, metric="accuracy", maximize=True
     )  # fmt: skip
     domains = {recipe: space_of(recipe).clamped(SHAPE) for recipe in ("knn", "mlp")}
-    return StudySearcher(study, domains, trials=trials, seed=0, adaptive=False, settings=settings, starts={})
+    return StudySearcher(
+        study, domains, trials=trials, seed=0, adaptive=False, settings=settings, starts={}, slots=slots
+    )
 
 
 def result(config: dict[str, Any], epoch: int = 1, end: str = "complete") -> dict[str, Any]:
     figures = {"figures/accuracy": 0.5, "figures/loss": 1.0, "figures/seconds": 1.0}
-    return {"number": config["number"], "epoch": epoch, "best": 0.5, "end": end, **figures}
+    return {"number": config["number"], "node": "n", "epoch": epoch, "best": 0.5, "end": end, **figures}
 
 
 def test_trials_are_shared_out_and_then_it_is_finished(study: SearchStudy, tmp_path: Path) -> None:
@@ -48,7 +54,7 @@ def test_while_trials_run_it_waits_for_one_may_come_back(study: SearchStudy, tmp
     assert s.suggest("ray1") is None
     s.on_trial_complete("ray0", error=True)  # its worker died
     again = s.suggest("ray2")
-    assert (again["number"], again["attempt"]) == (config["number"], 2)
+    assert (again["number"], again["attempt"]) == (config["number"], "01.02")
 
 
 def test_unfinished_trials_are_handed_out_first_by_the_next_process(study: SearchStudy, tmp_path: Path) -> None:
@@ -86,3 +92,65 @@ def test_resumes_do_not_count_as_failures_of_the_machine(study: SearchStudy, tmp
         s.suggest(f"ray{n}")
         s.on_trial_complete(f"ray{n}", error=True)
     assert (study.records[0].state, study.records[0].note) == ("failed", "its worker died 3 times")
+
+
+def test_as_many_trials_run_as_there_are_slots_by_now(study: SearchStudy, tmp_path: Path) -> None:
+    slots = 1
+    s = searcher(study, tmp_path, slots=lambda: slots)
+    first = s.suggest("a")
+    assert s.suggest("b") is None
+    slots = 3  # a node has joined
+    assert s.suggest("b")["number"] == 1
+    assert s.suggest("c")["number"] == 2
+    assert s.suggest("d") is None
+    slots = 2  # and is gone
+    s.on_trial_complete("a", result(first))
+    assert s.suggest("d") is None
+
+
+def test_a_lost_node_is_no_failure_of_its_trials(
+    study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune.searcher.is_alive", lambda node: node != "n")
+    s = searcher(study, tmp_path, trials=1)
+    for n in range(5):
+        config = s.suggest(f"ray{n}")
+        s.on_trial_result(f"ray{n}", result(config, epoch=n + 1, end=""))
+        s.on_trial_complete(f"ray{n}", error=True)
+    assert (study.records[0].state, study.records[0].attempts) == ("running", 5)
+
+
+def test_a_trial_fails_for_good_by_its_third_error(study: SearchStudy, tmp_path: Path) -> None:
+    s = searcher(study, tmp_path, trials=1)
+    for n in range(3):
+        assert study.records == [] or study.records[0].state == "running"
+        fail(s, tmp_path, f"ray{n}", f"no memory at 0x{n}")
+    assert (study.records[0].state, study.records[0].note) == ("failed", "ValueError: no memory at 0x2")
+
+
+@pytest.mark.parametrize(("messages", "hopeless"), [("aaaaa", True), ("aaaa", False), ("aaaab", False)])
+def test_trials_that_fail_first_and_alike_are_told(
+    study: SearchStudy, tmp_path: Path, messages: str, hopeless: bool
+) -> None:
+    s = searcher(study, tmp_path)
+    for number, message in enumerate(messages):
+        for attempt in range(3):
+            fail(s, tmp_path, f"ray{number}-{attempt}", f"{message} {number}")
+    assert s.hopeless == ("ValueError: a 0" if hopeless else None)
+
+
+def test_a_search_of_which_one_trial_succeeds_is_not_hopeless(study: SearchStudy, tmp_path: Path) -> None:
+    s = searcher(study, tmp_path)
+    s.on_trial_complete("first", result(s.suggest("first")))
+    for n in range(15):
+        fail(s, tmp_path, f"ray{n}", "a")
+    assert s.hopeless is None
+
+
+def fail(s: StudySearcher, folder: Path, trial_id: str, message: str) -> None:
+    config = s.suggest(trial_id)
+    try:
+        raise ValueError(message)
+    except ValueError:
+        TrialFiles(str(folder), config["number"]).write_error(config["attempt"])
+    s.on_trial_complete(trial_id, error=True)

@@ -66,6 +66,7 @@ def test_a_name_is_made_of_data_set_and_time() -> None:
         ({"normalize_classes": "perhaps"}, "--normalize-classes 'perhaps': input should be a valid boolean"),
         ({"set": {"knn": "3"}}, "--set knn: is not recipe.field"),
         ({"time_budget": "1..5"}, "write seconds, or a number with s, m, h or d"),
+        ({"out": "s3://bucket/results"}, "--out 's3://bucket/results': is no folder; give one, on a cluster one that"),
         ({"colour": 1}, "--colour 1: extra inputs are not permitted"),
     ],
 )
@@ -105,6 +106,18 @@ def test_the_file_of_an_sqlite_storage_is_kept_by_its_absolute_path(
     monkeypatch.chdir(tmp_path)
     assert make({"storage": "sqlite:///s.db"}).storage == f"sqlite:///{tmp_path / 's.db'}"
     assert make({"storage": "postgresql://u@h/d"}).storage == "postgresql://u@h/d"
+
+
+def test_a_cluster_says_where_it_is_and_where_results_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.delenv("TOPRUNG_OUT", raising=False)
+    assert (make({}).address, make({}).out) == ("local", str(tmp_path / "results"))
+    monkeypatch.setenv("RAY_ADDRESS", "auto")
+    monkeypatch.setenv("TOPRUNG_OUT", "/mnt/shared/results")
+    assert (make({}).address, make({}).out) == ("auto", "/mnt/shared/results")
+    given = make({"address": "local", "out": "here"})
+    assert (given.address, given.out) == ("local", str(tmp_path / "here"))
 
 
 def test_a_missing_settings_file_is_refused(tmp_path: Path) -> None:

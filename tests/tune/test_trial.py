@@ -26,7 +26,9 @@ def run(recipe: str, settings: TrialSettings, *, attempt: int = 1, reported: int
     config = space_of(recipe)().active()
     record = Record(number=0, recipe=recipe, config=config, seed=1, params={}, distributions={}, attempts=attempt)
     record.epochs = [{}] * reported
-    return list(results(trial_config(record, settings), settings, TrialFiles(settings.folder, 0)))
+    return list(
+        results(trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.folder, 0))
+    )
 
 
 @pytest.mark.parametrize("recipe", ["knn", "mlp"])
@@ -41,7 +43,9 @@ def test_a_trial_that_had_ended_unheard_says_so_again_and_trains_nothing(recipe:
 def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: TrialSettings) -> None:
     config = space_of("mlp")().active()
     record = Record(number=0, recipe="mlp", config=config, seed=1, params={}, distributions={})
-    going = results(trial_config(record, settings), settings, TrialFiles(settings.folder, 0))
+    going = results(
+        trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.folder, 0)
+    )
     cut_off = [next(going), next(going)]
     going.close()
     resumed = run("mlp", settings, attempt=2, reported=1)
@@ -63,9 +67,9 @@ def test_the_last_line_of_an_error_is_found_by_its_attempt(tmp_path: Path) -> No
     try:
         raise ValueError("broken")
     except ValueError:
-        files.write_error(2)
-    assert files.error(2) == "ValueError: broken"
-    assert files.error(1) is None
+        files.write_error("02")
+    assert files.error("02") == "ValueError: broken"
+    assert files.error("01") is None
 
 
 def test_the_data_are_those_of_the_experiment(settings: TrialSettings, digits: TrainData) -> None:

@@ -7,7 +7,15 @@ from trainables._data._prepare import Prepared, prepare
 from trainables._data._spec import DataSpec, Shares, Variant
 
 if TYPE_CHECKING:
-    from trainables._data._load import Split, TrainData, TrainOn, has_test, load_test, load_train
+    from trainables._data._load import (
+        Split,
+        TrainData,
+        TrainOn,
+        ensure_local_store,
+        has_test,
+        load_test,
+        load_train,
+    )
 
 __all__ = [
     "Box",
@@ -20,6 +28,7 @@ __all__ = [
     "TrainOn",
     "Variant",
     "decode",
+    "ensure_local_store",
     "has_test",
     "load_test",
     "load_train",

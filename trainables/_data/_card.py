@@ -138,14 +138,18 @@ def _unequal_pairs(marks: npt.NDArray[Any]) -> int:
     return comb(len(marks), 2) - sum(comb(count, 2) for count in counts.tolist())
 
 
-def _digests(store: Store, classes: Classes, codes: Codes) -> dict[str, str]:
-    """Digest what a search sees: not where it lies, how files are named, or when they were written."""
+def images_digest(store: Store, classes: Classes) -> str:
+    """Digest the images that a search sees: not where they lie, how they are named, or when they were written."""
     meaning = {"classes": classes.names, "shape": store.images.shape, "resize": RESIZE_RULE}
-    parts = {
-        "images_digest": [json.dumps(meaning).encode(), store.digests.tobytes(), classes.labels(store).tobytes()],
-        "split_digest": [codes.tobytes()],
+    parts = [json.dumps(meaning).encode(), store.digests.tobytes(), classes.labels(store).tobytes()]
+    return hashlib.sha256(b"".join(parts)).hexdigest()
+
+
+def _digests(store: Store, classes: Classes, codes: Codes) -> dict[str, str]:
+    digests = {
+        "images_digest": images_digest(store, classes),
+        "split_digest": hashlib.sha256(codes.tobytes()).hexdigest(),
     }
-    digests = {name: hashlib.sha256(b"".join(part)).hexdigest() for name, part in parts.items()}
     both = "".join(digests.values())
     return {"digest": hashlib.sha256(both.encode()).hexdigest(), **digests}
 

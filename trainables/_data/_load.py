@@ -1,6 +1,7 @@
 """From an experiment folder to batches on a device: train and val for trials, test for the finals alone."""
 
 import json
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -14,7 +15,12 @@ from torch import Tensor
 
 from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
+from trainables._data._card import images_digest
+from trainables._data._classes import Classes
 from trainables._data._memory import free_memory
+from trainables._data._sources import open_source
+from trainables._data._spec import DataSpec
+from trainables._data._store import ensure_store
 from trainables._weights import weights_of_experiment
 
 RESIDENT_SHARE = 0.25
@@ -162,7 +168,7 @@ def load_train(
         resident: True or False to hold the splits on the device or to stream them; None to decide by memory.
 
     Raises:
-        InputError: if the folder holds no prepared data, or its image store is gone.
+        InputError: if the folder holds no prepared data, or this machine does not see its images.
     """
     card = _read_card(folder)
     train = _load(folder, card, train_on.split("+"), device, resident)
@@ -189,7 +195,7 @@ def load_test(folder: Path, device: torch.device, *, resident: bool | None = Non
     """Load the test split of an experiment folder: for the final stage, once. Arguments as in `load_train`.
 
     Raises:
-        InputError: if the folder holds no prepared data or no test split, or its image store is gone.
+        InputError: if the folder holds no prepared data or no test split, or this machine does not see its images.
     """
     if not has_test(folder):
         raise InputError(f"{folder} has no test split, as --split left it none: report figures on val")
@@ -204,17 +210,42 @@ def _read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def ensure_local_store(folder: Path) -> None:
+    """Decode the images of an experiment folder on this machine, unless they were.
+
+    Raises:
+        InputError: if the folder holds no prepared data, or this machine does not see its images.
+    """
+    _store_of(_read_card(folder))
+
+
+def _store_of(card: Mapping[str, Any]) -> Path:
+    """Where this machine has the decoded images: another than the one that prepared them has them decoded first."""
+    path = Path(card["store"])
+    if path.is_dir():
+        return path
+    spec = DataSpec(**{**card["spec"], "split": tuple(card["spec"]["split"])})
+    store, _ = ensure_store(open_source(spec), image_size=spec.image_size, variant=spec.variant, cache=path.parent)
+    classes = Classes(names=tuple(card["classes"]), label_of_store=tuple(card["label_of_store"]), dropped={})
+    if images_digest(store, classes) != card["images_digest"]:
+        raise InputError(
+            f"--data {spec.source}: has not the images on {socket.gethostname()} with which the experiment was begun; "
+            "bring them back, or give a place that every machine sees alike"
+        )
+    return store.path
+
+
 def _load(
     folder: Path, card: dict[str, Any], splits: Sequence[str], device: torch.device, resident: bool | None
 ) -> Split:
-    store = Path(card["store"])
+    store = _store_of(card)
     try:
         images = np.load(store / "images.npy", mmap_mode="r")
         labels = np.array(card["label_of_store"])[np.load(store / "labels.npy")]
-    except (OSError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise InputError(
-            f"the image store {store} of {folder} is gone or damaged ({error}): prepare the data again, "
-            f"from {card['source']}"
+            f"the image store {store} of {folder} is damaged ({error}): delete it, and it is made again from "
+            f"{card['source']}"
         ) from error
     rows = np.sort(np.concatenate([np.load(folder / "splits" / f"{split}.npy") for split in splits]))
     return Split(images, labels, rows, device, resident=resident)

@@ -1,0 +1,136 @@
+"""The study of a search on a cluster: written on the head's own disk, copied to the folder that all nodes see.
+
+SQLite needs a disk of its machine's own, and a head can be lost with its disk: so there is one writer and one copy,
+which is whole at any time, and from which another head goes on.
+"""
+
+import hashlib
+import logging
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from tune.experiment import Experiment
+from tune.settings import HERE, Settings
+from tune.study import SearchStudy
+
+EVERY = 30.0
+"""Seconds after which the study is copied, though no trial has ended."""
+
+LOOK = 1.0
+"""Seconds after which a trial that has ended is noticed."""
+
+logger = logging.getLogger("ray.toprung")  # the driver's log is Ray's
+
+
+class Mirror:
+    """A study's file on this machine, and its copy.
+
+    Attributes:
+        file: what is written to.
+        copied_to: what others see.
+    """
+
+    def __init__(self, file: Path, copied_to: Path) -> None:
+        self.file, self.copied_to = file, copied_to
+
+    @classmethod
+    def of(cls, experiment: Experiment, settings: Settings) -> "Mirror | None":
+        """What an experiment needs; nothing on a single machine, or where a person has named a storage."""
+        if settings.address == HERE or settings.storage:
+            return None
+        digest = hashlib.sha256(str(experiment.folder).encode()).hexdigest()[:16]
+        file = Path(settings.cache) / "studies" / f"{settings.name}-{digest}.db"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return cls(file, experiment.folder / "study.db")
+
+    @property
+    def url(self) -> str:
+        """Of the storage that is written to."""
+        return f"sqlite:///{self.file}"
+
+    def clear(self) -> None:
+        """Forget what an experiment of the same place left on this machine."""
+        for suffix in ("", "-wal", "-shm"):
+            self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
+
+    def fetch(self, name: str) -> None:
+        """Bring the copy here, unless what is here is as far on: a process of the same number wrote both."""
+        if self.file.exists() and _process(self.file, name) >= _process(self.copied_to, name):
+            return
+        self.clear()
+        _copy(self.copied_to, self.file)
+
+    def copy(self) -> None:
+        """Copy the study, whole or not at all.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be read, or the copy not be written; the last copy is still there.
+        """
+        local = self.file.with_name(f".{self.file.name}.copy")
+        draft = self.copied_to.with_name(f".{self.copied_to.name}.draft")
+        try:
+            _copy(self.file, local)
+            shutil.copyfile(local, draft)
+            draft.replace(self.copied_to)
+        finally:
+            local.unlink(missing_ok=True)
+
+
+@contextmanager
+def mirrored(mirror: Mirror | None, study: SearchStudy, console: Console) -> Iterator[None]:
+    """Copy a study whenever a trial has ended, and every `EVERY` seconds; a storage that is gone is tried again."""
+    if mirror is None:
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_keep_copying, args=(mirror, study, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(EVERY)
+        try:
+            mirror.copy()
+        except (OSError, sqlite3.Error) as error:
+            console.print(
+                f"warning: the study could not be copied to {mirror.copied_to}: {error}; it is in {mirror.file} of "
+                "this machine, from which --resume goes on",
+                style="yellow",
+            )
+
+
+def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> None:
+    ended, waited = -1, 0.0
+    while not done.wait(LOOK):
+        now, waited = sum(record.state != "running" for record in study.records), waited + LOOK
+        if now == ended and waited < EVERY:
+            continue
+        try:
+            mirror.copy()
+        except (OSError, sqlite3.Error) as error:
+            logger.warning("the study could not be copied to %s: %s; it is tried again", mirror.copied_to, error)
+        else:
+            ended, waited = now, 0.0
+
+
+def _process(file: Path, name: str) -> int:
+    """The number of the process that wrote a study last."""
+    with closing(SearchStudy.load(f"sqlite:///{file}", name)) as study:
+        return study.process
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a database that may be written to at the same time, into a single file."""
+    with (
+        closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as old,
+        closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
+        new.execute("PRAGMA journal_mode=DELETE")
