@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help search test test-fast check format install
+.PHONY: help search test test-fast test-cluster check format install
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
-	@echo "make test       install what is missing, then run all tests"
+	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
+	@echo "make test-cluster  searches on hosts of their own, as root on Linux (5 minutes)"
 	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"
 	@echo "make format     format the code"
@@ -17,11 +18,15 @@ search: $(VENV)/.installed
 
 # what needs Ray comes after the rest: module by module, two at a time, each in a session of one core
 test: install
-	$(BIN)/python -m pytest -n auto --ignore tests/integration
+	$(BIN)/python -m pytest -n auto --ignore tests/integration --ignore tests/cluster
 	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
+test-cluster: install
+	$(BIN)/python -m pytest tests/cluster
+
 test-fast: install
-	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/finetuning
+	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/cluster \
+		--ignore tests/finetuning
 
 check: install
 	$(BIN)/ruff format --check .

@@ -1,0 +1,18 @@
+"""A lab with a head and two workers, for all tests that need hosts."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.lab import Lab, missing
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    if reason := missing():
+        pytest.skip(reason)
+    with Lab(tmp_path_factory.mktemp("lab"), ["head", "one", "two"], checkout=ROOT) as lab:
+        yield lab

@@ -1,0 +1,254 @@
+"""Hosts on one Linux machine, for tests that need several: see `Lab`."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import which
+from types import TracebackType
+from typing import Self
+
+NETWORK = "10.77.0"
+LAUNCHER = "launcher"
+SHARED = Path("/mnt/shared")
+"""A folder that all hosts see, as they would a network file system."""
+
+NEEDED = {
+    "ip": "iproute2",
+    "sshd": "openssh-server",
+    "ssh": "openssh-client",
+    "rsync": "rsync",
+    "unshare": "util-linux",
+}
+"""Commands, and Debian's packages that have them."""
+
+HIDDEN = (Path("/tmp"), Path("/root"), Path("/run"))
+"""What each host has of its own."""
+
+INIT = r"""
+set -euo pipefail
+mount --make-rprivate /
+hostname "$NAME"
+mkdir -p "$ROOT"/{tmp,root,run/sshd,layer/upper,layer/work}
+chmod 1777 "$ROOT/tmp"
+chmod 700 "$ROOT/root"
+chmod 755 "$ROOT/run"
+cp -r "$LAB/keys" "$ROOT/run/keys"
+chmod -R go= "$ROOT/run/keys"
+for path in $READ_ONLY; do
+    mkdir -p "$ROOT$path"
+    mount --bind "$path" "$ROOT$path"
+    mount -o remount,bind,ro "$ROOT$path"
+done
+# what a host installs is its own
+mkdir -p "$VENV_AT"
+mount -t overlay overlay -o "lowerdir=$VENV,upperdir=$ROOT/layer/upper,workdir=$ROOT/layer/work" "$VENV_AT"
+mount -t tmpfs -o size=2g,mode=1777 tmpfs /dev/shm
+mount -t tmpfs tmpfs /mnt
+mkdir "$SHARED"
+mount --bind "$LAB/shared" "$SHARED"
+mount --bind "$LAB/hosts" /etc/hosts
+mount --bind /dev/null "$(readlink -f /etc/resolv.conf)"
+mount --rbind "$ROOT/root" /root
+mount --bind "$ROOT/run" /run
+mount --rbind "$ROOT/tmp" /tmp
+cd /root
+exec "$SSHD" -D -f /dev/null -E /run/sshd.log -o ListenAddress="$ADDRESS" -o HostKey=/run/keys/host \
+    -o AuthorizedKeysFile=/run/keys/id.pub -o PermitRootLogin=prohibit-password -o PasswordAuthentication=no \
+    -o KbdInteractiveAuthentication=no -o UsePAM=no -o StrictModes=no -o PidFile=none -o MaxSessions=50 \
+    -o MaxStartups=50
+"""
+
+
+def missing() -> str:
+    """Why there can be no lab here; empty where there can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "needs Linux, and root for namespaces"
+    absent = [package for command, package in NEEDED.items() if which(command, path=_path()) is None]
+    return f"needs Debian's packages {' '.join(absent)}" if absent else ""
+
+
+class Lab:
+    """Hosts with a network, processes, /tmp, /root and installed packages of their own, and an sshd each.
+
+    `launcher` is the laptop from which a cluster is started; the others are named by the caller. All are joined by a
+    bridge that lies in the launcher's network, so that the machine's own network is left as it is. What the machine has
+    is seen by all, but for `HIDDEN`; what a host installs into the virtual environment is seen by it alone.
+    """
+
+    def __init__(self, folder: Path, hosts: Sequence[str], *, checkout: Path) -> None:
+        """Prepare a lab in `folder`, which is new; `checkout` is seen by the launcher."""
+        self._folder, self._checkout = folder, checkout
+        self.addresses = {name: f"{NETWORK}.{10 + n}" for n, name in enumerate([LAUNCHER, *hosts])}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Self:
+        """Start the hosts."""
+        for sub in ("keys", "shared"):
+            (self._folder / sub).mkdir(parents=True)
+        for key in ("id", "host"):
+            _call("ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(self._folder / "keys" / key))
+        lines = [f"{address} {name}" for name, address in self.addresses.items()]
+        (self._folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines]) + "\n")
+        try:
+            for name in self.addresses:
+                self._connect(name)
+                self.boot(name)
+        except BaseException:
+            self._end()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """End all hosts and all that runs on them."""
+        self._end()
+
+    @property
+    def shared(self) -> Path:
+        """Where this machine sees `SHARED`."""
+        return self._folder / "shared"
+
+    def home(self, name: str) -> Path:
+        """Where this machine sees a host's /root."""
+        return self._folder / name / "root"
+
+    def boot(self, name: str) -> None:
+        """Switch a host on, with an empty /tmp."""
+        root = self._folder / name
+        shutil.rmtree(root / "tmp", ignore_errors=True)
+        (root / "root").mkdir(parents=True, exist_ok=True)
+        (root / "root" / ".bashrc").touch()
+        venv = Path(sys.prefix)
+        shown = [Path(sys.base_prefix), *([self._checkout] if name == LAUNCHER else [])]
+        environment = {
+            "PATH": _path(),
+            "NAME": name,
+            "LAB": str(self._folder),
+            "ROOT": str(root),
+            "ADDRESS": self.addresses[name],
+            "SHARED": str(SHARED),
+            "READ_ONLY": " ".join(str(path) for path in shown if _hidden(path)),
+            "VENV": str(venv),
+            "VENV_AT": f"{root}{venv}" if _hidden(venv) else str(venv),
+            "SSHD": str(which("sshd", path=_path())),  # sshd wants its own full path
+        }
+        spaces = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--ipc")
+        with (self._folder / f"{name}.log").open("ab") as log:
+            self._processes[name] = subprocess.Popen(
+                ["ip", "netns", "exec", self._space(name), "unshare", *spaces, "bash", "-c", INIT],
+                env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
+            )  # fmt: skip
+        _until(lambda: self._ready(name), f"{name} does not start; see {self._folder / name}.log")
+
+    def kill(self, name: str) -> None:
+        """Switch a host off: all that runs on it dies at once."""
+        os.kill(self._init(name), signal.SIGKILL)
+        self._processes.pop(name).wait()
+
+    def replace(self, name: str) -> None:
+        """Put a new machine, with an empty disk, in the place of one that is switched off, and switch it on."""
+        shutil.rmtree(self._folder / name)
+        self.boot(name)
+
+    def cut(self, name: str) -> None:
+        """Pull a host's network cable."""
+        self._ip(LAUNCHER, "link", "set", f"to-{name}", "down")
+
+    def plug(self, name: str) -> None:
+        """Put a host's network cable back."""
+        self._ip(LAUNCHER, "link", "set", f"to-{name}", "up")
+
+    def command(self, name: str, command: str) -> list[str]:
+        """What this machine calls to run a shell command on a host, in its /root."""
+        inside = ["nsenter", "-t", str(self._init(name)), "-n", "-m", "-p", "-u", "-i", "--wd=/root"]
+        path = f"{sys.prefix}/bin:{_path()}"
+        return [
+            *inside,
+            "env",
+            "-i",
+            "HOME=/root",
+            "USER=root",
+            f"PATH={path}",
+            "LC_ALL=C.UTF-8",
+            "bash",
+            "-c",
+            command,
+        ]
+
+    def run(self, name: str, command: str, *, timeout: float = 120) -> str:
+        """Run a shell command on a host and give what it says.
+
+        Raises:
+            AssertionError: it fails.
+        """
+        done = subprocess.run(self.command(name, command), capture_output=True, text=True, timeout=timeout, check=False)
+        assert done.returncode == 0, (
+            f"{name}: {command}: {done.returncode}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        )
+        return done.stdout + done.stderr
+
+    def _connect(self, name: str) -> None:
+        _call("ip", "netns", "add", self._space(name))
+        self._ip(name, "link", "set", "lo", "up")
+        if name == LAUNCHER:
+            self._ip(name, "link", "add", "bridge", "type", "bridge")
+            own = "bridge"
+        else:
+            own = "eth0"
+            self._ip(name, "link", "add", own, "type", "veth", "peer", f"to-{name}", "netns", self._space(LAUNCHER))
+            self._ip(LAUNCHER, "link", "set", f"to-{name}", "master", "bridge", "up")
+        self._ip(name, "addr", "add", f"{self.addresses[name]}/24", "dev", own)
+        self._ip(name, "link", "set", own, "up")
+        if name != LAUNCHER:  # nothing is forwarded: Ray asks which of its addresses leads outside
+            self._ip(name, "route", "add", "default", "via", self.addresses[LAUNCHER])
+
+    def _ip(self, name: str, *words: str) -> None:
+        _call("ip", "-n", self._space(name), *words)
+
+    def _space(self, name: str) -> str:
+        return f"toprung-{os.getpid()}-{name}"
+
+    def _init(self, name: str) -> int:
+        """The process of a host that is its first, as this machine sees it."""
+        outer = self._processes[name].pid
+        return int(Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
+
+    def _ready(self, name: str) -> bool:
+        try:
+            return Path(f"/proc/{self._init(name)}/comm").read_text().strip() == "sshd"
+        except (OSError, IndexError):
+            return False
+
+    def _end(self) -> None:
+        for process in self._processes.values():
+            process.kill()  # and with it its first process, and with that all others
+            process.wait()
+        spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
+        for line in spaces.splitlines():
+            if line.startswith(self._space("")):
+                _call("ip", "netns", "del", line.split()[0])
+
+
+def _hidden(path: Path) -> bool:
+    return any(path.is_relative_to(place) for place in HIDDEN)
+
+
+def _path() -> str:
+    return f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+
+
+def _call(*words: str) -> None:
+    subprocess.run(words, check=True, env={**os.environ, "PATH": _path()}, capture_output=True)
+
+
+def _until(true: object, failure: str, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not true():  # type: ignore[operator]
+        assert time.monotonic() < end, failure
+        time.sleep(0.05)
