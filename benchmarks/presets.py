@@ -48,7 +48,7 @@ def run(preset: str, images: Images, labels: Images, out: Path) -> None:
     source = {"cifar10_classic": f"cifar10:{folder}", "product_masks": f"parquet:{folder}/*.parquet"}
     data = source.get(preset, str(folder))
     command = ["toprung", "search", "--preset", preset, "--rows-only", "--data", data, *shlex.split(flags)]
-    shown = " ".join(word.replace(str(folder), "DIR") for word in command)
+    shown = shlex.join(command).replace(str(folder), "DIR")
     print(f"\n### `{preset}`\n\n    {shown}\n", flush=True)
     places = ["--out", str(out / "results"), "--name", preset, "--cache", str(out / "cache")]
     done = subprocess.run(
