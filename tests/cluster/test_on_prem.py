@@ -56,13 +56,17 @@ def cluster(lab: Lab) -> Iterator[Lab]:
     (lab.home(LAUNCHER) / "cluster.yaml").write_text(cluster_file(lab))
     up(lab)
     yield lab
-    lab.run(LAUNCHER, f"cd {ROOT} && {CLUSTER.format('down -y')}", timeout=120)
+    down(lab)
     assert lab.run("head", "pgrep -c raylet || true").strip() == "0"
 
 
 def up(lab: Lab) -> None:
     lab.run(LAUNCHER, f"cd {ROOT} && {CLUSTER.format('up -y')}", timeout=180)
     wait(lambda: " 3 local.cluster.node" in lab.run("head", "ray status 2>&1 || true"), "three nodes")
+
+
+def down(lab: Lab) -> None:
+    lab.run(LAUNCHER, f"cd {ROOT} && {CLUSTER.format('down -y')}", timeout=120)
 
 
 def wait(true: Callable[[], bool], what: str, process: subprocess.Popen[str] | None = None) -> None:
@@ -109,6 +113,7 @@ def test_a_head_is_lost_with_its_disk_and_another_goes_on(cluster: Lab) -> None:
         process.communicate(timeout=60)
     before = records(cluster, "head")
     cluster.replace("head")
+    down(cluster)  # or the launcher takes it for the machine that it has set up
     up(cluster)
     with submit(cluster, f"--resume {SHARED}/results/head") as process:
         said, _ = process.communicate(timeout=240)
