@@ -29,6 +29,18 @@ NEEDED = {
 HIDDEN = (Path("/tmp"), Path("/root"), Path("/run"))
 """What each host has of its own."""
 
+SPACES = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--ipc")
+
+ALLOWED = """
+set -e
+mount -t tmpfs tmpfs /mnt
+mkdir /mnt/lower /mnt/upper /mnt/work /mnt/both
+mount -t overlay overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work /mnt/both
+ip link add one type veth peer two
+hostname lab
+"""
+"""What a host asks of the machine."""
+
 INIT = r"""
 set -euo pipefail
 mount --make-rprivate /
@@ -69,7 +81,12 @@ def missing() -> str:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs Linux, and root for namespaces"
     absent = [package for command, package in NEEDED.items() if which(command, path=_path()) is None]
-    return f"needs Debian's packages {' '.join(absent)}" if absent else ""
+    if absent:
+        return f"needs Debian's packages {' '.join(absent)}"
+    tried = subprocess.run(
+        ["unshare", "--net", *SPACES, "bash", "-c", ALLOWED], env={"PATH": _path()}, capture_output=True, text=True
+    )
+    return f"namespaces or mounts are not allowed: {tried.stderr.strip()}" if tried.returncode else ""
 
 
 class Lab:
@@ -138,10 +155,9 @@ class Lab:
             "VENV_AT": f"{root}{venv}" if _hidden(venv) else str(venv),
             "SSHD": str(which("sshd", path=_path())),  # sshd wants its own full path
         }
-        spaces = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--ipc")
         with (self._folder / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                ["ip", "netns", "exec", self._space(name), "unshare", *spaces, "bash", "-c", INIT],
+                ["ip", "netns", "exec", self._space(name), "unshare", *SPACES, "bash", "-c", INIT],
                 env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
         _until(lambda: self._ready(name), f"{name} does not start; see {self._folder / name}.log")
