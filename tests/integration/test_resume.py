@@ -72,13 +72,16 @@ def records(folder: Path) -> list[Record]:
 
 
 def wait_for(condition: Callable[[list[Record]], bool], folder: Path, process: subprocess.Popen[str]) -> None:
-    """Until the study of a running search is as wanted."""
+    """Until the study of a running search is as wanted, and then hold the search there, until it is sent SIGCONT."""
     began = time.monotonic()
     while time.monotonic() - began < WAIT:
         assert process.poll() is None, process.communicate()
         with suppress(InputError, SQLAlchemyError):  # folder and study may be half made
             if condition(records(folder)):
-                return
+                process.send_signal(signal.SIGSTOP)
+                if condition(records(folder)):
+                    return
+                process.send_signal(signal.SIGCONT)
         time.sleep(0.1)
     pytest.fail(f"the search did not come so far in {WAIT:g} s")
 
@@ -114,6 +117,7 @@ def test_ctrl_c_stops_in_order_and_says_how_to_go_on(
     process = start("stopped")
     wait_for(in_the_middle, out / "stopped", process)
     os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to the whole group
+    process.send_signal(signal.SIGCONT)
     output, errors = process.communicate(timeout=WAIT)
     assert process.returncode == 130
     assert "stopping in order; once more to stop at once" in output
@@ -131,6 +135,7 @@ def test_ctrl_c_twice_stops_at_once_and_loses_nothing(
     process = start("twice")
     wait_for(in_the_middle, out / "twice", process)
     os.killpg(process.pid, signal.SIGINT)
+    process.send_signal(signal.SIGCONT)
     time.sleep(0.2)
     os.killpg(process.pid, signal.SIGINT)
     output, errors = process.communicate(timeout=WAIT)
