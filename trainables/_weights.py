@@ -214,8 +214,9 @@ def _without_pickle() -> Iterator[None]:
     try:
         yield
     finally:
-        del os.environ[FORCE]
-        if before is not None:
+        if before is None:
+            del os.environ[FORCE]
+        else:
             os.environ[FORCE] = before
 
 

@@ -71,32 +71,32 @@ class Final:
     @property
     def labels(self) -> NDArray[np.int64]:
         """The true class of each test image."""
-        labels: NDArray[np.int64] = np.load(self.folder / "labels.npy")
-        return labels
+        return self._array("labels")
 
     @property
     def predictions(self) -> NDArray[np.int64]:
         """The predicted class of each test image."""
-        predictions: NDArray[np.int64] = np.load(self.folder / "predictions.npy")
-        return predictions
+        return self._array("predictions")
 
     @property
     def losses(self) -> NDArray[np.float64]:
         """The cross-entropy of each test image in nats."""
-        losses: NDArray[np.float64] = np.load(self.folder / "losses.npy")
-        return losses
+        return self._array("losses")
 
     @property
     def val_losses(self) -> NDArray[np.float64]:
         """The same of each val image."""
-        losses: NDArray[np.float64] = np.load(self.folder / "val_losses.npy")
-        return losses
+        return self._array("val_losses")
 
     @property
     def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The true and the predicted class of each val image."""
-        labels, predictions = np.load(self.folder / "val.npy")
+        labels, predictions = self._array("val")
         return labels, predictions
+
+    def _array(self, name: str) -> NDArray[Any]:
+        array: NDArray[Any] = np.load(self.folder / f"{name}.npy")
+        return array
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -197,9 +197,10 @@ def load_test(folder: Path, device: torch.device, *, resident: bool | None = Non
     Raises:
         InputError: if the folder holds no prepared data or no test split, or this machine does not see its images.
     """
-    if not has_test(folder):
+    card = _read_card(folder)
+    if not card["images"]["test"]:
         raise InputError(f"{folder} has no test split, as --split left it none: report figures on val")
-    return _load(folder, _read_card(folder), ["test"], device, resident)
+    return _load(folder, card, ["test"], device, resident)
 
 
 def _read_card(folder: Path) -> dict[str, Any]:
