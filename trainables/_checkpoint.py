@@ -10,6 +10,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from torch import nn
 
 from trainables._protocol import Metrics, State
 from trainables._run import EpochResult
+from trainables._synced import SyncedFolder, patiently
 
 HISTORY = "history.json"
 
@@ -39,34 +41,51 @@ class Checkpoint:
 
 
 class Checkpoints:
-    """The checkpoints in `folder`, as one attempt at a trial writes and reads them.
+    """The checkpoints in a folder, as one attempt at a trial writes and reads them.
 
     Attributes:
-        folder: of all attempts.
+        place: the folder, of all attempts.
         attempt: digits and dots, later than those before it in the order of text.
         of: what is trained, as JSON has it; other checkpoints are not its own.
     """
 
-    def __init__(self, folder: Path, attempt: str, of: Mapping[str, Any]) -> None:
-        self.folder, self.attempt = folder, attempt
+    def __init__(self, place: SyncedFolder, attempt: str, of: Mapping[str, Any]) -> None:
+        self.place, self.attempt = place, attempt
         self.of = json.loads(json.dumps(of))
 
     def save(self, result: EpochResult, history: list[Metrics], *, end: str, best: int) -> None:
-        """Write the epoch of `result`, with which `history` ends; then delete all but it and epoch `best`."""
+        """Write the epoch of `result`, with which `history` ends; then delete all but it and epoch `best`.
+
+        Raises:
+            OSError: the storage is full or gone, and stays so.
+        """
         name = f"{self.attempt}-{result.epoch:04d}"
-        draft = self.folder / f".{name}"
-        shutil.rmtree(draft, ignore_errors=True)
-        draft.mkdir(parents=True)
-        (draft / "model.safetensors").write_bytes(weights_of(result.model))
-        torch.save(dict(result.state), draft / "state.pt")
-        (draft / HISTORY).write_text(json.dumps({"of": self.of, "epochs": history, "end": end}))
-        draft.rename(self.folder / name)
+        model, state = weights_of(result.model), BytesIO()
+        torch.save(dict(result.state), state)
+
+        def write() -> None:
+            draft = self.place.folder / f".{name}"
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(parents=True)
+            (draft / "model.safetensors").write_bytes(model)
+            (draft / "state.pt").write_bytes(state.getbuffer())
+            (draft / HISTORY).write_text(json.dumps({"of": self.of, "epochs": history, "end": end}))
+            draft.rename(self.place.folder / name)
+
+        patiently(write, self.place.patience)
+        self.place.push(name, last=HISTORY)
         for other in self._whole():
             if other.name != name and _epoch(other) != best and _attempt(other) <= self.attempt:
                 shutil.rmtree(other, ignore_errors=True)
+                self.place.remove(other.name, first=HISTORY)
 
     def load(self) -> Checkpoint | None:
-        """The last whole epoch of any attempt, or None."""
+        """The last whole epoch of any attempt, or None.
+
+        Raises:
+            OSError: the storage is gone, and stays so.
+        """
+        self.place.pull(last=HISTORY)
         for folder in reversed(self._whole()):
             saved = json.loads((folder / HISTORY).read_text())
             if saved["of"] != self.of:
@@ -78,7 +97,7 @@ class Checkpoints:
 
     def _whole(self) -> list[Path]:
         """Folders of whole epochs, by epoch and then attempt."""
-        found = (f for f in self.folder.glob("[0-9]*-[0-9]*") if (f / HISTORY).exists())
+        found = (f for f in self.place.folder.glob("[0-9]*-[0-9]*") if (f / HISTORY).exists())
         return sorted(found, key=lambda f: (_epoch(f), f.name))
 
 

@@ -10,7 +10,7 @@ import os
 import pickle
 import shlex
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from search_spaces import InputError, import_recipe
 from trainables._files import whole
 from trainables._lite_weights import installed_file, package_of, renamed
+from trainables._synced import SyncedFolder
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FILE = "weights.json"
@@ -237,6 +238,36 @@ def write_weights(folder: Path, found: Mapping[str, Weights]) -> None:
     """Note in an experiment's folder which weights its recipes use, by `RECIPE.MODEL`."""
     with whole(folder / FILE) as draft:
         draft.write_text(json.dumps({name: asdict(weights) for name, weights in found.items()}, indent=1) + "\n")
+
+
+def share_weights(found: Iterable[Weights], shared: str) -> None:
+    """Copy the files of weights to a folder or URL for `bring_weights` on other machines, unless they are there.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    for weights in found:
+        file = Path(weights.file)
+        place = _shared(file, shared)
+        if not place.exists(file.name):
+            place.push(file.name)
+
+
+def bring_weights(folder: Path, shared: str) -> None:
+    """Copy the files of weights that an experiment's folder names to this machine, unless they are here.
+
+    Raises:
+        OSError: they cannot be had from there.
+    """
+    for weights in weights_of_experiment(folder).values():
+        file = Path(weights.file)
+        if not file.is_file():
+            _shared(file, shared).fetch(file.name)
+            file.stat()  # raises where there was none
+
+
+def _shared(file: Path, shared: str) -> SyncedFolder:
+    return SyncedFolder(file.parent, f"{shared}/.weights")
 
 
 def weights_of_experiment(folder: Path) -> dict[str, Weights]:

@@ -57,12 +57,12 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 
     replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
     replay.set_defaults(run=_replay)
-    replay.add_argument("experiment", type=Path)
+    replay.add_argument("experiment", type=_located)
     replay.add_argument("--trial", type=int, required=True, metavar="N")
 
     report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
     report.set_defaults(run=_report)
-    report.add_argument("experiment", type=Path)
+    report.add_argument("experiment", type=_located)
 
     _add_after_search(commands)
 
@@ -108,8 +108,7 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--resume",
         metavar="EXPERIMENT",
-        type=Path,
-        help=f"go on with results/NAME; these may change: {', '.join(map(_flag, RESUMABLE))}",
+        help=f"go on with results/NAME, or its URL; these may change: {', '.join(map(_flag, RESUMABLE))}",
     )
     for name, field in Settings.model_fields.items():
         help_text = field.description or ""
@@ -165,7 +164,7 @@ def _search(arguments: argparse.Namespace) -> int:
     except (Interrupted, KeyboardInterrupt, SystemExit):  # Ray, while it starts, makes an exit of SIGTERM
         if not experiment.exists:
             raise
-        print(f"toprung: stopped; go on with: toprung search --resume {experiment.folder}", file=sys.stderr)
+        print(f"toprung: stopped; go on with: toprung search --resume {experiment}", file=sys.stderr)
         return 130
     summary = experiment.read("summary.json")
     if summary["preset"] and summary["preset"]["rows"]:
@@ -184,9 +183,20 @@ def _search(arguments: argparse.Namespace) -> int:
     for warning in [*summary["warnings"], *summary["failures"]]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"report: {report}")
+    if experiment.url:
+        print(f"and in: {experiment}/report/index.html")
     if settings.rows_only:
         return 0 if all(row["test"] for row in summary["preset"]["rows"].values()) else 1
     return 0 if summary["winner"] else 1
+
+
+def _located(place: str) -> Path:
+    """The folder of what a person names; of what is in a bucket, a copy on this machine."""
+    if "://" not in place:
+        return Path(place)
+    from tune.experiment import located  # late, as it takes time to import
+
+    return located(place)
 
 
 def _assignments(texts: Sequence[str]) -> dict[str, str]:
@@ -244,14 +254,14 @@ def _report(arguments: argparse.Namespace) -> int:
 def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:
     export = commands.add_parser("export", help="write a winner as ONNX, checked against PyTorch", allow_abbrev=False)
     export.set_defaults(run=_export)
-    export.add_argument("experiment", type=Path, help=MODELS)
+    export.add_argument("experiment", type=_located, help=MODELS)
     export.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
     export.add_argument("--output", type=Path, metavar="FILE", help="default: EXPERIMENT-NAME.onnx, here")
 
     predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
     predict.set_defaults(run=_predict)
     predict.add_argument(
-        "model", type=Path, help="an experiment, a model in it (best/RECIPE, rows/NAME), or an exported file"
+        "model", type=_located, help="an experiment, a model in it (best/RECIPE, rows/NAME), or an exported file"
     )
     predict.add_argument("paths", type=Path, nargs="+", metavar="path", help="an image, or a folder with images")
     predict.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
@@ -261,7 +271,7 @@ def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:
 
     describe = commands.add_parser("describe", help="parameters, MACs, size, latency of winners", allow_abbrev=False)
     describe.set_defaults(run=_describe)
-    describe.add_argument("experiment", type=Path, help=MODELS)
+    describe.add_argument("experiment", type=_located, help=MODELS)
     describe.add_argument("--recipe", metavar="NAME", help="whose winner (default: those of all recipes)")
 
 

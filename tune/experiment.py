@@ -1,12 +1,13 @@
 """The folder of an experiment: what lies where, and how it is written."""
 
+import hashlib
 import json
 import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,20 @@ from filelock import FileLock, Timeout
 
 from search_spaces import DataShape, InputError
 from trainables._files import whole
+from trainables._synced import SyncedFolder, is_url, reason_of
 from tune.preset import PRESET, Preset, read_preset
-from tune.settings import SETTINGS, Settings, load, make
+from tune.settings import SETTINGS, Settings, cache_folder, load, make
 
 PACKAGES = (
     "torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "ray", "optuna", "toprung",
 )  # fmt: skip
+
+STUDY = "study.db"
+
+FINAL = "final.json"
+"""What is written last into the folder of a final."""
+
+CREDENTIALS = "is it there, and may this machine use it? credentials come from the environment"
 
 
 @dataclass(frozen=True)
@@ -40,19 +49,33 @@ class Experiment:
     """
 
     folder: Path
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return self.url or str(self.folder)
 
     @classmethod
     def at(cls, settings: Settings) -> "Experiment":
         """The experiment that settings name; it need not exist."""
+        if is_url(settings.out):
+            return cls.in_bucket(f"{settings.out}/{settings.name}", Path(settings.cache))
         return cls(Path(settings.out) / settings.name)
 
     @classmethod
+    def in_bucket(cls, url: str, cache: Path) -> "Experiment":
+        """One that is kept in a bucket, with its folder in this machine's cache."""
+        name = url.rpartition("/")[2]
+        return cls(cache / "experiments" / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:16]}", url)
+
+    @classmethod
     def open(cls, path: str | Path) -> "Experiment":
-        """An experiment that exists.
+        """An experiment that exists; of one in a bucket, what is no checkpoint is brought to this machine.
 
         Raises:
             InputError: there is none at `path`.
         """
+        if is_url(str(path)):
+            return cls._brought(str(path).rstrip("/"))
         experiment = cls(Path(path).expanduser().absolute())
         if not experiment.folder.is_dir():
             raise InputError(f"no experiment in {path}: there is no such folder; give one such as results/NAME")
@@ -60,10 +83,41 @@ class Experiment:
             raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
         return experiment
 
+    @classmethod
+    def _brought(cls, url: str) -> "Experiment":
+        experiment = cls.in_bucket(url, cache_folder())
+        place = replace(experiment.place, patience=0.0)
+        try:
+            if not place.exists(SETTINGS):
+                raise InputError(f"no experiment in {url}: it has no settings.yaml; give one such as s3://BUCKET/NAME")
+            place.fetch_all(leave_out=("trials", "logs"), last=FINAL)
+        except OSError as error:
+            raise InputError(f"{url}: cannot be read: {reason_of(error)}; {CREDENTIALS}") from None
+        return experiment
+
+    @property
+    def place(self) -> SyncedFolder:
+        """The folder, with its copy in a bucket."""
+        return SyncedFolder(self.folder, self.url)
+
     @property
     def exists(self) -> bool:
         """Whether it was begun."""
         return (self.folder / SETTINGS).is_file()
+
+    @property
+    def taken(self) -> bool:
+        """Whether something is in its place already.
+
+        Raises:
+            InputError: a bucket does not say.
+        """
+        if self.url is None:
+            return self.folder.exists()
+        try:
+            return not replace(self.place, patience=0.0).is_empty()
+        except OSError as error:
+            raise InputError(f"--out {self}: cannot be read: {reason_of(error)}; {CREDENTIALS}") from None
 
     @contextmanager
     def created(self) -> Iterator[None]:
@@ -72,6 +126,8 @@ class Experiment:
         Raises:
             InputError: it cannot be made, or another process made it first.
         """
+        if self.url is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)  # left by one of the same name that was deleted there
         parents = [parent for parent in self.folder.parents if not parent.exists()]
         try:
             self.folder.mkdir(parents=True)
@@ -82,12 +138,26 @@ class Experiment:
                 f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written"
             ) from None
         try:
+            self._try_bucket()
             yield
         except BaseException:
+            with suppress(OSError):
+                replace(self.place, patience=0.0).remove()
             shutil.rmtree(self.folder)
             for parent in parents:
                 parent.rmdir()
             raise
+
+    def _try_bucket(self) -> None:
+        """Find out at once, and not after all patience, that a bucket cannot be written to."""
+        place, name = replace(self.place, patience=0.0), ".tried"
+        try:
+            (self.folder / name).touch()
+            place.push(name)
+            place.remove(name)
+            (self.folder / name).unlink()
+        except OSError as error:
+            raise InputError(f"--out {self}: cannot be written: {reason_of(error)}; {CREDENTIALS}") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -100,7 +170,7 @@ class Experiment:
             with FileLock(self.folder / ".lock", blocking=False):
                 yield
         except Timeout:
-            raise InputError(f"{self.folder} is being searched by another process; wait for it, or stop it") from None
+            raise InputError(f"{self} is being searched by another process; wait for it, or stop it") from None
 
     @property
     def settings(self) -> Settings:
@@ -120,7 +190,7 @@ class Experiment:
 
     def storage_with(self, settings: Settings) -> str:
         """The same, before the settings are written."""
-        return settings.storage or f"sqlite:///{self.folder / 'study.db'}"
+        return settings.storage or f"sqlite:///{self.folder / STUDY}"
 
     def best(self, recipe: str | None = None) -> Path:
         """The folder of a recipe's winner; without `recipe`, of the winner of all.
@@ -131,16 +201,15 @@ class Experiment:
         tested, rows = self.tested, self.rows
         if not tested and rows:
             raise InputError(
-                f"{self.folder} has no winner, as only the rows of its preset were tested; give one of them: "
+                f"{self} has no winner, as only the rows of its preset were tested; give one of them: "
                 f"{', '.join(map(str, rows))}"
             )
         if not tested:
             raise InputError(
-                f"{self.folder} has no winner, as no recipe was tested; go on with it: "
-                f"toprung search --resume {self.folder}"
+                f"{self} has no winner, as no recipe was tested; go on with it: toprung search --resume {self}"
             )
         if recipe is not None and recipe not in tested:
-            raise InputError(f"--recipe {recipe}: {self.folder} has no winner of it; it has: {', '.join(tested)}")
+            raise InputError(f"--recipe {recipe}: {self} has no winner of it; it has: {', '.join(tested)}")
         return self.folder / "best" / (recipe or tested[0])
 
     @property
@@ -175,15 +244,34 @@ class Experiment:
 
     def write(self, name: str, content: Mapping[str, Any] | str) -> None:
         """Write a text file, or a mapping as JSON or YAML by the name's ending; whole or not at all."""
-        path = self.folder / name
         if isinstance(content, str):
             text = content
-        elif path.suffix == ".yaml":
+        elif name.endswith(".yaml"):
             text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
         else:
             text = json.dumps(content, indent=1, allow_nan=False) + "\n"
-        with whole(path) as draft:
+        with self.writing(name) as draft:
             draft.write_text(text, encoding="utf-8")
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A place to write a file of the folder to, which appears whole or not at all."""
+        with whole(self.folder / name) as draft:
+            yield draft
+        self.place.push(name)
+
+
+def located(url: str) -> Path:
+    """A copy of an experiment in a bucket, or of a folder in one.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    inside: list[str] = []
+    above = url.rstrip("/")
+    if above.split("/")[-2:-1] in (["best"], ["rows"]):  # a model in an experiment
+        above, *inside = above.rsplit("/", 2)
+    return Experiment.open(above).folder.joinpath(*inside)
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ from trainables._data import Split, TrainOn, has_test, load_test
 from trainables._metrics import evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
+from trainables._synced import patiently
+from tune.experiment import FINAL
 from tune.intervals import Interval, intervals
 from tune.record import Record, rung_of
 from tune.worker import TrialSettings, load_data
@@ -66,7 +68,7 @@ class Final:
     @classmethod
     def load(cls, folder: Path) -> "Final":
         """A final that was trained before."""
-        return cls(**json.loads((folder / "final.json").read_text()), folder=folder)
+        return cls(**json.loads((folder / FINAL).read_text()), folder=folder)
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -142,7 +144,6 @@ def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximi
 
 
 def run_finals(
-    folder: Path,
     chosen: list[Record],
     seeds: list[int],
     settings: TrialSettings,
@@ -156,17 +157,19 @@ def run_finals(
     Returns the finalists, and a line for each seed that failed; a resumed search tries those again.
     """
     train = ray.remote(train_final).options(num_cpus=cpus, num_gpus=gpus, max_retries=2)
-    places = {
-        folder / "finals" / f"{record.recipe}-{record.number:05d}-{seed}": (record, seed)
+    folder = settings.place.folder
+    wanted = {
+        f"{record.recipe}-{record.number:05d}-{seed}": (record, seed)
         for record in chosen
         for seed in (seeds[:1] if space_of(record.recipe).deterministic else seeds)
     }
     jobs = {
-        train.remote(settings, record.recipe, record.config, record.number, seed, place): f"final {place.name}"
-        for place, (record, seed) in places.items()
-        if not place.exists()
+        train.remote(settings, record.recipe, record.config, record.number, seed, f"finals/{name}"): f"final {name}"
+        for name, (record, seed) in wanted.items()
+        if not (folder / "finals" / name / FINAL).exists()
     }
-    failures = wait_for(jobs, progress, before=len(places) - len(jobs))
+    failures = wait_for(jobs, progress, before=len(wanted) - len(jobs))
+    settings.place.pull("finals", last=FINAL)
     return load_finalists(folder, [record.number for record in chosen], seeds), failures
 
 
@@ -185,7 +188,8 @@ def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, in
 
 def load_finalists(folder: Path, trials: list[int], seeds: list[int]) -> list[Finalist]:
     """The finals of these trials and seeds, as far as they were trained, in the order of `trials`."""
-    finals = sorted(map(Final.load, (folder / "finals").glob("[!.]*-*-*")), key=lambda final: final.seed)
+    places = [file.parent for file in (folder / "finals").glob(f"[!.]*-*-*/{FINAL}")]
+    finals = sorted(map(Final.load, places), key=lambda final: final.seed)
     of_trial = {trial: [final for final in finals if final.trial == trial and final.seed in seeds] for trial in trials}
     return [Finalist(finals=found) for found in of_trial.values() if found]
 
@@ -196,15 +200,15 @@ def train_final(
     config: dict[str, Value],
     trial: int | None,
     seed: int,
-    place: Path,
+    name: str,
     *,
     train_on: TrainOn = "train",
     keep: Literal["best", "last"] = "best",
     scores: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Train one seed, keep the epoch that is best on val or the last one, test it once; `place` appears whole.
+    """Train one seed, keep the epoch that is best on val or the last one, test it once.
 
-    The other arguments are those of `Final`.
+    The result is in the folder `name` of the experiment, which appears whole. The other arguments are those of `Final`.
     """
     settings.prepare_process()
     data, _ = load_data(settings.folder, settings.device, train_on)
@@ -244,18 +248,28 @@ def train_final(
         "scores": list(scores),
         "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
     }
+    arrays = {
+        "labels": test.labels,
+        "predictions": test.predictions,
+        "losses": test.losses,
+        "val": np.stack([best.val.labels, best.val.predictions]),
+        "val_losses": best.val.losses,
+    }
+    patiently(partial(_write, settings.place.folder / name, final, weights, arrays))
+    settings.place.push(name, last=FINAL)
+    release(data.device)
+
+
+def _write(place: Path, final: dict[str, Any], weights: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:
     draft = place.with_name(f".{place.name}.draft")
-    shutil.rmtree(draft, ignore_errors=True)
+    for left in (draft, place):  # by an attempt that died
+        shutil.rmtree(left, ignore_errors=True)
     draft.mkdir(parents=True)
     (draft / "model.safetensors").write_bytes(weights)
-    (draft / "final.json").write_text(json.dumps(final, indent=1))
-    np.save(draft / "labels.npy", test.labels)
-    np.save(draft / "predictions.npy", test.predictions)
-    np.save(draft / "losses.npy", test.losses)
-    np.save(draft / "val.npy", np.stack([best.val.labels, best.val.predictions]))
-    np.save(draft / "val_losses.npy", best.val.losses)
+    (draft / FINAL).write_text(json.dumps(final, indent=1))
+    for name, array in arrays.items():
+        np.save(draft / f"{name}.npy", array)
     draft.rename(place)
-    release(data.device)
 
 
 @cache

@@ -11,11 +11,13 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
-from tune.experiment import Experiment
+from trainables._synced import SyncedFolder
+from tune.experiment import STUDY, Experiment
 from tune.settings import HERE, Settings
 from tune.study import SearchStudy
 
@@ -33,21 +35,26 @@ class Mirror:
 
     Attributes:
         file: what is written to.
-        copied_to: what others see.
+        place: the folder that others see, or that is copied to where they do.
     """
 
-    def __init__(self, file: Path, copied_to: Path) -> None:
-        self.file, self.copied_to = file, copied_to
+    def __init__(self, file: Path, place: SyncedFolder) -> None:
+        self.file, self.place = file, place
 
     @classmethod
     def of(cls, experiment: Experiment, settings: Settings) -> "Mirror | None":
-        """What an experiment needs; nothing on a single machine, or where a person has named a storage."""
-        if settings.address == HERE or settings.storage:
+        """What an experiment needs; nothing in a folder of a single machine, or where a person has named a storage."""
+        if settings.storage or (settings.address == HERE and experiment.url is None):
             return None
-        digest = hashlib.sha256(str(experiment.folder).encode()).hexdigest()[:16]
+        digest = hashlib.sha256(str(experiment).encode()).hexdigest()[:16]
         file = Path(settings.cache) / "studies" / f"{settings.name}-{digest}.db"
         file.parent.mkdir(parents=True, exist_ok=True)
-        return cls(file, experiment.folder / "study.db")
+        return cls(file, replace(experiment.place, patience=0.0))
+
+    @property
+    def copied_to(self) -> Path:
+        """The copy that others see, or from which theirs is made."""
+        return self.place.folder / STUDY
 
     @property
     def url(self) -> str:
@@ -78,6 +85,7 @@ class Mirror:
             _copy(self.file, local)
             shutil.copyfile(local, draft)
             draft.replace(self.copied_to)
+            self.place.push(STUDY)
         finally:
             local.unlink(missing_ok=True)
 
@@ -100,7 +108,7 @@ def mirrored(mirror: Mirror | None, study: SearchStudy, console: Console) -> Ite
             mirror.copy()
         except (OSError, sqlite3.Error) as error:
             console.print(
-                f"warning: the study could not be copied to {mirror.copied_to}: {error}; it is in {mirror.file} of "
+                f"warning: the study could not be copied to {mirror.place}: {error}; it is in {mirror.file} of "
                 "this machine, from which --resume goes on",
                 style="yellow",
             )
@@ -115,7 +123,7 @@ def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> 
         try:
             mirror.copy()
         except (OSError, sqlite3.Error) as error:
-            logger.warning("the study could not be copied to %s: %s; it is tried again", mirror.copied_to, error)
+            logger.warning("the study could not be copied to %s: %s; it is tried again", mirror.place, error)
         else:
             ended, waited = now, 0.0
 

@@ -1,40 +1,39 @@
-"""What every node of a cluster must see, looked at before a search begins."""
+"""What every node of a cluster must have and see, looked at before a search begins."""
 
 import socket
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from dataclasses import replace
 from uuid import uuid4
 
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import InputError
-from trainables._data import ensure_local_store
-from trainables._weights import weights_of_experiment
+from trainables._synced import SyncedFolder, reason_of
 from tune.resources import is_alive
 from tune.worker import TrialSettings
 
 
-def prepare_nodes(folders: Sequence[Path], settings: TrialSettings, *, progress: Callable[[int, int], None]) -> None:
-    """Have each node that is there look for what trials need, and decode the images.
+def prepare_nodes(shown: Sequence[TrialSettings], *, progress: Callable[[int, int], None]) -> None:
+    """Have each node that is there look for what trials need, and bring images and weights to its own disk.
 
     A node that joins later does so in its first trial.
 
     Args:
-        folders: with prepared data; the first is the experiment's own.
-        settings: of the trials.
+        shown: settings of trials for each of the views of the data.
         progress: called with (nodes done, nodes in all).
 
     Raises:
         InputError: a node does not see something.
     """
-    mark = folders[0] / f".seen-{uuid4().hex}"
-    mark.touch()
+    place = shown[0].place
+    mark = f".seen-{uuid4().hex}"
+    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    _write(place, mark)
     try:
-        nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
         waiting = {
             _prepare.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                mark, list(folders), settings
+                mark, list(shown)
             ): node
             for node in nodes
         }
@@ -47,34 +46,40 @@ def prepare_nodes(folders: Sequence[Path], settings: TrialSettings, *, progress:
                 if not is_alive(node):
                     continue  # what is lost needs to see nothing
                 problem = f"a node cannot be used: {str(error).strip().splitlines()[-1]}"
-            if not problem and not _answer(mark, node).exists():
-                problem = f"{mark.parent}: is another folder there"
+            if not problem and not place.exists(_answer(mark, node)):
+                problem = f"{place}: is another folder there"
             if problem:
-                raise InputError(f"{problem}; give --out, --data and --recipes that every node of the cluster sees")
+                raise InputError(f"{problem}; give --out and --recipes that every node of the cluster sees")
             progress(len(nodes) - len(waiting), len(nodes))
     finally:
-        for each in mark.parent.glob(f"{mark.name}*"):
-            each.unlink()
+        for name in [mark, *(_answer(mark, node) for node in nodes)]:
+            (place.folder / name).unlink(missing_ok=True)
+            place.remove(name)
 
 
-def _answer(mark: Path, node: str) -> Path:
-    return mark.with_name(f"{mark.name}-{node}")
+def _answer(mark: str, node: str) -> str:
+    return f"{mark}-{node}"
+
+
+def _write(place: SyncedFolder, name: str) -> None:
+    place.folder.mkdir(parents=True, exist_ok=True)
+    (place.folder / name).touch()
+    place.push(name)
 
 
 @ray.remote
-def _prepare(mark: Path, folders: list[Path], settings: TrialSettings) -> str:
+def _prepare(mark: str, shown: list[TrialSettings]) -> str:
     """What is wrong on this node, or nothing."""
     here = f"node {socket.gethostname()}"
     try:
-        if not mark.exists():
-            return f"{here}: --out {mark.parent.parent}: is not seen there"
-        _answer(mark, ray.get_runtime_context().get_node_id()).touch()
-        settings.prepare_process()
-        for folder in folders:
-            ensure_local_store(folder)
-            for weights in weights_of_experiment(folder).values():
-                if not Path(weights.file).exists():
-                    return f"{here}: {weights.file}: is not seen there"
-    except (InputError, OSError) as error:
+        place = replace(shown[0].place, patience=0.0)
+        if not place.exists(mark):
+            return f"{here}: --out {place}: is not seen there"
+        _write(place, _answer(mark, ray.get_runtime_context().get_node_id()))
+        for settings in shown:
+            settings.prepare_process()
+    except InputError as error:
         return f"{here}: {error}"
+    except OSError as error:
+        return f"{here}: {reason_of(error)}"
     return ""

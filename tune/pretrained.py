@@ -14,7 +14,7 @@ from trainables._weights import Weights, find_weights, zoo_of
 from tune.preset import Preset
 from tune.progress import working
 from tune.rows import View, main_view, plan
-from tune.settings import HERE, Settings
+from tune.settings import Settings
 
 
 def pretrained_weights(
@@ -29,6 +29,7 @@ def pretrained_weights(
     found = {}
     rows = plan(preset, settings, {view: prepared.card for view, prepared in views.items()}) if preset else []
     given = Path(settings.weights) if settings.weights else None
+    kept = Path(settings.cache) / "weights"
     for recipe in settings.recipes:
         space = space_of(recipe)
         if not issubclass(space, FineTuning):
@@ -47,7 +48,7 @@ def pretrained_weights(
             )
         for name in names:
             with working(console, f"pretrained weights of {name}"):
-                found[f"{recipe}.{name}"] = find_weights(zoo_of(recipe), name, given=given, cache=_kept_in(settings))
+                found[f"{recipe}.{name}"] = find_weights(zoo_of(recipe), name, given=given, cache=kept)
     if given is not None and not found:
         could = [recipe for recipe in settings.recipes if issubclass(space_of(recipe), FineTuning)]
         way = f"say --set {could[0]}.pretrained=yes" if could else "search a recipe that can, such as timm_finetune"
@@ -56,11 +57,6 @@ def pretrained_weights(
             f"weights; leave it out, or {way}"
         )
     return found
-
-
-def _kept_in(settings: Settings) -> Path:
-    """The folder of weights: this machine's cache or, on a cluster, one beside the experiments, which all nodes see."""
-    return Path(settings.cache) / "weights" if settings.address == HERE else Path(settings.out) / ".weights"
 
 
 def _check_networks(recipe: str, domains: Domains, published: list[dict[str, Value]], console: Console) -> None:

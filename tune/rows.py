@@ -15,7 +15,7 @@ from trainables._data import Variant
 from trainables._data._spec import shares_text
 from trainables._files import whole
 from trainables._run import run
-from tune.experiment import Experiment
+from tune.experiment import FINAL, Experiment
 from tune.finals import Final, train_final, wait_for
 from tune.preset import Preset, Row
 from tune.settings import Settings
@@ -57,14 +57,15 @@ class PlannedRow:
     compared: bool
     changes: list[str]
 
-    def place(self, experiment: Experiment) -> Path:
-        """Where its result lies, once there is one."""
-        return experiment.folder / "rows" / self.name
+    @property
+    def folder(self) -> str:
+        """The folder of an experiment where its result lies, once there is one."""
+        return f"rows/{self.name}"
 
     def result(self, experiment: Experiment) -> Final | None:
         """What came out, where it was run already."""
-        place = self.place(experiment)
-        return Final.load(place) if place.exists() else None
+        place = experiment.folder / self.folder
+        return Final.load(place) if (place / FINAL).exists() else None
 
 
 def rows_of(preset: Preset, settings: Settings) -> dict[str, Row]:
@@ -208,8 +209,7 @@ def run_rows(
     seed = experiment.settings.seed
     jobs = {}
     for row in rows:
-        place = row.place(experiment)
-        if not place.exists():
+        if row.result(experiment) is None:
             own = replace(
                 settings,
                 folder=str(folder_of(experiment, row.view)),
@@ -217,13 +217,14 @@ def run_rows(
                 max_epochs=row.epochs,
             )
             compared = len(row.candidates) if len(row.candidates) > 1 else 0
-            kept = place.with_name(f".{row.name}.scores")
-            scores = [score.remote(own, row, number, seed, kept / f"{number}.json") for number in range(compared)]
-            jobs[train.remote(own, row, seed, place, *scores)] = f"row {row.name}"
-    return wait_for(jobs, progress, before=len(rows) - len(jobs))
+            scores = [score.remote(own, row, number, seed) for number in range(compared)]
+            jobs[train.remote(own, row, seed, *scores)] = f"row {row.name}"
+    failures = wait_for(jobs, progress, before=len(rows) - len(jobs))
+    experiment.place.pull("rows", last=FINAL)
+    return failures
 
 
-def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, *scores: dict[str, float]) -> None:
+def train_row(settings: TrialSettings, row: PlannedRow, seed: int, *scores: dict[str, float]) -> None:
     """Train a row's configuration, or the one with the best of `scores`, for all its epochs, and test the last.
 
     `scores` are those of `cross_validate`, in the order of the candidates.
@@ -235,18 +236,21 @@ def train_row(settings: TrialSettings, row: PlannedRow, seed: int, place: Path, 
         row.candidates[best],
         None,
         seed,
-        place,
+        row.folder,
         train_on=row.row.train_on,
         keep="last",
         scores=[{"config": c, **s} for c, s in zip(row.candidates, scores, strict=bool(scores))],
     )
 
 
-def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: int, kept: Path) -> dict[str, float]:
+def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: int) -> dict[str, float]:
     """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration, and seconds.
 
-    `number` is that of the candidate. The file `kept` has the result, from which a resumed search takes it.
+    `number` is that of the candidate. The result is kept in a file, from which a resumed search takes it.
     """
+    name = f"rows/.{row.name}.scores/{number}.json"
+    kept = settings.place.folder / name
+    settings.place.fetch(name)
     if kept.exists():
         found: dict[str, float] = json.loads(kept.read_text())
         return found
@@ -261,6 +265,7 @@ def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: 
     score = {"accuracy": float(np.mean(accuracies)), "seconds": time.perf_counter() - began}
     with whole(kept) as draft:
         draft.write_text(json.dumps(score))
+    settings.place.push(name)
     return score
 
 

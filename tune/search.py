@@ -1,8 +1,9 @@
 """From settings to results: data, study, Ray Tuner, finals, report; and the same again to resume."""
 
 import os
-from collections.abc import Callable
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from rich.console import Console
 from search_spaces import InputError, space_of
 from trainables._data import DataSpec, Prepared, prepare
 from trainables._protocol import build_of, train_of
-from trainables._weights import Weights, write_weights
+from trainables._synced import reason_of
+from trainables._weights import Weights, share_weights, write_weights
 from tune.experiment import Experiment, environment
 from tune.finals import choose, run_finals
 from tune.mirror import Mirror, mirrored
@@ -40,7 +42,9 @@ from tune.settings import HERE, SETTINGS, Settings
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
 from tune.trial import RecipeTrial, TrialFiles
-from tune.worker import TrialSettings
+from tune.worker import DATA_FILES, TrialSettings
+
+LOG = "logs/driver.log"
 
 
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:
@@ -50,10 +54,9 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         InputError: the settings cannot be carried out; nothing was begun.
         Interrupted: it was stopped in order.
     """
-    if experiment.folder.exists():
+    if experiment.taken:
         raise InputError(
-            f"--name {settings.name}: {experiment.folder} exists; choose another name, "
-            f"or go on with it: --resume {experiment.folder}"
+            f"--name {settings.name}: {experiment} exists; choose another name, or go on with it: --resume {experiment}"
         )
     preset = read_preset(file_of(settings.preset)) if settings.preset else None
     views = _prepare(settings, preset, console)
@@ -70,9 +73,10 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             mirror.copy()
         if preset:
             experiment.write(PRESET, file_of(str(settings.preset)).read_text())
-        _write(experiment, settings, views, weights)
+        experiment.write(SETTINGS, settings.dump())
+        _write_data(experiment, views, weights)
         experiment.write("environment.json", environment(resources.device, resources.threads))
-        _prepare_nodes(experiment, settings, list(views), resources, console)
+        _prepare_nodes(experiment, settings, views, weights, resources, console)
     with experiment.locked(), closing(study), mirrored(mirror, study, console):
         return _run(experiment, study, resources, console)
 
@@ -87,7 +91,7 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
     views = _prepare(settings, experiment.preset, console)
     if views[main_view(settings)].digest != experiment.read("data.json")["digest"]:
         raise InputError(
-            f"--data {settings.data} is not what {experiment.folder} was begun with: images, labels or splits "
+            f"--data {settings.data} is not what {experiment} was begun with: images, labels or splits "
             "differ; bring the data back, or begin a new experiment"
         )
     weights = pretrained_weights(settings, experiment.preset, views, console)
@@ -103,10 +107,11 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
             mirror.fetch(settings.name)
         url = mirror.url if mirror else experiment.storage
         study = stack.enter_context(closing(SearchStudy.load(url, settings.name)))
-        _prepare_nodes(experiment, settings, list(views), resources, console)
+        _write_data(experiment, views, weights)  # the same, with the places of this machine
+        _prepare_nodes(experiment, settings, views, weights, resources, console)
         study.begin_process()
         stack.enter_context(mirrored(mirror, study, console))
-        _write(experiment, settings, views, weights)
+        experiment.write(SETTINGS, settings.dump())
         if before != now:
             earlier.append({**before, "trials": len(study.records)})
             experiment.write("environment.json", {**now, "earlier": earlier})
@@ -121,23 +126,36 @@ def _resources(settings: Settings) -> Resources:
 
 
 def _prepare_nodes(
-    experiment: Experiment, settings: Settings, views: list[View], resources: Resources, console: Console
+    experiment: Experiment,
+    settings: Settings,
+    views: dict[View, Prepared],
+    weights: dict[str, Weights],
+    resources: Resources,
+    console: Console,
 ) -> None:
-    """On a cluster, have every node look for what it needs, and decode the images."""
-    if settings.address != HERE:
-        folders = [folder_of(experiment, view) for view in views]
-        with working(console, "preparing the nodes") as say:
-            prepare_nodes(
-                folders,
-                _trial_settings(experiment, settings, resources),
-                progress=lambda done, total: say(f"preparing the nodes: {done} of {total}"),
-            )
+    """On a cluster, give every node what it needs, and have it look for the rest."""
+    if settings.address == HERE:
+        return
+    with working(console, "copying images and weights to where all nodes see them"):
+        try:
+            for prepared in views.values():
+                prepared.share(settings.out)
+            share_weights(weights.values(), settings.out)
+        except OSError as error:
+            raise InputError(f"--out {settings.out}: cannot be written: {reason_of(error)}") from None
+    of_trials = _trial_settings(experiment, settings, resources)
+    shown = [replace(of_trials, folder=str(folder_of(experiment, view))) for view in views]
+    with working(console, "preparing the nodes") as say:
+        prepare_nodes(shown, progress=lambda done, total: say(f"preparing the nodes: {done} of {total}"))
 
 
 def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialSettings:
     """What all trials of a search have in common."""
     return TrialSettings(
         folder=str(experiment.folder),
+        experiment=str(experiment.folder),
+        copied_to=experiment.url,
+        shared=None if settings.address == HERE else settings.out,
         device=resources.device,
         threads=resources.threads,
         max_epochs=settings.max_epochs,
@@ -179,14 +197,12 @@ def _prepare_view(settings: Settings, view: View, console: Console) -> Prepared:
         )
 
 
-def _write(
-    experiment: Experiment, settings: Settings, views: dict[View, Prepared], weights: dict[str, Weights]
-) -> None:
-    experiment.write(SETTINGS, settings.dump())
+def _write_data(experiment: Experiment, views: dict[View, Prepared], weights: dict[str, Weights]) -> None:
     for view, prepared in views.items():
         folder = folder_of(experiment, view)
         prepared.write(folder)
         write_weights(folder, weights)
+        experiment.place.sub(os.path.relpath(folder, experiment.folder)).push(*DATA_FILES)
 
 
 def _run(experiment: Experiment, study: SearchStudy, resources: Resources, console: Console) -> Path:
@@ -197,9 +213,10 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     deadline = Deadline(study, settings.time_budget)
     rows = planned_rows(experiment)
     with (
-        log_to(experiment.folder / "logs" / "driver.log"),
+        _pushed(experiment, LOG),
+        log_to(experiment.folder / LOG),
         ray_session(console),
-        stopping(deadline, console, experiment.folder),
+        stopping(deadline, console, str(experiment)),
     ):
         row_failures = _train_rows(experiment, rows, resources, of_trials, deadline, console) if rows else []
         if settings.rows_only:
@@ -212,8 +229,8 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             raise Interrupted
         if error := deadline.hopeless():
             raise InputError(
-                f"the first {ALIKE} trials failed alike: {error}; see {experiment.folder / 'trials'}, mend it, and go "
-                f"on with: toprung search --resume {experiment.folder}"
+                f"the first {ALIKE} trials failed alike: {error}; see {experiment}/trials, mend it, and go on with: "
+                f"toprung search --resume {experiment}"
             )
         begun = sum(record.counts for record in study.records)
         if begun < settings.trials and not deadline.over:
@@ -223,18 +240,15 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             console.print(f"note: the time budget is used up; {len(unfinished)} running trials were stopped")
         for record in unfinished:
             study.end(record.number, "pruned", "the time budget was used up")
-            TrialFiles(str(experiment.folder), record.number).discard_checkpoints()
+            TrialFiles(experiment.place, record.number).discard_checkpoints()
         deadline.searching = False
         chosen = choose(study.records, at, settings.final_top, maximize=settings.maximize)
         failed = [record for record in study.records if record.state == "failed"]
         if failed:
             first = f"trial {failed[0].number} {failed[0].recipe}: {failed[0].note}"
-            console.print(
-                f"warning: {len(failed)} trials failed, see {experiment.folder / 'trials'}; {first}", style="yellow"
-            )
+            console.print(f"warning: {len(failed)} trials failed, see {experiment}/trials; {first}", style="yellow")
         with working(console, "training the finalists") as say:
             finalists, failures = run_finals(
-                experiment.folder,
                 chosen,
                 settings.seeds_of_finals,
                 of_trials,
@@ -244,6 +258,16 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             )
     deadline.note()
     return write_report(experiment, study.records, finalists, row_failures + failures, seconds=deadline.used())
+
+
+@contextmanager
+def _pushed(experiment: Experiment, name: str) -> Iterator[None]:
+    """Copy a file to where the experiment is kept, however what writes it ends."""
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            replace(experiment.place, patience=0.0).push(name)
 
 
 def _counted(what: str, say: Callable[[str], None], deadline: Deadline, console: Console) -> Callable[[int, int], None]:

@@ -154,7 +154,7 @@ class StudySearcher(Searcher):
 
     def _failed(self, number: int, node: str | None) -> None:
         """Begin a trial again, from its last checkpoint, until it has failed too often; a lost node is no failure."""
-        error = TrialFiles(self._settings.folder, number).error(self._study.attempt(number))
+        error = TrialFiles(self._settings.place, number).error(self._study.attempt(number))
         self._failures[number] += error is not None or node is None or is_alive(node)
         if self._failures[number] < ATTEMPTS:
             self._waiting.append(number)
@@ -181,7 +181,7 @@ class StudySearcher(Searcher):
                 if best is None:
                     return
                 worse = best
-        TrialFiles(self._settings.folder, worse.number).discard_checkpoints()
+        TrialFiles(self._settings.place, worse.number).discard_checkpoints()
 
     def _better(self, one: Record, other: Record) -> bool:
         assert one.value is not None

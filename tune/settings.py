@@ -32,6 +32,8 @@ Share = float | Literal["rest"]
 SETTINGS = "settings.yaml"
 """What an experiment's folder calls its settings."""
 
+BUCKETS = ("s3", "gs")
+URL_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._=+-]+)*/?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -83,10 +85,13 @@ def _absolute(path: str) -> str:
 
 
 def _absolute_out(folder: str) -> str:
-    """The folder of experiments made absolute; buckets are none."""
-    if "://" in folder:
-        raise ValueError("is no folder; give one, on a cluster one that all nodes see, such as one mounted by NFS")
-    return _absolute(folder)
+    """The folder of experiments made absolute, if it is not in a bucket."""
+    scheme, url, place = folder.partition("://")
+    if not url:
+        return _absolute(folder)
+    if scheme not in BUCKETS or not URL_PLACE.fullmatch(place):
+        raise ValueError("is no folder and in no bucket; write a path, s3://BUCKET/FOLDER or gs://BUCKET/FOLDER")
+    return folder.rstrip("/")
 
 
 def _absolute_file(path: str | None) -> str | None:
@@ -113,8 +118,9 @@ def _absolute_preset(preset: str | None) -> str | None:
     return _absolute(preset) if preset and preset.endswith((".yaml", ".yml")) else preset
 
 
-def _cache_folder() -> str:
-    return str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "toprung")
+def cache_folder() -> Path:
+    """This machine's own folder for what can be had again."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "toprung"
 
 
 def _out_folder() -> str:
@@ -158,7 +164,7 @@ class Settings(BaseModel):
     )
     on_bad_image: Literal["refuse", "skip"] = Field("refuse", description="what to do about a broken image")
     cache: Annotated[str, AfterValidator(_absolute)] = Field(
-        default_factory=_cache_folder, validate_default=True, description="where decoded images are kept"
+        default_factory=lambda: str(cache_folder()), description="where decoded images are kept"
     )
     preset: Annotated[str | None, AfterValidator(_absolute_preset)] = Field(
         None, description="a published experiment, by name or by file: its rows are run first, then searched around"
@@ -199,8 +205,8 @@ class Settings(BaseModel):
     out: Annotated[str, AfterValidator(_absolute_out)] = Field(
         default_factory=_out_folder,
         validate_default=True,
-        description="folder of all experiments; on a cluster, one that every node sees (default: $TOPRUNG_OUT, or "
-        "results)",
+        description="folder of all experiments; on a cluster, one that every node sees, or s3://... or gs://... "
+        "(default: $TOPRUNG_OUT, or results)",
     )
     name: str = Field("", description="name of the experiment (default: data set and time)")
     storage: Annotated[str | None, AfterValidator(_absolute_storage)] = Field(

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -76,14 +75,14 @@ class Deadline(Stopper):
 
 
 @contextmanager
-def stopping(deadline: Deadline, console: Console, folder: Path) -> Iterator[None]:
+def stopping(deadline: Deadline, console: Console, place: str) -> Iterator[None]:
     """Ctrl-C or SIGTERM ends the search in order; a second one, or one during the finals, at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         if deadline.interrupted or not deadline.searching:
             raise KeyboardInterrupt
         deadline.interrupted = True
-        console.print(f"stopping in order; once more to stop at once; what is done is kept in {folder}", soft_wrap=True)
+        console.print(f"stopping in order; once more to stop at once; what is done is kept in {place}", soft_wrap=True)
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, stop) for number in signals}

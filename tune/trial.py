@@ -6,8 +6,8 @@ Its process is used for one trial after another, of any recipe: data stays on th
 import shutil
 import traceback
 from collections.abc import Generator, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from contextlib import suppress
+from dataclasses import asdict, replace
 from typing import Any
 
 import ray
@@ -16,8 +16,11 @@ from ray.tune import Trainable
 from search_spaces import space_of
 from trainables._checkpoint import Checkpoints
 from trainables._run import release, run
+from trainables._synced import SyncedFolder
 from tune.record import Record
 from tune.worker import TrialSettings, load_data
+
+CHECKPOINTS = "checkpoints"
 
 LEAK_BYTES = 64 * 2**20
 """GPU memory that may stay allocated, beyond the data, without a model: cuBLAS keeps a workspace."""
@@ -26,28 +29,42 @@ LEAK_BYTES = 64 * 2**20
 class TrialFiles:
     """Where a trial keeps what is its own: `trials/NUMBER/` in the experiment's folder."""
 
-    def __init__(self, folder: str, number: int) -> None:
-        self.folder = Path(folder) / "trials" / f"{number:05d}"
+    def __init__(self, experiment: SyncedFolder, number: int) -> None:
+        self.place = experiment.sub(f"trials/{number:05d}")
+        self.folder = self.place.folder
 
     def checkpoints(self, attempt: str, of: Mapping[str, Any]) -> Checkpoints:
         """The checkpoints of what is trained, as an attempt writes them."""
-        return Checkpoints(self.folder / "checkpoints", attempt, of)
+        return Checkpoints(self.place.sub(CHECKPOINTS), attempt, of)
 
     def discard_checkpoints(self) -> None:
-        """Delete them; they are of no more use."""
-        shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        """Delete them, as they are of no more use; of a storage that is gone, they are left there."""
+        self.discard_local_checkpoints()
+        with suppress(OSError):
+            replace(self.place, patience=0.0).remove(CHECKPOINTS)
+
+    def discard_local_checkpoints(self) -> None:
+        """Delete what this machine has of them."""
+        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def write_error(self, attempt: str) -> None:
         """Keep the traceback of the error that is being handled."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / f"error-{attempt}.txt").write_text(traceback.format_exc())
+        (self.folder / _error(attempt)).write_text(traceback.format_exc())
+        self.place.push(_error(attempt))
 
     def error(self, attempt: str) -> str | None:
         """The last line of an attempt's traceback, or None where it left none."""
-        file = self.folder / f"error-{attempt}.txt"
+        file = self.folder / _error(attempt)
+        with suppress(OSError):
+            replace(self.place, patience=0.0).fetch(file.name)
         return file.read_text().strip().splitlines()[-1] if file.exists() else None
+
+
+def _error(attempt: str) -> str:
+    return f"error-{attempt}.txt"
 
 
 def trial_config(record: Record, attempt: str, settings: TrialSettings) -> dict[str, Any]:
@@ -69,7 +86,7 @@ class RecipeTrial(Trainable):
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first trial of this process."""
         self._settings = TrialSettings(**config["settings"])
-        self._files = TrialFiles(self._settings.folder, config["number"])
+        self._files = TrialFiles(self._settings.place, config["number"])
         self._node = ray.get_runtime_context().get_node_id()
         self._attempt: str = config["attempt"]
         self._results = results(config, self._settings, self._files)
@@ -93,8 +110,10 @@ class RecipeTrial(Trainable):
             raise
 
     def cleanup(self) -> None:
-        """Let go of the model."""
+        """Let go of the model, and of what this machine has of its checkpoints where they are kept in a bucket."""
         self._results.close()
+        if self._settings.copied_to:
+            self._files.discard_local_checkpoints()
 
 
 def results(

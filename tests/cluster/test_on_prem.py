@@ -1,10 +1,13 @@
 """`ray up`, `ray submit`, `ray down` on hosts, with the commands and the file that the documentation names."""
 
+import json
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,23 +15,38 @@ import yaml
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.buckets import ENVIRONMENT, SERVE
 from tests.cluster.lab import LAUNCHER, SHARED, Lab
 from tune.record import Record
 from tune.study import SearchStudy
 
 ROOT = Path(__file__).parent.parent.parent
 CLUSTER = "ray {} /root/cluster.yaml"
-SEARCH = (
-    f"--data {SHARED}/digits --recipes plain_cnn --max-epochs 15 --grace-period 15 --final-seeds 1 "
-    "--set plain_cnn.batch_size=32"
-)
+SEARCH = "--recipes plain_cnn --max-epochs 15 --grace-period 15 --final-seeds 1 --set plain_cnn.batch_size=32"
 """Trials of some seconds, none of which is stopped."""
+BUCKET = "s3://shelf"
+RECORDS = """
+import json, sys, time
+from contextlib import suppress
+from dataclasses import asdict
+from search_spaces import InputError
+from tune.experiment import Experiment
+from tune.study import SearchStudy
+records = []
+while not any(record.state == "complete" for record in records):
+    time.sleep(0.2)
+    with suppress(InputError):
+        experiment = Experiment.open(sys.argv[1])
+        records = SearchStudy.load(experiment.storage, experiment.settings.name).records
+print(json.dumps([{key: value for key, value in asdict(r).items() if key != "distributions"} for r in records]))
+"""
 
 
 def cluster_file(lab: Lab) -> str:
     """cluster/on-prem.yaml with what a person fills in, and what a network without packages asks for."""
     text = (ROOT / "cluster" / "on-prem.yaml").read_text()
     text = text.replace("~/.toprung/bin", f"{sys.prefix}/bin")
+    text = text.replace("export PATH=", f"export {' '.join(bucket_environment(lab))} PATH=")
     config = yaml.safe_load(text)
     head, *workers = (address for name, address in lab.addresses.items() if name != LAUNCHER)
     config["provider"] |= {"head_ip": head, "worker_ips": workers}
@@ -54,10 +72,20 @@ def cluster(lab: Lab) -> Iterator[Lab]:
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray((image * 255 / 16).astype(np.uint8)).save(place / f"{number}.png")
     (lab.home(LAUNCHER) / "cluster.yaml").write_text(cluster_file(lab))
-    up(lab)
-    yield lab
-    down(lab)
+    serve = f"python -W ignore -c {shlex.quote(SERVE)} {lab.addresses[LAUNCHER]} 9000"
+    with subprocess.Popen(lab.command(LAUNCHER, serve), stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout
+        assert server.stdout.readline().strip() == "9000"
+        up(lab)
+        yield lab
+        down(lab)
+        server.kill()
     assert lab.run("head", "pgrep -c raylet || true").strip() == "0"
+
+
+def bucket_environment(lab: Lab) -> list[str]:
+    variables = {**ENVIRONMENT, "AWS_ENDPOINT_URL": f"http://{lab.addresses[LAUNCHER]}:9000"}
+    return [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
 
 
 def up(lab: Lab) -> None:
@@ -91,7 +119,7 @@ def test_every_host_runs_what_was_synced_to_it(cluster: Lab) -> None:
 
 
 def test_a_search_over_two_hosts_goes_on_when_one_is_switched_off(cluster: Lab) -> None:
-    with submit(cluster, f"{SEARCH} --name host --trials 6") as process:
+    with submit(cluster, f"{SEARCH} --data {SHARED}/digits --name host --trials 6") as process:
         wait(lambda: all(trains(cluster, host) for host in ("one", "two")), "trial on each host", process)
         before = len(epochs(cluster, "host"))
         wait(lambda: len(epochs(cluster, "host")) >= before + 4, "four epochs", process)
@@ -105,25 +133,44 @@ def test_a_search_over_two_hosts_goes_on_when_one_is_switched_off(cluster: Lab) 
     assert (cluster.shared / "results/host/report/index.html").is_file()
 
 
-def test_a_head_is_lost_with_its_disk_and_another_goes_on(cluster: Lab) -> None:
+def test_a_head_is_lost_with_its_disk_and_another_goes_on_from_a_bucket(cluster: Lab) -> None:
+    """Nothing but the bucket is shared: also the images are seen by the head alone."""
     cluster.boot("two")
-    with submit(cluster, f"{SEARCH} --name head --trials 4") as process:
-        wait(lambda: any(record.state == "complete" for record in records(cluster, "head")), "complete trial", process)
+    on_launcher(cluster, f"from tests.buckets import make_bucket; make_bucket('{BUCKET.partition('//')[2]}')")
+    give_images(cluster)
+    with submit(cluster, f"{SEARCH} --data /root/digits --name head --trials 4 --out {BUCKET}/results") as process:
+        before = in_bucket(cluster, "head")
         cluster.kill("head")
         process.communicate(timeout=60)
-    before = records(cluster, "head")
+    assert any(record["state"] == "running" for record in before), "or nothing is left to go on with"
     cluster.replace("head")
+    give_images(cluster)
     down(cluster)  # or the launcher takes it for the machine that it has set up
     up(cluster)
-    with submit(cluster, f"--resume {SHARED}/results/head") as process:
+    with submit(cluster, f"--resume {BUCKET}/results/head") as process:
         said, _ = process.communicate(timeout=240)
     assert process.returncode == 0, said
-    found = records(cluster, "head")
-    assert [record.state for record in found] == ["complete"] * 4
-    assert all([epoch["epoch"] for epoch in record.epochs] == list(range(1, 16)) for record in found)
+    found = in_bucket(cluster, "head")
+    assert [record["state"] for record in found] == ["complete"] * 4
+    assert all([epoch["epoch"] for epoch in record["epochs"]] == list(range(1, 16)) for record in found)
     for record in before:
-        if record.state == "complete":
-            assert found[record.number] == record
+        if record["state"] == "complete":
+            assert found[record["number"]] == record
+
+
+def give_images(lab: Lab) -> None:
+    lab.run("head", f"cp -r {SHARED}/digits /root/digits")
+
+
+def on_launcher(lab: Lab, code: str, *arguments: str) -> str:
+    command = shlex.join(["python", "-W", "ignore", "-c", code, *arguments])
+    return lab.run(LAUNCHER, f"export {' '.join(bucket_environment(lab))} && cd {ROOT} && {command}")
+
+
+def in_bucket(lab: Lab, name: str) -> list[dict[str, Any]]:
+    """The records of an experiment as the laptop sees them, once one of them is complete."""
+    found: list[dict[str, Any]] = json.loads(on_launcher(lab, RECORDS, f"{BUCKET}/results/{name}").splitlines()[-1])
+    return found
 
 
 def trains(lab: Lab, host: str) -> bool:

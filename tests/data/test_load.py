@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from search_spaces._errors import InputError
-from trainables._data import DataSpec, Split, ensure_local_store, load_test, load_train, prepare
+from trainables._data import DataSpec, Split, bring_store, load_test, load_train, prepare
 from trainables._data import _load as load
 from trainables._data._memory import _below_limit, free_memory
 
@@ -185,8 +185,27 @@ def test_a_machine_without_the_store_makes_its_own(prepared_once: Path, experime
     (made,) = (tmp_path / "cache").glob("*/")
     assert made != store
     before = made.stat()
-    ensure_local_store(experiment)
+    load_train(experiment, CPU)
     assert made.stat() == before, "it is made once"
+
+
+def test_a_machine_that_does_not_see_the_data_has_images_from_the_one_that_decoded_them(tmp_path: Path) -> None:
+    experiment, shared = tmp_path / "experiment", tmp_path / "sha red%20"
+    prepared = prepare(DataSpec(source=str(fill(tmp_path / "data", {"a": 20, "b": 20}))), cache=tmp_path / "cache")
+    prepared.write(experiment)
+    images = load_train(experiment, CPU).train.arrays()[0]
+    prepared.share(str(shared))
+    file = shared / ".stores" / prepared.store.key / "images.npy"
+    written = file.stat()
+    prepared.share(str(shared))
+    assert file.stat() == written, "it is written once"
+    shutil.rmtree(tmp_path / "data")
+    shutil.rmtree(tmp_path / "cache")
+    bring_store(experiment, str(shared))
+    np.testing.assert_array_equal(load_train(experiment, CPU).train.arrays()[0], images)
+    shutil.rmtree(tmp_path / "cache")
+    with pytest.raises(FileNotFoundError):
+        bring_store(experiment, str(tmp_path / "elsewhere"))
 
 
 def test_a_machine_that_sees_other_images_is_refused(prepared_once: Path, experiment: Path, tmp_path: Path) -> None:
@@ -200,10 +219,10 @@ def test_a_machine_that_sees_other_images_is_refused(prepared_once: Path, experi
     with pytest.raises(
         InputError, match=r"--data .*data: has not the images on .* with which the experiment was begun"
     ):
-        ensure_local_store(experiment)
+        load_train(experiment, CPU)
     shutil.rmtree(data)
     with pytest.raises(InputError, match=r"--data .*data: there is no"):
-        ensure_local_store(experiment)
+        load_train(experiment, CPU)
 
 
 def test_a_damaged_store_is_refused(prepared_once: Path, tmp_path: Path) -> None:

@@ -138,7 +138,14 @@ def test_an_installed_package_brings_its_recipes(tmp_path: Path) -> None:
 def test_a_worker_is_told_of_the_folders(tmp_path: Path) -> None:
     written(tmp_path, "mine")
     settings = TrialSettings(
-        folder="", device="cpu", threads=1, max_epochs=1, metric="loss", maximize=False, recipes_from=(str(tmp_path),)
+        folder="",
+        experiment="",
+        device="cpu",
+        threads=1,
+        max_epochs=1,
+        metric="loss",
+        maximize=False,
+        recipes_from=(str(tmp_path),),
     )
     settings.prepare_process()
     assert train_of("mine").__module__ == "trainables.mine"

@@ -8,6 +8,7 @@ from search_spaces.mlp import MLP
 from trainables._checkpoint import Checkpoints
 from trainables._data import TrainData
 from trainables._run import EpochResult, run
+from trainables._synced import SyncedFolder
 
 OF = {"recipe": "mlp", "config": {"width": 32}, "seed": 0}
 
@@ -23,15 +24,17 @@ def save(checkpoints: Checkpoints, epochs: list[EpochResult], until: int, best: 
 
 
 def test_the_last_and_the_best_epoch_are_kept_and_no_other(tmp_path: Path, epochs: list[EpochResult]) -> None:
-    save(Checkpoints(tmp_path, "01", OF), epochs, until=4, best=2)
+    save(Checkpoints(SyncedFolder(tmp_path), "01", OF), epochs, until=4, best=2)
     assert sorted(f.name for f in tmp_path.iterdir()) == ["01-0002", "01-0004"]
     assert sorted(f.name for f in (tmp_path / "01-0004").iterdir()) == ["history.json", "model.safetensors", "state.pt"]
 
 
 def test_the_last_whole_epoch_of_any_attempt_is_loaded(tmp_path: Path, epochs: list[EpochResult]) -> None:
-    save(Checkpoints(tmp_path, "01", OF), epochs, until=2, best=1)
-    Checkpoints(tmp_path, "02", OF).save(epochs[2], [e.report for e in epochs[:3]], end="complete", best=1)
-    loaded = Checkpoints(tmp_path, "03", OF).load()
+    save(Checkpoints(SyncedFolder(tmp_path), "01", OF), epochs, until=2, best=1)
+    Checkpoints(SyncedFolder(tmp_path), "02", OF).save(
+        epochs[2], [e.report for e in epochs[:3]], end="complete", best=1
+    )
+    loaded = Checkpoints(SyncedFolder(tmp_path), "03", OF).load()
     assert loaded is not None
     assert loaded.state["epoch"] == 3
     assert loaded.end == "complete"
@@ -39,7 +42,7 @@ def test_the_last_whole_epoch_of_any_attempt_is_loaded(tmp_path: Path, epochs: l
 
 
 def test_a_half_written_epoch_is_not_taken_for_whole(tmp_path: Path, epochs: list[EpochResult]) -> None:
-    checkpoints = Checkpoints(tmp_path, "01", OF)
+    checkpoints = Checkpoints(SyncedFolder(tmp_path), "01", OF)
     save(checkpoints, epochs, until=1, best=1)
     torn = tmp_path / ".01-0002"
     torn.mkdir()
@@ -52,11 +55,11 @@ def test_a_half_written_epoch_is_not_taken_for_whole(tmp_path: Path, epochs: lis
 
 
 def test_there_may_be_no_checkpoint(tmp_path: Path) -> None:
-    assert Checkpoints(tmp_path / "none", "01", OF).load() is None
+    assert Checkpoints(SyncedFolder(tmp_path / "none"), "01", OF).load() is None
 
 
 def test_a_pickle_with_foreign_objects_is_not_loaded(tmp_path: Path, epochs: list[EpochResult]) -> None:
-    checkpoints = Checkpoints(tmp_path, "01", OF)
+    checkpoints = Checkpoints(SyncedFolder(tmp_path), "01", OF)
     save(checkpoints, epochs, until=1, best=1)
     torch.save({"epoch": 1, "bad": Path("x")}, tmp_path / "01-0001" / "state.pt")
     with pytest.raises(Exception, match=r"(?i)weights.only"):
@@ -64,7 +67,7 @@ def test_a_pickle_with_foreign_objects_is_not_loaded(tmp_path: Path, epochs: lis
 
 
 def test_the_history_is_plain_json(tmp_path: Path, epochs: list[EpochResult]) -> None:
-    save(Checkpoints(tmp_path, "01", OF), epochs, until=1, best=1)
+    save(Checkpoints(SyncedFolder(tmp_path), "01", OF), epochs, until=1, best=1)
     saved = json.loads((tmp_path / "01-0001" / "history.json").read_text())
     assert saved["epochs"][0]["accuracy"] == epochs[0].report["accuracy"]
 
@@ -72,8 +75,8 @@ def test_the_history_is_plain_json(tmp_path: Path, epochs: list[EpochResult]) ->
 def test_epochs_of_another_training_under_the_same_number_are_not_gone_on_with(
     tmp_path: Path, epochs: list[EpochResult]
 ) -> None:
-    save(Checkpoints(tmp_path, "01", {**OF, "seed": 1}), epochs, until=4, best=4)
-    mine = Checkpoints(tmp_path, "02", OF)
+    save(Checkpoints(SyncedFolder(tmp_path), "01", {**OF, "seed": 1}), epochs, until=4, best=4)
+    mine = Checkpoints(SyncedFolder(tmp_path), "02", OF)
     assert mine.load() is None
     save(mine, epochs, until=2, best=2)
     loaded = mine.load()

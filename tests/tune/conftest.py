@@ -64,15 +64,20 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     prepare(DataSpec(source="digits", limit=300), cache=cache).write(experiment.folder)
     study = SearchStudy.create(experiment.storage, "done", maximize=True)
     trial = TrialSettings(
-        folder=str(experiment.folder), device="cpu", threads=1, max_epochs=2, metric="accuracy", maximize=True
+        folder=str(experiment.folder),
+        experiment=str(experiment.folder),
+        device="cpu",
+        threads=1,
+        max_epochs=2,
+        metric="accuracy",
+        maximize=True,
     )
     for recipe in recipes:
         space = space_of(recipe).default(space_of(recipe).clamped(experiment.shape, space_of(recipe).domains()))
         record = study.begin(recipe, space.active(), seed=0, params={}, distributions={})
         study.report(record.number, 1, {"epoch": 1, "accuracy": 0.9, "seconds": 0.1}, 0.9)
         study.end(record.number, "complete")
-        place = experiment.folder / "finals" / f"{recipe}-{record.number:05d}-0"
-        train_final(trial, recipe, space.active(), record.number, 0, place)
+        train_final(trial, recipe, space.active(), record.number, 0, f"finals/{recipe}-{record.number:05d}-0")
     numbers = [record.number for record in study.records]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tune.intervals.DRAWS", 40)

@@ -24,9 +24,15 @@ def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: P
     prepared = prepare(DataSpec(source="digits", split=(0.85 - share, 0.15, share), limit=100), cache=cache)
     prepared.write(tmp_path)
     settings = TrialSettings(
-        folder=str(tmp_path), device="cpu", threads=1, max_epochs=1, metric="accuracy", maximize=True
+        folder=str(tmp_path),
+        experiment=str(tmp_path),
+        device="cpu",
+        threads=1,
+        max_epochs=1,
+        metric="accuracy",
+        maximize=True,
     )
-    train_final(settings, "knn", {"neighbors": 1}, 0, 0, tmp_path / "finals" / "knn-0-0")
+    train_final(settings, "knn", {"neighbors": 1}, 0, 0, "finals/knn-0-0")
     final = Final.load(tmp_path / "finals" / "knn-0-0")
     assert has_test(tmp_path) == (share > 0)
     assert (final.test == final.val) == (share == 0)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from trainables._synced import SyncedFolder
 from tune import mirror as module
 from tune.experiment import Experiment
 from tune.mirror import Mirror, mirrored
@@ -22,7 +23,7 @@ CONSOLE = Console(quiet=True)
 @pytest.fixture
 def mirror(tmp_path: Path) -> Mirror:
     (tmp_path / "shared").mkdir()
-    return Mirror(tmp_path / "head.db", tmp_path / "shared" / "study.db")
+    return Mirror(tmp_path / "head.db", SyncedFolder(tmp_path / "shared"))
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def test_on_another_head_it_goes_on_from_the_copy(mirror: Mirror, study: SearchS
     trial(study)
     mirror.copy()
     trial(study)  # is lost
-    other = Mirror(tmp_path / "other.db", mirror.copied_to)
+    other = Mirror(tmp_path / "other.db", mirror.place)
     other.fetch("s")
     with closing(SearchStudy.load(other.url, "s")) as found:
         assert found.records == study.records[:1]

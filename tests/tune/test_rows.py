@@ -34,9 +34,15 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experim
     return Experiment(folder)
 
 
-def trial_settings(experiment: Experiment, epochs: int = 1) -> TrialSettings:
+def trial_settings(experiment: Experiment, into: Path, epochs: int = 1) -> TrialSettings:
     return TrialSettings(
-        folder=str(experiment.folder), device="cpu", threads=1, max_epochs=epochs, metric="accuracy", maximize=True
+        folder=str(experiment.folder),
+        experiment=str(into),
+        device="cpu",
+        threads=1,
+        max_epochs=epochs,
+        metric="accuracy",
+        maximize=True,
     )
 
 
@@ -71,13 +77,13 @@ def test_a_classic_row_scores_as_scikit_learns_pipeline(
     experiment: Experiment, tmp_path: Path, config: dict[str, object], steps: list[str]
 ) -> None:
     line = row(config={"weights": "uniform", "neighbors": 5, **config}, train_on="train+val")
-    train_row(trial_settings(experiment), planned(experiment, line), 0, tmp_path / "r")
+    train_row(trial_settings(experiment, tmp_path), planned(experiment, line), 0)
     parts = {"scale": StandardScaler(), "pca": PCA(20, svd_solver="full")}
     pipeline = Pipeline([*((name, parts[name]) for name in steps), ("knn", KNeighborsClassifier(5))])
     train = load_train(experiment.folder, CPU, train_on="train+val").train
     assert len(train) == 400 + 270
     expected = pipeline.fit(*pixels(train)).score(*pixels(load_test(experiment.folder, CPU)))
-    final = Final.load(tmp_path / "r")
+    final = Final.load(tmp_path / "rows" / "r")
     assert final.test["accuracy"] == pytest.approx(expected, abs=1e-3)
     assert final.val == {}, "val was trained on"
     assert final.trial is None
@@ -92,7 +98,7 @@ def test_pca_is_exact_also_of_many_pixels_where_scikit_learn_by_itself_approxima
     prepare(DataSpec(source=f"fashion_mnist:{FASHION}", split=(600, 100, 100), limit=600), cache=cache).write(tmp_path)
     large = Experiment(tmp_path)
     config = {"weights": "uniform", "neighbors": 5, "reduce": "pca", "components": 100, "svd_solver": solver}
-    train_row(trial_settings(large), planned(large, row(config=config)), 0, tmp_path / "r")
+    train_row(trial_settings(large, tmp_path), planned(large, row(config=config)), 0)
     (images, labels), (others, _) = pixels(load_train(tmp_path, CPU).train), pixels(load_test(tmp_path, CPU))
 
     def predictions(pca: PCA) -> np.ndarray:
@@ -102,7 +108,7 @@ def test_pca_is_exact_also_of_many_pixels_where_scikit_learn_by_itself_approxima
         return found
 
     exact, near = predictions(PCA(100, svd_solver="full")), predictions(PCA(100, random_state=0))
-    differ = (Final.load(tmp_path / "r").predictions != exact).mean()
+    differ = (Final.load(tmp_path / "rows" / "r").predictions != exact).mean()
     assert differ < 1e-3
     assert (near != exact).mean() > 1e-3, "or this test shows nothing"
 
@@ -113,8 +119,8 @@ def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment:
     line = planned(
         experiment, row(config={"weights": "uniform", "reduce": "pca"}, grid=grid, folds=3, train_on="train+val")
     )
-    settings = trial_settings(experiment)
-    found = [cross_validate(settings, line, n, 0, tmp_path / f"{n}.json") for n in range(len(line.candidates))]
+    settings = trial_settings(experiment, tmp_path)
+    found = [cross_validate(settings, line, n, 0) for n in range(len(line.candidates))]
     scores = [score["accuracy"] for score in found]
     train = pixels(load_train(experiment.folder, CPU, train_on="train+val").train)
     pipeline = Pipeline([("pca", PCA(svd_solver="full")), ("knn", KNeighborsClassifier())])
@@ -127,16 +133,16 @@ def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment:
     }
     ours = {(c["components"], c["neighbors"]): score for c, score in zip(line.candidates, scores, strict=True)}
     assert ours == pytest.approx(theirs, abs=1e-3)
-    train_row(settings, line, 0, tmp_path / "r", *found)
-    final = Final.load(tmp_path / "r")
+    train_row(settings, line, 0, *found)
+    final = Final.load(tmp_path / "rows" / "r")
     assert (final.config["components"], final.config["neighbors"]) == max(theirs, key=lambda key: theirs[key])
     assert [entry["accuracy"] for entry in final.scores] == scores
 
 
 def test_the_last_epoch_is_tested_and_not_the_best(experiment: Experiment, tmp_path: Path) -> None:
     line = planned(experiment, row("mlp", epochs=4, config={"width": 32, "lr": 0.01}))
-    train_row(trial_settings(experiment, line.epochs), line, 3, tmp_path / "r")
-    final = Final.load(tmp_path / "r")
+    train_row(trial_settings(experiment, tmp_path, line.epochs), line, 3)
+    final = Final.load(tmp_path / "rows" / "r")
     assert final.epoch == len(final.curves) == 4
     assert final.val["accuracy"] == final.curves[-1]["accuracy"]
     labels, predictions = final.on_val
@@ -218,10 +224,9 @@ def test_a_row_may_be_trained_on_whole_images_and_evaluated_on_their_boxes(
     np.save(store / "images.npy", np.load(store / "images.npy")[:, :, ::-1])
     (tmp_path / "data.json").write_text(json.dumps({**card, "store": str(store)}))
     whole = planned(experiment, row("mlp"))
-    train_row(trial_settings(experiment, 6), whole, 0, tmp_path / "as-trained")
-    elsewhere = replace(trial_settings(experiment, 6), evaluated_in=str(tmp_path))
-    train_row(elsewhere, whole, 0, tmp_path / "other")
-    one, other = Final.load(tmp_path / "as-trained"), Final.load(tmp_path / "other")
+    train_row(trial_settings(experiment, tmp_path / "one", 6), whole, 0)
+    train_row(replace(trial_settings(experiment, tmp_path / "other", 6), evaluated_in=str(tmp_path)), whole, 0)
+    one, other = (Final.load(tmp_path / name / "rows" / "r") for name in ("one", "other"))
     assert other.curves[-1]["train_loss"] == one.curves[-1]["train_loss"]
     for figures, wrong in ((one.val, other.val), (one.test, other.test)):
         assert wrong["accuracy"] < figures["accuracy"] - 0.2
@@ -231,8 +236,7 @@ def test_a_row_may_be_trained_on_whole_images_and_evaluated_on_their_boxes(
 
 def test_what_cross_validation_found_is_kept_for_a_resumed_search(experiment: Experiment, tmp_path: Path) -> None:
     line = planned(experiment, row())
-    kept = tmp_path / "scores" / "0.json"
-    found, again = (cross_validate(trial_settings(experiment), line, 0, 0, kept) for _ in range(2))
+    found, again = (cross_validate(trial_settings(experiment, tmp_path), line, 0, 0) for _ in range(2))
     assert again == found, "with its seconds, as it was not computed again"
 
 
@@ -259,7 +263,7 @@ def test_training_on_val_needs_a_test_split(experiment: Experiment) -> None:
 
 def test_the_search_starts_from_what_rows_found(experiment: Experiment) -> None:
     line = planned(experiment, row(config={"neighbors": 40, "weights": "uniform"}))
-    train_row(trial_settings(experiment), line, 0, line.place(experiment))
+    train_row(trial_settings(experiment, experiment.folder), line, 0)
     domains = {
         "knn": space_of("knn").clamped(
             experiment.shape, make({"recipes": "knn", "set": {"knn.neighbors": "1..9"}}).domains("knn")

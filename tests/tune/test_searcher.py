@@ -8,6 +8,7 @@ import pytest
 from ray.tune.search import Searcher
 
 from search_spaces import DataShape, space_of
+from trainables._synced import SyncedFolder
 from tune.searcher import StudySearcher
 from tune.study import SearchStudy
 from tune.trial import TrialFiles
@@ -25,7 +26,8 @@ def searcher(
     study: SearchStudy, tmp_path: Path, trials: int = 6, slots: Callable[[], int] = lambda: 4
 ) -> StudySearcher:
     settings = TrialSettings(
-        folder=str(tmp_path), device="cpu", threads=1, max_epochs=3, metric="accuracy", maximize=True
+        folder=str(tmp_path), experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
+        metric="accuracy", maximize=True,
     )  # fmt: skip
     domains = {recipe: space_of(recipe).clamped(SHAPE) for recipe in ("knn", "mlp")}
     return StudySearcher(
@@ -152,5 +154,5 @@ def fail(s: StudySearcher, folder: Path, trial_id: str, message: str) -> None:
     try:
         raise ValueError(message)
     except ValueError:
-        TrialFiles(str(folder), config["number"]).write_error(config["attempt"])
+        TrialFiles(SyncedFolder(folder), config["number"]).write_error(config["attempt"])
     s.on_trial_complete(trial_id, error=True)

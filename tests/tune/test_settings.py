@@ -66,7 +66,18 @@ def test_a_name_is_made_of_data_set_and_time() -> None:
         ({"normalize_classes": "perhaps"}, "--normalize-classes 'perhaps': input should be a valid boolean"),
         ({"set": {"knn": "3"}}, "--set knn: is not recipe.field"),
         ({"time_budget": "1..5"}, "write seconds, or a number with s, m, h or d"),
-        ({"out": "s3://bucket/results"}, "--out 's3://bucket/results': is no folder; give one, on a cluster one that"),
+        (
+            {"out": "ftp://host/results"},
+            "--out 'ftp://host/results': is no folder and in no bucket; write a path, s3://",
+        ),
+        (
+            {"out": "s3://bucket/re sults"},
+            "--out 's3://bucket/re sults': is no folder and in no bucket; write a path, s3",
+        ),
+        (
+            {"out": "s3://../results"},
+            "--out 's3://../results': is no folder and in no bucket; write a path, s3://BUCKET",
+        ),
         ({"colour": 1}, "--colour 1: extra inputs are not permitted"),
     ],
 )

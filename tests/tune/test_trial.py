@@ -8,6 +8,7 @@ import pytest
 
 from search_spaces import space_of
 from trainables._data import TrainData
+from trainables._synced import SyncedFolder
 from tune.record import Record
 from tune.trial import TrialFiles, results, trial_config
 from tune.worker import TrialSettings
@@ -18,7 +19,8 @@ def settings(digits_folder: Path, tmp_path: Path) -> TrialSettings:
     for name in ("data.json", "splits"):
         (tmp_path / name).symlink_to(digits_folder / name)
     return TrialSettings(
-        folder=str(tmp_path), device="cpu", threads=1, max_epochs=3, metric="accuracy", maximize=True
+        folder=str(tmp_path), experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
+        metric="accuracy", maximize=True,
     )  # fmt: skip
 
 
@@ -27,7 +29,7 @@ def run(recipe: str, settings: TrialSettings, *, attempt: int = 1, reported: int
     record = Record(number=0, recipe=recipe, config=config, seed=1, params={}, distributions={}, attempts=attempt)
     record.epochs = [{}] * reported
     return list(
-        results(trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.folder, 0))
+        results(trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.place, 0))
     )
 
 
@@ -44,7 +46,7 @@ def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: Tr
     config = space_of("mlp")().active()
     record = Record(number=0, recipe="mlp", config=config, seed=1, params={}, distributions={})
     going = results(
-        trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.folder, 0)
+        trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.place, 0)
     )
     cut_off = [next(going), next(going)]
     going.close()
@@ -56,14 +58,14 @@ def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: Tr
 def test_best_is_the_best_so_far_of_the_metric(settings: TrialSettings) -> None:
     for metric, maximize, pick in (("accuracy", True, max), ("loss", False, min)):
         settings = replace(settings, metric=metric, maximize=maximize)
-        TrialFiles(settings.folder, 0).discard_checkpoints()
+        TrialFiles(settings.place, 0).discard_checkpoints()
         found = run("mlp", settings)
         values = [r["figures"][metric] for r in found]
         assert [r["best"] for r in found] == [pick(values[: n + 1]) for n in range(len(values))]
 
 
 def test_the_last_line_of_an_error_is_found_by_its_attempt(tmp_path: Path) -> None:
-    files = TrialFiles(str(tmp_path), 7)
+    files = TrialFiles(SyncedFolder(tmp_path), 7)
     try:
         raise ValueError("broken")
     except ValueError:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from trainables._data._decode import Box, BrokenImageError, decode
-from trainables._data._prepare import Prepared, prepare
+from trainables._data._prepare import PREPARED, Prepared, prepare
 from trainables._data._spec import DataSpec, Shares, Variant
 
 if TYPE_CHECKING:
@@ -11,13 +11,14 @@ if TYPE_CHECKING:
         Split,
         TrainData,
         TrainOn,
-        ensure_local_store,
+        bring_store,
         has_test,
         load_test,
         load_train,
     )
 
 __all__ = [
+    "PREPARED",
     "Box",
     "BrokenImageError",
     "DataSpec",
@@ -27,8 +28,8 @@ __all__ = [
     "TrainData",
     "TrainOn",
     "Variant",
+    "bring_store",
     "decode",
-    "ensure_local_store",
     "has_test",
     "load_test",
     "load_train",

@@ -20,7 +20,7 @@ from trainables._data._classes import Classes
 from trainables._data._memory import free_memory
 from trainables._data._sources import open_source
 from trainables._data._spec import DataSpec
-from trainables._data._store import ensure_store
+from trainables._data._store import bring, ensure_store
 from trainables._weights import weights_of_experiment
 
 RESIDENT_SHARE = 0.25
@@ -211,13 +211,18 @@ def _read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
-def ensure_local_store(folder: Path) -> None:
-    """Decode the images of an experiment folder on this machine, unless they were.
+def bring_store(folder: Path, shared: str) -> None:
+    """Copy the decoded images of an experiment folder to this machine, unless they are here.
+
+    Args:
+        folder: where `Prepared.write` has written.
+        shared: what they were given to with `Prepared.share`.
 
     Raises:
-        InputError: if the folder holds no prepared data, or this machine does not see its images.
+        InputError: if the folder holds no prepared data.
+        OSError: if they cannot be had from there.
     """
-    _store_of(_read_card(folder))
+    bring(Path(_read_card(folder)["store"]), shared)
 
 
 def _store_of(card: Mapping[str, Any]) -> Path:

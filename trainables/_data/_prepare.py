@@ -19,8 +19,11 @@ from trainables._data._folder import ImageFolder
 from trainables._data._sources import open_source
 from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec
 from trainables._data._split import limit_train, split_images
-from trainables._data._store import Store, ensure_store
+from trainables._data._store import Store, ensure_store, share
 from trainables._files import whole
+
+PREPARED = ("data.json", *(f"splits/{split}.npy" for split in SPLITS))
+"""The files that `Prepared.write` writes into a folder; of a split that is empty, none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +58,14 @@ class Prepared:
         # The card comes last and in one step: where it is, the splits are.
         with whole(folder / "data.json") as draft:
             draft.write_text(json.dumps(self.card, indent=2) + "\n")
+
+    def share(self, shared: str) -> None:
+        """Copy the decoded images to a folder or URL for `bring_store` on other machines, unless they are there.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        share(self.store.path, shared)
 
 
 def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) -> Prepared:

@@ -20,8 +20,10 @@ from trainables._data._build import Progress, write_arrays
 from trainables._data._contents import Contents, Source, absolute
 from trainables._data._decode import RESIZE_RULE
 from trainables._data._spec import Variant
+from trainables._synced import SyncedFolder
 
 _FORMAT = 1  # raise it when the files of a store, or the pixels in them, come out otherwise for the same source
+_MANIFEST = "manifest.json"
 _MOST_THREADS = 32  # beyond it they only wait for the interpreter's lock
 
 
@@ -104,6 +106,22 @@ def ensure_store(
     return store, True
 
 
+def share(store: Path, shared: str) -> None:
+    """Copy the folder of a store to where other machines find it, unless it is there."""
+    place = _shared(store, shared)
+    if not place.exists(f"{store.name}/{_MANIFEST}"):
+        place.push(store.name, last=_MANIFEST)
+
+
+def bring(store: Path, shared: str) -> None:
+    """Copy the folder of a store from there, unless it is here."""
+    _shared(store, shared).pull_one(store.name, last=_MANIFEST)
+
+
+def _shared(store: Path, shared: str) -> SyncedFolder:
+    return SyncedFolder(store.parent, f"{shared}/.stores")
+
+
 def _key(source: Source, image_size: int | None, variant: Variant) -> str:
     what = {
         "format": _FORMAT,
@@ -119,7 +137,7 @@ def _key(source: Source, image_size: int | None, variant: Variant) -> str:
 def _open(path: Path) -> Store | None:
     """Open a store, or find that it is missing, of another format or damaged."""
     try:
-        manifest = json.loads((path / "manifest.json").read_text())
+        manifest = json.loads((path / _MANIFEST).read_text())
         whole = all((path / name).stat().st_size == size for name, size in manifest["files"].items())
         if manifest["format"] != _FORMAT or not whole:
             return None
@@ -171,7 +189,7 @@ def _build(contents: Contents, image_size: int | None, target: Path, progress: P
             "bad": bad,
             "files": {path.name: path.stat().st_size for path in folder.iterdir()},
         }
-        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        (folder / _MANIFEST).write_text(json.dumps(manifest, indent=1))
         shutil.rmtree(target, ignore_errors=True)
         folder.rename(target)
     except BaseException:

@@ -7,7 +7,6 @@ from typing import Any
 import yaml
 
 from search_spaces import Choice, Domain, Value, space_of
-from trainables._files import whole
 from tune.experiment import Experiment
 from tune.finals import Final
 from tune.reporting._numbers import finite
@@ -26,6 +25,7 @@ def write_best(results: Results) -> None:
             _write(results, finalists[0].median(results.settings.metric))
         else:
             shutil.rmtree(results.experiment.folder / "best" / recipe, ignore_errors=True)
+            results.experiment.place.remove(f"best/{recipe}")
     for row in results.rows:
         final = row.result(results.experiment)
         if final is not None:
@@ -61,7 +61,7 @@ def _before_clamping(domain: Domain, value: Value) -> Value:
 
 def _write(results: Results, final: Final) -> None:
     place = f"best/{final.recipe}"
-    with whole(results.experiment.folder / place / "model.safetensors") as draft:
+    with results.experiment.writing(f"{place}/model.safetensors") as draft:
         shutil.copyfile(final.folder / "model.safetensors", draft)
     results.experiment.write(f"{place}/config.yaml", configuration(results, final.recipe, final.config))
     results.experiment.write(f"{place}/metrics.json", _metrics(results, final, results.experiment))

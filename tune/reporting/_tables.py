@@ -8,7 +8,6 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from search_spaces import Choice, Domain, Float, Int, space_of
-from trainables._files import whole
 from tune.record import VAL_METRICS, Record, rung_of
 from tune.reporting._numbers import printable
 from tune.reporting._results import Results, best_epoch
@@ -20,7 +19,7 @@ FIGURES = (*VAL_METRICS, "train_loss", "train_accuracy", "lr", "seconds", "image
 def write_tables(results: Results) -> None:
     """Write both files into the experiment's folder."""
     for name, table in (("trials", trials_table(results)), ("curves", curves_table(results.records))):
-        with whole(results.experiment.folder / f"{name}.parquet") as path:
+        with results.experiment.writing(f"{name}.parquet") as path:
             _write(table, path)
 
 

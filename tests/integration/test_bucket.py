@@ -1,0 +1,136 @@
+"""A search whose results are kept in a bucket: its machine is lost with its disk, and another one goes on."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from search_spaces import InputError
+from tests.buckets import make_bucket, s3_server
+from trainables._synced import SyncedFolder
+from tune.cli import main
+from tune.experiment import Experiment
+from tune.record import Record
+from tune.study import SearchStudy
+
+RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
+WAIT = 120.0
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[str]:
+    with s3_server():
+        yield make_bucket("results")
+
+
+@pytest.fixture
+def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where these tests keep copies: none of what the machines of the search have."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "laptop"))
+    monkeypatch.delenv("TOPRUNG_OUT", raising=False)
+    return tmp_path
+
+
+def start(machine: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`python tune/run.py` on a machine with a disk of its own."""
+    return subprocess.Popen(
+        [sys.executable, str(RUN), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        env={**os.environ, "XDG_CACHE_HOME": str(machine)},
+    )  # fmt: skip
+
+
+def records(url: str) -> list[Record]:
+    experiment = Experiment.open(url)
+    return SearchStudy.load(experiment.storage, experiment.settings.name).records
+
+
+def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
+    bucket: str, laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, there = f"{bucket}/team/lost", SyncedFolder(laptop / "none", f"{bucket}/team/lost")
+    search = [
+        "--data", "digits", "--recipes", "mlp,knn", "--trials", "8", "--max-epochs", "12", "--grace-period", "12",
+        "--concurrent", "1", "--final-seeds", "1", "--out", f"{bucket}/team/",
+    ]  # fmt: skip
+    first = start(laptop / "one", *search, "--name", "lost")
+    try:
+        before = until_one_trial_ends_and_one_is_in_the_middle(url, there, first)
+        os.killpg(first.pid, signal.SIGKILL)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(first.pid, signal.SIGKILL)
+        first.communicate()
+    shutil.rmtree(laptop / "one")
+    with start(laptop / "two", "--resume", f"{url}/") as second:
+        said, errors = second.communicate(timeout=WAIT)
+    assert second.returncode == 0, said + errors
+    assert f"and in: {url}/report/index.html" in said
+    found = records(url)
+    assert [record.state for record in found] == ["complete"] * 8
+    for record in before:
+        if record.state == "complete":
+            assert found[record.number] == record
+    for record in found:
+        assert [epoch["epoch"] for epoch in record.epochs] == list(range(1, len(record.epochs) + 1))
+    names = {info.partition("/")[0] for info in listed(there)}
+    assert names >= {"settings.yaml", "study.db", "summary.json", "report", "best", "finals", "trials.parquet", "logs"}
+    kept = {name.split("/")[1] for name in listed(there) if name.startswith("trials/")}
+    assert len(kept) == 2, "checkpoints of the best of each recipe, and of no other"
+    assert not list((laptop / "two").glob("toprung/experiments/*/trials/*/checkpoints/*-*")), "they are in the bucket"
+
+    image = laptop / "digit.png"
+    Image.fromarray((load_digits().images[0] * 255 / 16).astype(np.uint8)).save(image)
+    for model in (url, f"{url}/best/knn"):
+        capsys.readouterr()
+        assert main(["predict", model, str(image), "--format", "csv"]) == 0
+        assert ",0," in capsys.readouterr().out
+    assert main(["report", url]) == 0
+    page = Path(capsys.readouterr().out.strip())
+    assert page.is_relative_to(laptop / "laptop")
+    assert page.is_file()
+
+    assert main(["search", *search, "--name", "lost"]) == 2
+    assert f"{url} exists; choose another name, or go on with it: --resume {url}" in capsys.readouterr().err
+
+
+def test_what_is_no_experiment_or_cannot_be_written_is_refused(
+    bucket: str, laptop: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["search", "--resume", f"{bucket}/none"]) == 2
+    assert f"no experiment in {bucket}/none: it has no settings.yaml" in capsys.readouterr().err
+    assert main(["search", "--recipes", "knn", "--out", "s3://nobody", "--name", "x"]) == 2
+    said = capsys.readouterr().err
+    assert "--out s3://nobody/x: cannot be written: " in said
+    assert len(said.splitlines()) == 1
+    assert not list((laptop / "laptop" / "toprung" / "experiments").glob("*"))
+
+
+def until_one_trial_ends_and_one_is_in_the_middle(
+    url: str, there: SyncedFolder, process: subprocess.Popen[str]
+) -> list[Record]:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        assert process.poll() is None, process.communicate()
+        with suppress(InputError):
+            found = records(url)
+            ended = [record.number for record in found if record.state == "complete"]
+            begun = {int(name.split("/")[1]) for name in listed(there) if name.endswith("history.json")}
+            if ended and begun - set(ended):
+                return found
+        time.sleep(0.1)
+    pytest.fail(f"the search did not come so far in {WAIT:g} s")
+
+
+def listed(place: SyncedFolder) -> list[str]:
+    return [place._name(info) for info in place._files()]
