@@ -4,6 +4,8 @@ Through pyarrow's file systems, so s3:// and gs://. A bucket knows no renaming: 
 that is copied last is there.
 """
 
+import errno
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection
@@ -80,6 +82,15 @@ class SyncedFolder:
         if name == ".":
             return self
         return SyncedFolder(self.folder / name, self.copy and f"{self.copy}/{name}", self.patience)
+
+    def wait(self) -> None:
+        """Until a folder that all machines see is there: what is read or written while it is gone is not believed."""
+        if self.copy is None:
+            patiently(self._look, self.patience)
+
+    def _look(self) -> None:
+        if not self.folder.is_dir():
+            raise OSError(errno.EHOSTDOWN, "is gone", str(self.folder))
 
     def exists(self, name: str) -> bool:
         """Whether a file is in the copy."""
@@ -186,6 +197,7 @@ class SyncedFolder:
             with self._writing():
                 draft = place.with_name(f".{place.name}.draft")
                 self._transfer(info.path, str(draft), source_filesystem=system)
+                os.utime(draft, (info.mtime.timestamp(), info.mtime.timestamp()))
                 draft.replace(place)
 
     def _writing(self) -> FileLock:
@@ -202,12 +214,12 @@ class SyncedFolder:
 
 
 def _is_as(place: Path, info: FileInfo) -> bool:
-    """Whether a file was brought here after it was last written there."""
+    """Whether a file was brought here as it is there; times are those of the storage, as clocks differ."""
     try:
         here = place.stat()
     except FileNotFoundError:
         return False
-    return bool(here.st_size == info.size and here.st_mtime >= info.mtime.timestamp())
+    return bool(here.st_size == info.size and here.st_mtime == info.mtime.timestamp())
 
 
 def _opened(place: str) -> tuple[FileSystem, str]:

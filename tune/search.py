@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
@@ -14,10 +15,10 @@ from rich.console import Console
 from search_spaces import InputError, space_of
 from trainables._data import DataSpec, Prepared, prepare
 from trainables._protocol import build_of, train_of
-from trainables._synced import reason_of
+from trainables._synced import patiently, reason_of
 from trainables._weights import Weights, share_weights, write_weights
 from tune.experiment import Experiment, environment
-from tune.finals import choose, run_finals
+from tune.finals import Finalist, choose, run_finals
 from tune.mirror import Mirror, mirrored
 from tune.nodes import prepare_nodes
 from tune.preset import PRESET, Preset, file_of, read_preset
@@ -212,6 +213,10 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
     rows = planned_rows(experiment)
+
+    def report(finalists: list[Finalist], failures: list[str]) -> Path:
+        return patiently(lambda: write_report(experiment, study.records, finalists, failures, seconds=deadline.used()))
+
     with (
         _pushed(experiment, LOG),
         log_to(experiment.folder / LOG),
@@ -220,7 +225,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     ):
         row_failures = _train_rows(experiment, rows, resources, of_trials, deadline, console) if rows else []
         if settings.rows_only:
-            return write_report(experiment, study.records, [], row_failures, seconds=deadline.used())
+            return report([], row_failures)
         missing = sum(r.counts for r in study.records) < settings.trials
         if not deadline.over and (missing or any(r.state == "running" for r in study.records)):
             _search(experiment, study, resources, of_trials, at, rows, deadline, console)
@@ -257,7 +262,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
                 progress=_counted("finalists", say, deadline, console),
             )
     deadline.note()
-    return write_report(experiment, study.records, finalists, row_failures + failures, seconds=deadline.used())
+    return report(finalists, row_failures + failures)
 
 
 @contextmanager
@@ -335,28 +340,29 @@ def _search(
     progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)
     # an autoscaler then sees all trials that wait, and starts their nodes side by side
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
-    tuner = Tuner(
-        with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        tune_config=TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=-1,  # the searcher says when it is enough
-            reuse_actors=True,
-            trial_dirname_creator=_short_name,
-            trial_name_creator=_short_name,
-        ),
-        run_config=RunConfig(
-            name="ray",
-            storage_path=str(experiment.folder / "logs"),
-            verbose=0,
-            stop=deadline,
-            callbacks=[progress],
-            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # trials write their own
-            failure_config=FailureConfig(max_failures=0),  # the searcher begins a trial again where that helps
-        ),
-    )
-    with progress:
-        tuner.fit()
+    with TemporaryDirectory(prefix="toprung-ray-") as files:  # what Ray writes there is not read, and can be lost
+        tuner = Tuner(
+            with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
+            tune_config=TuneConfig(
+                search_alg=searcher,
+                scheduler=scheduler,
+                num_samples=-1,  # the searcher says when it is enough
+                reuse_actors=True,
+                trial_dirname_creator=_short_name,
+                trial_name_creator=_short_name,
+            ),
+            run_config=RunConfig(
+                name="ray",
+                storage_path=files,
+                verbose=0,
+                stop=deadline,
+                callbacks=[progress],
+                checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # trials write their own
+                failure_config=FailureConfig(max_failures=0),  # the searcher begins a trial again where that helps
+            ),
+        )
+        with progress:
+            tuner.fit()
 
 
 def _short_name(trial: Trial) -> str:

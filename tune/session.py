@@ -4,7 +4,8 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
@@ -89,13 +90,36 @@ def _start() -> None:
         raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
 
 
+class _Log(TextIOBase):
+    """A file to write lines to; what it has no room for, or cannot be written as its storage is gone, is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, text: str) -> int:
+        """Write it, or drop it."""
+        with suppress(OSError):
+            self._file.write(text.encode(errors="backslashreplace"))
+        return len(text)
+
+    def fileno(self) -> int:
+        """Of the file, for who writes past Python."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self._file.close()
+        super().close()
+
+
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
     """What Ray logs or prints goes to a file; the screen is the console's alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger("ray")
     before, propagate = logger.handlers[:], logger.propagate
-    with path.open("a") as file, redirect_stdout(file), redirect_stderr(file):
+    with _Log(path) as file, redirect_stdout(file), redirect_stderr(file):
         handler = logging.StreamHandler(file)
         handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
         logger.handlers, logger.propagate = [handler], False

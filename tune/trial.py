@@ -126,6 +126,7 @@ def results(
     before it heard of them, or before it decided what follows.
     """
     settings.prepare_process()
+    settings.place.wait()
     data, _ = load_data(settings.folder, settings.device)
     of = {key: config[key] for key in ("recipe", "config", "seed")}
     checkpoints = files.checkpoints(config["attempt"], of)
