@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help search test test-fast test-cluster check format install
+.PHONY: help search test test-fast test-cluster chaos check format install
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
 	@echo "make test-cluster  searches on hosts of their own, as root on Linux (5 minutes)"
+	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
 	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"
 	@echo "make format     format the code"
@@ -23,6 +24,9 @@ test: install
 
 test-cluster: install
 	$(BIN)/python -m pytest tests/cluster
+
+chaos: install
+	$(BIN)/python -m tests.cluster.chaos $(if $(SEED),--seed $(SEED))
 
 test-fast: install
 	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/cluster \

@@ -71,7 +71,7 @@ class Mirror:
         if self.file.exists() and _process(self.file, name) >= _process(self.copied_to, name):
             return
         self.clear()
-        _copy(self.copied_to, self.file)
+        copy_database(self.copied_to, self.file)
 
     def copy(self) -> None:
         """Copy the study, whole or not at all.
@@ -82,7 +82,7 @@ class Mirror:
         local = self.file.with_name(f".{self.file.name}.copy")
         draft = self.copied_to.with_name(f".{self.copied_to.name}.draft")
         try:
-            _copy(self.file, local)
+            copy_database(self.file, local)
             shutil.copyfile(local, draft)
             draft.replace(self.copied_to)
             self.place.push(STUDY)
@@ -134,7 +134,7 @@ def _process(file: Path, name: str) -> int:
         return study.process
 
 
-def _copy(source: Path, target: Path) -> None:
+def copy_database(source: Path, target: Path) -> None:
     """Copy a database that may be written to at the same time, into a single file."""
     with (
         closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as old,

@@ -97,9 +97,19 @@ class Lab:
     is seen by all, but for `HIDDEN`; what a host installs into the virtual environment is seen by it alone.
     """
 
-    def __init__(self, folder: Path, hosts: Sequence[str], *, checkout: Path) -> None:
-        """Prepare a lab in `folder`, which is new; `checkout` is seen by the launcher."""
-        self._folder, self._checkout = folder, checkout
+    def __init__(
+        self, folder: Path, hosts: Sequence[str], *, checkout: Path, everywhere: bool = False, size: str = ""
+    ) -> None:
+        """Prepare a lab in `folder`, which is new.
+
+        Args:
+            folder: for all that the hosts write.
+            hosts: their names.
+            checkout: a folder that is seen by the launcher.
+            everywhere: or by all hosts.
+            size: of the shared folder, such as 300m, which can be full then; it is in memory.
+        """
+        self._folder, self._checkout, self._everywhere, self._size = folder, checkout, everywhere, size
         self.addresses = {name: f"{NETWORK}.{10 + n}" for n, name in enumerate([LAUNCHER, *hosts])}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -107,6 +117,8 @@ class Lab:
         """Start the hosts."""
         for sub in ("keys", "shared"):
             (self._folder / sub).mkdir(parents=True)
+        if self._size:
+            _call("mount", "-t", "tmpfs", "-o", f"size={self._size}", "shared", str(self.shared))
         for key in ("id", "host"):
             _call("ssh-keygen", "-qt", "ed25519", "-N", "", "-f", str(self._folder / "keys" / key))
         lines = [f"{address} {name}" for name, address in self.addresses.items()]
@@ -142,7 +154,7 @@ class Lab:
         (root / "root").mkdir(parents=True, exist_ok=True)
         (root / "root" / ".bashrc").touch()
         venv = Path(sys.prefix)
-        shown = [Path(sys.base_prefix), *([self._checkout] if name == LAUNCHER else [])]
+        shown = [Path(sys.base_prefix), *([self._checkout] if self._everywhere or name == LAUNCHER else [])]
         environment = {
             "PATH": _path(),
             "NAME": name,
@@ -179,6 +191,18 @@ class Lab:
     def plug(self, name: str) -> None:
         """Put a host's network cable back."""
         self._ip(LAUNCHER, "link", "set", f"to-{name}", "up")
+
+    def hide_storage(self, name: str, how: str) -> None:
+        """Have a host find `SHARED` gone, or read-only; `how` is one of these words."""
+        mounts = {
+            "gone": f"mount -t tmpfs -o ro,size=4k none {SHARED}",
+            "read-only": f"mount --bind {SHARED} {SHARED} && mount -o remount,bind,ro {SHARED}",
+        }
+        self.run(name, mounts[how])
+
+    def show_storage(self, name: str) -> None:
+        """Undo that."""
+        self.run(name, f"umount --lazy {SHARED}")
 
     def command(self, name: str, command: str) -> list[str]:
         """What this machine calls to run a shell command on a host, in its /root."""
@@ -245,6 +269,8 @@ class Lab:
         for process in self._processes.values():
             process.kill()  # and with it its first process, and with that all others
             process.wait()
+        if self._size:
+            _call("umount", "--lazy", str(self.shared))
         spaces = subprocess.run(["ip", "netns", "list"], capture_output=True, text=True, check=True).stdout
         for line in spaces.splitlines():
             if line.startswith(self._space("")):

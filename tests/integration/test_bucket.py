@@ -24,7 +24,7 @@ from tune.record import Record
 from tune.study import SearchStudy
 
 RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
-WAIT = 120.0
+WAIT = 300.0
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,363 @@
+"""A search under random faults, on the hosts of a lab; what must hold afterwards is checked: `make chaos`.
+
+    python -m tests.cluster.chaos --seed 7 --faults 20
+
+Needs root on Linux (see `tests/cluster/lab.py`). Prints a line for each fault, and the table of docs/reliability.md.
+"""
+
+import argparse
+import random
+import shlex
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.cluster.lab import SHARED, Lab, missing
+from tune.mirror import copy_database
+from tune.record import Record
+from tune.study import SearchStudy
+
+ROOT = Path(__file__).parent.parent.parent
+NAME = "chaos"
+WORKERS = ("one", "two")
+SPARE = "three"
+EPOCHS = 8
+OPTIONS = (
+    f"--data digits --recipes plain_cnn,mlp --max-epochs {EPOCHS} --grace-period 2 --final-seeds 1 "
+    f"--set plain_cnn.batch_size=32 --name {NAME}"
+)
+MANY = 500
+"""More trials than can be begun before the last fault."""
+
+GONE = 10.0
+"""Seconds for which a storage is full, read-only or gone."""
+
+SHORT, LONG = 3.0, 30.0
+"""Seconds for which a cable is pulled: Ray gives up a node before the second."""
+
+GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4"
+"""Sooner than by itself, which takes a minute."""
+
+WAIT = 180.0
+
+
+@dataclass
+class Faulted:
+    """A fault, and what came of it.
+
+    Attributes:
+        kind: its name in `Chaos.faults`.
+        lost: epochs and ended trials that the study had before, and has not afterwards.
+        seconds: from the fault until all trials that had been running went on.
+    """
+
+    kind: str
+    lost: int
+    seconds: float
+
+
+@dataclass
+class Chaos:
+    """A cluster in a lab, and a search on it.
+
+    Attributes:
+        lab: with a head, `WORKERS` and `SPARE`.
+        draw: what is random.
+        process: the search, as `python tune/run.py` on the head.
+    """
+
+    lab: Lab
+    draw: random.Random
+    process: subprocess.Popen[str] | None = None
+    spare: bool = False
+    done: list[Faulted] = field(default_factory=list)
+
+    @property
+    def faults(self) -> dict[str, Callable[[], None]]:
+        """Every kind of fault, and what does it and lets it pass."""
+        return {
+            "trial's process killed": self.kill_trial,
+            "raylet killed": self.kill_raylet,
+            "worker switched off": self.switch_off,
+            "cable pulled for 3 s": lambda: self.cut(SHORT),
+            "cable pulled until given up": lambda: self.cut(LONG),
+            "node added or taken away": self.add_or_take,
+            "driver killed": self.kill_driver,
+            "head lost with its disk": self.lose_head,
+            "storage gone": lambda: self.hide("gone"),
+            "storage read-only": lambda: self.hide("read-only"),
+            "storage full": self.fill,
+        }
+
+    # the cluster
+
+    def start(self) -> None:
+        """Start cluster and search."""
+        self.start_head()
+        for name in WORKERS:
+            self.join(name)
+        self.search(f"{OPTIONS} --out {SHARED}/results --trials {MANY}")
+
+    def start_head(self) -> None:
+        """Start Ray's head; it runs no trial."""
+        self.ray("head", "start --head --port=6379 --include-dashboard=false --num-cpus=0")
+
+    def join(self, name: str) -> None:
+        """Have a host join the cluster, whatever it did before."""
+        self.lab.run(name, "ray stop --force")
+        self.ray(name, f"start --address={self.lab.addresses['head']}:6379 --num-cpus=1")
+
+    def ray(self, name: str, command: str) -> None:
+        """Run a command of Ray's on a host."""
+        self.lab.run(name, f"{GIVES_UP} ray {command} --object-store-memory=100000000 --disable-usage-stats")
+
+    def search(self, arguments: str) -> None:
+        """Start the driver."""
+        command = f"cd {ROOT} && exec python tune/run.py --address auto {arguments}"
+        environment = f"export PYTHONPATH={shlex.quote(str(ROOT))} OMP_NUM_THREADS=1"
+        self.process = subprocess.Popen(
+            self.lab.command("head", f"{environment} && {command}"),
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def resume(self, more: str = "") -> None:
+        """Go on with the search."""
+        self.search(f"--resume {SHARED}/results/{NAME} {more}")
+
+    # what it knows
+
+    def records(self) -> list[Record]:
+        """The study as the head has it; none before there is one."""
+        files = list(self.lab.home("head").glob(f".cache/toprung/studies/{NAME}-*.db"))
+        settings = self.lab.shared / "results" / NAME / "settings.yaml"
+        return _read(files[0]) if files and settings.is_file() else []
+
+    def copied(self) -> list[Record]:
+        """The study as the shared folder has it."""
+        file = self.lab.shared / "results" / NAME / "study.db"
+        return _read(file) if file.is_file() else []
+
+    # faults
+
+    def kill_trial(self) -> None:
+        """Kill the process of a trial."""
+        self.lab.run(self.worker(), "pkill -9 -n -f '[r]ay::(Resource|Recipe)Tr' || true")
+
+    def kill_raylet(self) -> None:
+        """Kill Ray's process on a node; a supervisor starts it again."""
+        name = self.worker()
+        self.lab.run(name, "pkill -9 -x raylet")
+        self.join(name)
+
+    def switch_off(self) -> None:
+        """Switch a worker off and on."""
+        name = self.worker()
+        self.lab.kill(name)
+        self.lab.boot(name)
+        self.join(name)
+
+    def cut(self, seconds: float) -> None:
+        """Pull a worker's cable, and put it back; where it was given up, it joins anew."""
+        name = self.worker()
+        self.lab.cut(name)
+        time.sleep(seconds)
+        self.lab.plug(name)
+        if seconds == LONG:
+            time.sleep(GONE)  # for as long as it does not know that it was given up, it may write
+            self.join(name)
+
+    def add_or_take(self) -> None:
+        """Have the spare host join, or leave."""
+        if self.spare:
+            self.lab.run(SPARE, "ray stop --force")
+        else:
+            self.join(SPARE)
+        self.spare = not self.spare
+
+    def kill_driver(self) -> None:
+        """Kill the search and go on with it."""
+        self.end_driver("-9")
+        self.resume()
+
+    def lose_head(self) -> None:
+        """Lose the head with its disk, put another one in its place, and go on."""
+        assert self.process
+        self.lab.kill("head")
+        self.process.communicate(timeout=WAIT)
+        self.lab.replace("head")
+        self.start_head()
+        for name in (*WORKERS, *([SPARE] if self.spare else [])):
+            self.join(name)
+        self.resume()
+
+    def hide(self, how: str) -> None:
+        """Have all hosts find the storage gone or read-only for a while."""
+        for name in ("head", *WORKERS, SPARE):
+            self.lab.hide_storage(name, how)
+        time.sleep(GONE)
+        for name in ("head", *WORKERS, SPARE):
+            self.lab.show_storage(name)
+
+    def fill(self) -> None:
+        """Fill the storage for a while."""
+        filler = self.lab.shared / "filler"
+        try:
+            with filler.open("wb") as file:
+                while True:
+                    file.write(bytes(2**20))
+                    file.flush()
+        except OSError:
+            time.sleep(GONE)
+        filler.unlink()
+
+    def worker(self) -> str:
+        """One of the workers."""
+        return self.draw.choice(WORKERS)
+
+    def end_driver(self, signal: str) -> None:
+        """Send the driver, and nothing that it has started, a signal."""
+        assert self.process
+        assert self.process.poll() is None, self.process.communicate()[0][-6000:]
+        self.lab.run("head", f"pkill {signal} -f '[t]une/run.py --address auto'")
+        self.process.communicate(timeout=WAIT)
+
+    # the run
+
+    def run(self, count: int) -> list[Record]:
+        """Let so many faults happen, then the search end; returns its trials."""
+        self.start()
+        self.until(lambda: sum(record.state == "running" for record in self.records()) >= len(WORKERS), "two trials")
+        kinds = list(self.faults)
+        order = [*kinds, *self.draw.choices(kinds, k=max(0, count - len(kinds)))][:count]
+        self.draw.shuffle(order)
+        for kind in order:
+            time.sleep(self.draw.uniform(1, 4))
+            self.let_happen(kind)
+        begun = len(self.records())
+        self.end_driver("-INT")
+        self.resume(f"--trials {begun + 2}")
+        assert self.process
+        said, _ = self.process.communicate(timeout=600)
+        assert self.process.returncode == 0, said
+        return self.records()
+
+    def let_happen(self, kind: str) -> None:
+        """Do something, and see that every trial that was running goes on and nothing is lost."""
+        assert self.process
+        before = self.copied() if kind == "head lost with its disk" else self.records()
+        running = {record.number: len(record.epochs) for record in before if record.state == "running"}
+        began = time.monotonic()
+        self.faults[kind]()
+
+        def went_on() -> bool:
+            assert self.process
+            if self.process.poll() is not None:
+                return False
+            now = self.records()
+            return sum(len(each.epochs) for each in now) > sum(len(each.epochs) for each in before) and all(
+                number < len(now) and (now[number].state != "running" or len(now[number].epochs) > epochs)
+                for number, epochs in running.items()
+            )
+
+        self.until(went_on, f"trials that go on after: {kind}")
+        seconds = time.monotonic() - began
+        lost = losses(before, self.records())
+        self.done.append(Faulted(kind, lost, seconds))
+        print(f"{len(self.done):3}  {kind:30} {seconds:6.1f} s  lost {lost}", flush=True)
+
+    def until(self, true: Callable[[], bool], what: str) -> None:
+        """Wait, as long as the search runs."""
+        end = time.monotonic() + WAIT
+        while not true():
+            assert self.process
+            if self.process.poll() is not None:
+                raise AssertionError(f"no {what}: {self.process.communicate()[0][-6000:]}")
+            assert time.monotonic() < end, f"no {what}"
+            time.sleep(0.5)
+
+
+def _read(file: Path) -> list[Record]:
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "study.db"
+        copy_database(file, copy)
+        with closing(SearchStudy.load(f"sqlite:///{copy}", NAME)) as study:
+            return study.records
+
+
+def losses(before: list[Record], after: list[Record]) -> int:
+    """Epochs and ends of trials that were known before, and are not afterwards."""
+    lost = 0
+    for old in before:
+        new = after[old.number] if old.number < len(after) else None
+        if new is None or (old.state != "running" and new != old):
+            lost += 1
+        else:
+            known = {epoch["epoch"]: epoch for epoch in new.epochs}
+            lost += sum(known.get(epoch["epoch"]) != epoch for epoch in old.epochs)
+    return lost
+
+
+def faults_of(records: list[Record]) -> list[str]:
+    """What does not hold of a finished search, in lines."""
+    wrong = []
+    if [record.number for record in records] != list(range(len(records))):
+        wrong.append("trials are missing or there twice")
+    for record in records:
+        epochs = [int(epoch["epoch"]) for epoch in record.epochs]
+        if record.state not in ("complete", "pruned"):
+            wrong.append(f"trial {record.number} is {record.state}: {record.note}")
+        if epochs != list(range(1, len(epochs) + 1)):
+            wrong.append(f"trial {record.number} has epochs {epochs}")
+        if record.state == "complete" and len(epochs) != EPOCHS and record.recipe != "knn":
+            wrong.append(f"trial {record.number} is complete after {len(epochs)} epochs")
+        if sorted(record.values) != epochs:
+            wrong.append(f"trial {record.number} has rungs {sorted(record.values)}")
+    return wrong
+
+
+def table(done: list[Faulted]) -> str:
+    """What happened, as Markdown."""
+    by_kind: dict[str, list[Faulted]] = defaultdict(list)
+    for each in done:
+        by_kind[each.kind].append(each)
+    lines = ["| fault | times | lost | seconds until all went on: median, longest |", "|---|---|---|---|"]
+    for kind, found in sorted(by_kind.items()):
+        seconds = [each.seconds for each in found]
+        lost = sum(each.lost for each in found)
+        lines.append(f"| {kind} | {len(found)} | {lost} | {statistics.median(seconds):.0f}, {max(seconds):.0f} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run it; returns 1 where something does not hold."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    parser.add_argument("--faults", type=int, default=20)
+    arguments = parser.parse_args()
+    if reason := missing():
+        print(f"chaos: {reason}", file=sys.stderr)
+        return 2
+    print(f"seed {arguments.seed}, {arguments.faults} faults", flush=True)
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        lab = Lab(Path(folder), ["head", *WORKERS, SPARE], checkout=ROOT, everywhere=True, size="400m")
+        with lab:
+            chaos = Chaos(lab, random.Random(arguments.seed))
+            records = chaos.run(arguments.faults)
+    wrong = faults_of(records)
+    states = ", ".join(f"{sum(r.state == s for r in records)} {s}" for s in ("complete", "pruned", "failed", "running"))
+    print(f"\n{len(records)} trials: {states}; {sum(r.attempts > 1 for r in records)} were begun more than once\n")
+    print(table(chaos.done))
+    for line in wrong:
+        print(f"WRONG: {line}")
+    return 1 if wrong or any(each.lost for each in chaos.done) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
