@@ -1,0 +1,133 @@
+"""The place of results is full, read-only or gone for some seconds: a search waits, and decides as if it had not been."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from sqlalchemy.exc import SQLAlchemyError
+
+from search_spaces import InputError
+from tests.cluster.lab import missing
+from tune.cli import main
+from tune.record import Record
+from tune.study import SearchStudy
+
+RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
+WAIT = 300.0
+LASTS = 4.0
+"""Seconds of each fault."""
+
+
+class Disk:
+    """A file system of 40 MB at `place`, which a process of its own sees, and those that are run in it."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self._holder = subprocess.Popen(
+            ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=40m none {place} && echo && exec sleep 3600"],
+            stdout=subprocess.PIPE,
+        )
+        assert self._holder.stdout
+        self._holder.stdout.readline()
+        self.seen = Path(f"/proc/{self._holder.pid}/root{place}")
+
+    def close(self) -> None:
+        """Let it go."""
+        self._holder.kill()
+        self._holder.communicate()
+
+    def command(self, *words: str) -> list[str]:
+        """What runs a command that sees it."""
+        return ["nsenter", "-t", str(self._holder.pid), "-m", *words]
+
+    @contextmanager
+    def full(self) -> Iterator[None]:
+        """Without a free byte."""
+        filler = self.seen / "filler"
+        with filler.open("wb") as file, suppress(OSError):
+            while True:
+                file.write(bytes(2**16))
+                file.flush()
+        yield
+        filler.unlink()
+
+    @contextmanager
+    def gone(self) -> Iterator[None]:
+        """With nothing in it, and not to be written to."""
+        with self._hidden(f"mount -t tmpfs -o ro none {self.place}"):
+            yield
+
+    @contextmanager
+    def read_only(self) -> Iterator[None]:
+        """Not to be written to, but for files that are open."""
+        with self._hidden(f"mount --bind {self.place} {self.place} && mount -o remount,bind,ro {self.place}"):
+            yield
+
+    @contextmanager
+    def _hidden(self, mount: str) -> Iterator[None]:
+        subprocess.run(self.command("sh", "-c", mount), check=True)
+        yield
+        subprocess.run(self.command("umount", "--lazy", str(self.place)), check=True)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Disk]:
+    if reason := missing():
+        pytest.skip(reason)
+    (tmp_path / "disk").mkdir()
+    disk = Disk(tmp_path / "disk")
+    yield disk
+    disk.close()
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_storage_that_fails_for_a_while_changes_no_decision(disk: Disk, cache: Path, tmp_path: Path) -> None:
+    search = [
+        "--data", "digits", "--recipes", "mlp", "--set", "mlp.batch_size=32", "--trials", "12", "--max-epochs", "9",
+        "--grace-period", "2", "--reduction-factor", "2", "--concurrent", "1", "--final-seeds", "1",
+        "--cache", str(cache), "--name", "x",
+    ]  # fmt: skip
+    assert main(["search", *search, "--out", str(tmp_path)]) == 0
+    with subprocess.Popen(
+        disk.command(sys.executable, str(RUN), *search, "--out", str(disk.place)),
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            for number, fault in enumerate((disk.full, disk.gone, disk.read_only)):
+                until_trials(disk.seen / "x", 3 * number + 1, process)
+                with fault():
+                    time.sleep(LASTS)
+            said, _ = process.communicate(timeout=WAIT)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert decisions(disk.seen / "x") == decisions(tmp_path / "x")
+    assert all(record.attempts == 1 for record in records(disk.seen / "x")), "each trial has waited where it was"
+    assert (disk.seen / "x" / "report" / "index.html").is_file()
+
+
+def records(folder: Path) -> list[Record]:
+    return SearchStudy.load(f"sqlite:///{folder / 'study.db'}", "x").records
+
+
+def decisions(folder: Path) -> list[tuple[object, ...]]:
+    return [(r.number, r.recipe, r.config, r.seed, r.state, r.values) for r in records(folder)]
+
+
+def until_trials(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + WAIT
+    while time.monotonic() < end:
+        assert process.poll() is None, process.communicate()
+        with suppress(InputError, SQLAlchemyError):
+            if (folder / "settings.yaml").exists() and len(records(folder)) > count:
+                return
+        time.sleep(0.1)
+    pytest.fail(f"the search did not come so far in {WAIT:g} s")
