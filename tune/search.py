@@ -62,13 +62,14 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
     views = _prepare(settings, preset, console)
     weights = pretrained_weights(settings, preset, views, console)
     resources = _resources(settings)
-    with experiment.created():
+    with experiment.created(), ExitStack() as undo:
         mirror = Mirror.of(experiment, settings)
         if mirror:
             mirror.clear()
         url = mirror.url if mirror else experiment.storage_with(settings)
         # before the settings, which make it an experiment to others, who would make tables in a study without any
         study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
+        undo.callback(study.delete)  # in a storage that others share, the name would stay taken
         if mirror:
             mirror.copy()
         if preset:
@@ -77,6 +78,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         _write_data(experiment, views, weights)
         experiment.write("environment.json", environment(resources.device, resources.threads))
         _prepare_nodes(experiment, settings, views, weights, resources, console)
+        undo.pop_all()
     with experiment.locked(), closing(study), mirrored(mirror, study, console):
         return _run(experiment, study, resources, console)
 
