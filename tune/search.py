@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial
 from rich.console import Console
 
@@ -45,6 +46,10 @@ from tune.trial import RecipeTrial, TrialFiles
 from tune.worker import DATA_FILES, TrialSettings
 
 LOG = "logs/driver.log"
+
+# Tune gives workers the driver's keys by way of an option that Ray writes into its logs. On this machine they inherit
+# them, and on a cluster every node has its own.
+ENV_VARS_TO_PROPAGATE.difference_update({name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")})
 
 
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:
