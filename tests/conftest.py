@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from tests.postgres import Postgres
     from trainables._data import TrainData
 
 
@@ -47,6 +48,27 @@ def digits(digits_folder: Path) -> TrainData:
     from trainables._data import load_train
 
     return load_train(digits_folder, torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def _postgres() -> Iterator[Postgres]:
+    from tests.postgres import missing, postgres_server
+
+    if reason := missing():
+        pytest.skip(reason)
+    pytest.importorskip("psycopg")
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres(_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Postgres:
+    """A PostgreSQL with an empty database, whose password is in the environment."""
+    from tests.postgres import PASSWORD
+
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    _postgres.empty()
+    return _postgres
 
 
 @pytest.fixture

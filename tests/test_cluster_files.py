@@ -80,7 +80,8 @@ def test_trials_run_on_workers_alone_which_come_and_go(config: Config) -> None:
 
 
 def test_what_is_mounted_is_what_is_installed(config: Config) -> None:
-    assert config["file_mounts"] == {"~/toprung": "."}
+    token = "~/.ray/auth_token"
+    assert config["file_mounts"] == {"~/toprung": ".", token: token}
     (install,) = (command for command in config["setup_commands"] if "--editable" in command)
     words = shlex.split(install)
     assert words[words.index("--editable") + 1] == "~/toprung[cluster]"
@@ -107,6 +108,17 @@ def test_the_sources_are_synced_and_nothing_else(config: Config, tmp_path: Path)
         ".gitignore",
         *sources,
     }
+
+
+@pytest.mark.parametrize("name", [*CLOUDS, "cluster/on-prem.yaml"])
+def test_every_node_asks_for_the_token_that_it_gets(name: str) -> None:
+    """Ray refuses to start without one; it is on the laptop, and in no file of these."""
+    config = read(name)
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    (shell,) = (command for command in config["setup_commands"] if "> ~/.toprung.sh" in command)
+    assert "export" in shell
+    assert " RAY_AUTH_MODE=token " in shell
+    assert "ray get-auth-token --generate" in (ROOT / name).read_text()
 
 
 def test_every_command_is_a_shell_command(config: Config) -> None:
@@ -149,9 +161,9 @@ def test_the_shell_of_the_head_names_cluster_and_results(config: Config, tmp_pat
     for _ in range(2):  # as `ray up` does again
         for command in writes:
             run_in(tmp_path, command)
-    told = run_in(tmp_path, "echo $RAY_ADDRESS $TOPRUNG_OUT ${PATH%%:*}").split()
+    told = run_in(tmp_path, "echo $RAY_ADDRESS $RAY_AUTH_MODE $TOPRUNG_OUT ${PATH%%:*}").split()
     bucket = {"aws": "s3", "gcp": "gs"}[config["provider"]["type"]] + "://EDIT-my-bucket"
-    assert told == ["auto", f"{bucket}/results", f"{tmp_path}/.toprung/bin"]
+    assert told == ["auto", "token", f"{bucket}/results", f"{tmp_path}/.toprung/bin"]
     assert (tmp_path / ".bashrc").read_text().count("toprung.sh") == 1
 
 
@@ -359,7 +371,7 @@ def test_the_manifest_has_no_field_that_kuberay_does_not_know(manifest: dict[str
     cluster, job = manifest["RayCluster"]["spec"], manifest["RayJob"]["spec"]
     assert set(cluster) <= {
         *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"),
-        *("headServiceAnnotations", "suspend", "gcsFaultToleranceOptions", "managedBy"),
+        *("headServiceAnnotations", "suspend", "gcsFaultToleranceOptions", "managedBy", "authOptions"),
     }
     assert set(cluster["autoscalerOptions"]) <= {"idleTimeoutSeconds", "upscalingMode", "resources", "version", "env"}
     assert set(cluster["headGroupSpec"]) <= {"rayStartParams", "serviceType", "headService", "template"}
@@ -391,7 +403,17 @@ def test_keys_come_from_a_secret_that_need_not_be_there(manifest: dict[str, Conf
     for pod in pods(manifest["RayCluster"]):
         (key,) = (each for each in pod["containers"][0]["env"] if "KEY" in each["name"])
         assert "value" not in key
-        assert key["valueFrom"]["secretKeyRef"] == {"name": "toprung", "key": "WANDB_API_KEY", "optional": True}
+        assert key["valueFrom"]["secretKeyRef"] == {
+            "name": "toprung-keys", "key": "WANDB_API_KEY", "optional": True,
+        }  # fmt: skip
+
+
+def test_the_operator_makes_a_token_in_a_secret_that_is_no_one_elses(manifest: dict[str, Config]) -> None:
+    """It is called as the cluster is, and an older one of the name would be taken for it."""
+    assert manifest["RayCluster"]["spec"]["authOptions"] == {"mode": "token"}
+    named = re.findall(r"secretKeyRef: \{name: ([\w-]+)", (ROOT / "cluster/kuberay.yaml").read_text())
+    assert named
+    assert manifest["RayCluster"]["metadata"]["name"] not in named
 
 
 def pods(cluster: Config) -> list[Config]:

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
+from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial
 from rich.console import Console
 
@@ -47,6 +48,10 @@ from tune.worker import DATA_FILES, TrialSettings
 
 LOG = "logs/driver.log"
 
+# Tune gives workers the driver's keys by way of an option that Ray writes into its logs. On this machine they inherit
+# them, and on a cluster every node has its own.
+ENV_VARS_TO_PROPAGATE.difference_update({name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")})
+
 
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:
     """Run a new search in the folder of `experiment`; returns the path of its report.
@@ -63,13 +68,14 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
     views = _prepare(settings, preset, console)
     weights = pretrained_weights(settings, preset, views, console)
     resources = _resources(settings)
-    with experiment.created():
+    with experiment.created(), ExitStack() as undo:
         mirror = Mirror.of(experiment, settings)
         if mirror:
             mirror.clear()
         url = mirror.url if mirror else experiment.storage_with(settings)
         # before the settings, which make it an experiment to others, who would make tables in a study without any
         study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
+        undo.callback(study.delete)  # in a storage that others share, the name would stay taken
         if mirror:
             mirror.copy()
         if preset:
@@ -78,6 +84,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         _write_data(experiment, views, weights)
         experiment.write("environment.json", environment(resources.device, resources.threads))
         _prepare_nodes(experiment, settings, views, weights, resources, console)
+        undo.pop_all()
     with experiment.locked(), closing(study), mirrored(mirror, study, console):
         return _run(experiment, study, resources, console)
 

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import secrets
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import ray_constants
 from rich.console import Console
 
 from search_spaces import InputError
@@ -77,14 +79,18 @@ def ray_session(console: Console) -> Iterator[None]:
 
 def _start() -> None:
     machine = this_machine()
+    # Ray answers who has a token: one that this process and its workers alone know; its own would be in a file that
+    # others may read
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
-        _init(
-            address="local",
-            num_cpus=int(machine["CPU"]),
-            num_gpus=int(machine["GPU"]),
-            include_dashboard=False,
-            object_store_memory=OBJECT_STORE_BYTES,
-        )
+        with _on_loopback():
+            _init(
+                address="local",
+                num_cpus=int(machine["CPU"]),
+                num_gpus=int(machine["GPU"]),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
     except Exception as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
@@ -111,6 +117,20 @@ class _Log(TextIOBase):
         with suppress(OSError):
             self._file.close()
         super().close()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray that is started meanwhile listens on 127.0.0.1 alone, as it always does on macOS and Windows.
+
+    Elsewhere it listens on all addresses, and has no option against it: 127.0.0.1 is replaced by an outer one.
+    """
+    with_others = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = with_others
 
 
 @contextmanager

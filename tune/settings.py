@@ -113,6 +113,20 @@ def _absolute_storage(url: str | None) -> str | None:
     return f"sqlite:///{_absolute(path)}" if scheme == "sqlite" and slashes and path else url
 
 
+def _has_password(url: str | None) -> bool:
+    """Whether a storage's URL says what nobody else should read; also one that is none, and so not to be shown."""
+    if url is None or not {"@", "?"} & set(url):
+        return False
+    from sqlalchemy import make_url  # late, as it takes time
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        return True
+    return parsed.password is not None or any("password" in key.lower() for key in parsed.query)
+
+
 def _absolute_preset(preset: str | None) -> str | None:
     """The file of a person's own preset made absolute."""
     return _absolute(preset) if preset and preset.endswith((".yaml", ".yml")) else preset
@@ -210,7 +224,9 @@ class Settings(BaseModel):
     )
     name: str = Field("", description="name of the experiment (default: data set and time)")
     storage: Annotated[str | None, AfterValidator(_absolute_storage)] = Field(
-        None, description="Optuna storage URL (default: study.db in the experiment's folder)"
+        None,
+        description="Optuna storage URL, such as postgresql://USER@HOST/DATABASE, without a password "
+        "(default: study.db in the experiment's folder)",
     )
     address: str = Field(
         default_factory=_address,
@@ -243,6 +259,11 @@ class Settings(BaseModel):
                 raise ValueError(f"--set {key}: is of a recipe that is not searched; these are: {searched}")
         for recipe in self.recipes:
             self.domains(recipe)
+        if _has_password(self.storage):
+            raise ValueError(
+                "--storage has a password in its URL, which would be kept with the settings; leave it out, and give it "
+                "by PGPASSWORD, ~/.pgpass or a service file (postgresql:///?service=NAME)"
+            )
         if self.rows_only and not self.preset:
             raise ValueError("--rows-only: there are no rows without a preset; add --preset NAME")
         if self.name and not NAME.fullmatch(self.name):

@@ -4,20 +4,33 @@ Everything else (Ray's experiment state, the rungs, the sampler's view, the repo
 search whose driver was killed goes on from here. There is one writer: the driver of the search.
 """
 
+import itertools
+import logging
 import sqlite3
-from collections.abc import Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import optuna
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError
+from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import event
+from sqlalchemy import event, make_url
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.pool import NullPool
 
 from search_spaces import InputError, Value
+from trainables._synced import PATIENCE, patiently
 from tune.record import Record, State
+
+T = TypeVar("T")
+
+SERVER = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 30_000}
+"""Seconds, seconds and milliseconds after which libpq gives up a PostgreSQL that has fallen silent; else hours."""
 
 OPTUNA_STATES: dict[State, TrialState] = {
     "running": TrialState.RUNNING,
@@ -28,12 +41,14 @@ OPTUNA_STATES: dict[State, TrialState] = {
 STATES = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
+logger = logging.getLogger("ray.toprung")  # the driver's log is Ray's
 
 
 class SearchStudy:
     """An Optuna study whose trials carry recipe, configuration and the figures of every epoch.
 
-    Whoever opened it closes it.
+    Whoever opened it closes it. A server that is gone is tried again for two minutes; all that writes or asks raises
+    OSError where it stays away, and then at once.
 
     Attributes:
         maximize: whether a larger value is better.
@@ -48,6 +63,7 @@ class SearchStudy:
         self.records = [_record(trial) for trial in storage.get_all_trials(self._id, deepcopy=False)]
         self.process = int(storage.get_study_user_attrs(self._id).get("process", 1))
         self._ids: dict[int, int] = {}
+        self._patience = PATIENCE
 
     @classmethod
     def create(cls, url: str, name: str, *, maximize: bool) -> "SearchStudy":
@@ -59,9 +75,12 @@ class SearchStudy:
         storage = _storage(url)
         try:
             storage.create_new_study([StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE], name)
+            return cls(storage, name)
         except DuplicatedStudyError:
+            storage.engine.dispose()
             raise InputError(f"storage {url} has a study {name!r} already; choose another --name") from None
-        return cls(storage, name)
+        except OSError as error:
+            raise _refused(url, error) from None
 
     @classmethod
     def load(cls, url: str, name: str) -> "SearchStudy":
@@ -70,15 +89,23 @@ class SearchStudy:
         Raises:
             InputError: there is none, or the storage cannot be used.
         """
+        storage = _storage(url)
         try:
-            return cls(_storage(url), name)
+            return cls(storage, name)
         except KeyError:
+            storage.engine.dispose()
             raise InputError(f"storage {url} has no study {name!r}; it was moved or deleted") from None
+        except OSError as error:
+            raise _refused(url, error) from None
+
+    def delete(self) -> None:
+        """Take it out of the storage, which others may share."""
+        self._storage.delete_study(self._id)
 
     def begin_process(self) -> None:
         """Note that another process goes on with the search."""
         self.process += 1
-        self._storage.set_study_user_attr(self._id, "process", self.process)
+        self._set("process", self.process)
 
     def attempt(self, number: int) -> str:
         """What an attempt at a trial is called, as no other is, though a process did not know of all before it."""
@@ -93,17 +120,17 @@ class SearchStudy:
     @property
     def seconds(self) -> float:
         """How long the search has run, in all its processes, as far as it was noted."""
-        return float(self._storage.get_study_user_attrs(self._id).get("seconds", 0.0))
+        return self._get("seconds")
 
     @property
     def spared_seconds(self) -> float:
         """Of `seconds`, those that no time budget is for."""
-        return float(self._storage.get_study_user_attrs(self._id).get("spared_seconds", 0.0))
+        return self._get("spared_seconds")
 
     def note_seconds(self, seconds: float, spared: float = 0.0) -> None:
         """Note how long the search has run."""
-        self._storage.set_study_user_attr(self._id, "seconds", seconds)
-        self._storage.set_study_user_attr(self._id, "spared_seconds", spared)
+        self._set("seconds", seconds)
+        self._set("spared_seconds", spared)
 
     def begin(
         self,
@@ -118,7 +145,17 @@ class SearchStudy:
         attrs = {"recipe": recipe, "config": dict(config), "seed": seed, "attempts": 1}
         trial = create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
         trial.number = len(self.records)
-        trial_id = self._storage.create_new_trial(self._id, trial)
+
+        def make() -> int:
+            return self._storage.create_new_trial(self._id, trial)
+
+        def make_unless_made() -> int:
+            try:
+                return self._storage.get_trial_id_from_study_id_trial_number(self._id, trial.number)
+            except KeyError:
+                return make()
+
+        trial_id = self._patiently(make, again=make_unless_made)
         assert trial_id == self._trial(trial.number), "another process writes to this study"
         self.records.append(_record(trial))
         return self.records[-1]
@@ -127,7 +164,7 @@ class SearchStudy:
         """Count another attempt at a running trial."""
         record = self.records[number]
         record.attempts += 1
-        self._storage.set_trial_user_attr(self._trial(number), "attempts", record.attempts)
+        self._set_of(self._trial(number), "attempts", record.attempts)
         return record
 
     def report(self, number: int, epoch: int, figures: Mapping[str, float], best: float) -> None:
@@ -135,8 +172,8 @@ class SearchStudy:
         record, trial = self.records[number], self._trial(number)
         if epoch in record.values:
             return
-        self._storage.set_trial_user_attr(trial, f"epoch {epoch}", dict(figures))
-        self._storage.set_trial_intermediate_value(trial, epoch, best)
+        self._set_of(trial, f"epoch {epoch}", dict(figures))
+        self._patiently(partial(self._storage.set_trial_intermediate_value, trial, epoch, best))
         record.epochs.append({"epoch": epoch, **figures})
         record.values[epoch] = best
 
@@ -144,28 +181,116 @@ class SearchStudy:
         """Close a trial; it is complete or pruned with the best value so far, as Optuna has it, or failed."""
         record, trial = self.records[number], self._trial(number)
         if note:
-            self._storage.set_trial_user_attr(trial, "note", note)
-        value = None if state == "failed" else record.value
-        self._storage.set_trial_state_values(trial, OPTUNA_STATES[state], None if value is None else [value])
+            self._set_of(trial, "note", note)
+        values = None if state == "failed" or record.value is None else [record.value]
+
+        def close() -> None:
+            self._storage.set_trial_state_values(trial, OPTUNA_STATES[state], values)
+
+        def close_unless_closed() -> None:
+            with suppress(UpdateFinishedTrialError):
+                close()
+
+        self._patiently(close, again=close_unless_closed)
         record.state, record.note = state, note
         return record
 
     def _trial(self, number: int) -> int:
         if number not in self._ids:
-            self._ids[number] = self._storage.get_trial_id_from_study_id_trial_number(self._id, number)
+            find = self._storage.get_trial_id_from_study_id_trial_number
+            self._ids[number] = self._patiently(partial(find, self._id, number))
         return self._ids[number]
+
+    def _get(self, key: str) -> float:
+        return float(self._patiently(partial(self._storage.get_study_user_attrs, self._id)).get(key, 0.0))
+
+    def _set(self, key: str, value: float) -> None:
+        self._patiently(partial(self._storage.set_study_user_attr, self._id, key, value))
+
+    def _set_of(self, trial: int, key: str, value: Any) -> None:
+        self._patiently(partial(self._storage.set_trial_user_attr, trial, key, value))
+
+    def _patiently(self, do: Callable[[], T], again: Callable[[], T] | None = None) -> T:
+        """Do something, and do it again where the storage is gone; `again` where that would not do, if it was done."""
+        attempts = itertools.count()
+
+        def attempt() -> T:
+            try:
+                return (again or do)() if next(attempts) else do()
+            except OSError as error:
+                logger.warning("the storage of the study is gone: %s; it is tried again", error)
+                raise
+
+        try:
+            return patiently(attempt, self._patience)
+        except OSError:
+            self._patience = 0.0
+            raise
 
 
 def _storage(url: str) -> RDBStorage:
     try:
-        storage = RDBStorage(url)
+        options = _options(url)
+        if options:
+            _make_tables(url, options)
+        storage = RDBStorage(url, options)
         if storage.engine.dialect.name == "sqlite":
             event.listen(storage.engine, "connect", _write_ahead)
             storage.engine.dispose()  # of the connection that made the tables
+        else:
+            event.listen(storage.engine, "handle_error", _as_gone)
         return storage
     except Exception as error:  # SQLAlchemy's, a driver's or Optuna's, by the kind of storage
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"--storage {url}: {reason}; give an Optuna storage URL") from None
+        raise _refused(url, error) from None
+
+
+def _options(url: str) -> dict[str, Any]:
+    """What SQLAlchemy is to do about a PostgreSQL that was restarted, or fell silent; nothing of other storages."""
+    parsed = make_url(url)
+    if not parsed.drivername.startswith("postgresql"):
+        return {}
+    return {"pool_pre_ping": True, "connect_args": {k: v for k, v in SERVER.items() if k not in parsed.query}}
+
+
+def _make_tables(url: str, options: Mapping[str, Any]) -> None:
+    """Have Optuna make its tables, in three steps, at each of which another search that is as new may be first."""
+    for left in (3, 2, 1, 0):
+        try:
+            RDBStorage(url, {**options, "poolclass": NullPool})  # one that fails could not be told to close any
+            return
+        except (IntegrityError, ProgrammingError):
+            if not left:
+                raise
+
+
+def _refused(url: str, error: Exception) -> InputError:
+    cause: BaseException = error
+    if isinstance(error, StorageInternalError) and error.__cause__:
+        cause = error.__cause__
+    scheme = url.partition(":")[0]
+    if isinstance(cause, ImportError) and scheme == "postgresql":
+        return InputError(f"--storage {url}: needs psycopg: pip install 'toprung[postgres]'")
+    way = "give an Optuna storage URL, such as postgresql://USER@HOST/DATABASE"
+    if isinstance(cause, DBAPIError | OSError) and not scheme.startswith("sqlite"):
+        way = "is the server up, and may you write there? a password comes from PGPASSWORD or ~/.pgpass"
+    return InputError(f"--storage {url}: {_reason(cause)}; {way}")
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what a driver says."""
+    text = str(error.orig if isinstance(error, DBAPIError) else error).strip() or type(error).__name__
+    return text.splitlines()[0]
+
+
+def _as_gone(context: ExceptionContext) -> None:
+    """Make of a server that is gone what a storage that fails is elsewhere, an OSError.
+
+    Optuna lets it pass. Of SQLAlchemy's own error it would begin a trial again, though the first one may be there.
+    """
+    failed = context.sqlalchemy_exception
+    to_connect = context.connection is None and isinstance(failed, OperationalError)
+    if failed and not context.is_pre_ping and (context.is_disconnect or to_connect):
+        raise ConnectionError(_reason(failed))
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:

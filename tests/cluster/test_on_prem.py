@@ -1,6 +1,7 @@
 """`ray up`, `ray submit`, `ray down` on hosts, with the commands and the file that the documentation names."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -89,6 +90,7 @@ def bucket_environment(lab: Lab) -> list[str]:
 
 
 def up(lab: Lab) -> None:
+    lab.run(LAUNCHER, "(umask 077; ray get-auth-token --generate > /dev/null)")
     lab.run(LAUNCHER, f"cd {ROOT} && {CLUSTER.format('up -y')}", timeout=180)
     wait(lambda: " 3 local.cluster.node" in lab.run("head", "ray status 2>&1 || true"), "three nodes")
 
@@ -116,6 +118,27 @@ def test_every_host_runs_what_was_synced_to_it(cluster: Lab) -> None:
     for host in ("head", "one", "two"):
         said = cluster.run(host, "cd / && python -c 'import tune.cli; print(tune.cli.__file__)'")
         assert said == "/root/toprung/tune/cli.py\n"
+
+
+def test_only_who_has_the_token_is_answered(cluster: Lab) -> None:
+    """It came from the launcher to every host, for its user alone."""
+    (token,) = {
+        cluster.run(host, "stat -c %a ~/.ray/auth_token; cat ~/.ray/auth_token")
+        for host in (LAUNCHER, "head", "one", "two")
+    }
+    assert re.fullmatch(r"600\n[0-9a-f]{64}", token)
+    head = cluster.addresses["head"]
+    ask = f"ray status --address {head}:6379 2>&1 || echo refused"
+    assert " 3 local.cluster.node" in cluster.run("one", f"RAY_AUTH_MODE=token timeout 60 {ask}")
+    connect = shlex.quote(f"import ray; ray.init('ray://{head}:10001')")
+    client = f"python -c {connect} 2>&1 || echo refused"
+    for stranger in ("RAY_AUTH_MODE=disabled", f"RAY_AUTH_MODE=token RAY_AUTH_TOKEN={'0' * 64}"):
+        said = cluster.run("one", f"{stranger} timeout 15 {ask}")
+        assert "Authentication token is missing or incorrect" in said
+        assert said.splitlines()[-1] == "refused"
+        assert cluster.run("one", f"{stranger} timeout 30 {client}").splitlines()[-1] == "refused"
+    outside = cluster.run("one", f"timeout 5 bash -c '</dev/tcp/{head}/8265' 2>&1 || echo refused")
+    assert outside.splitlines()[-1] == "refused", "the dashboard answers on the head alone"
 
 
 def test_a_search_over_two_hosts_goes_on_when_one_is_switched_off(cluster: Lab) -> None:

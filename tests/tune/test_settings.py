@@ -119,6 +119,30 @@ def test_the_file_of_an_sqlite_storage_is_kept_by_its_absolute_path(
     assert make({"storage": "postgresql://u@h/d"}).storage == "postgresql://u@h/d"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hidden@h/d",
+        "postgresql+psycopg://u:hid/den@h:5432/d",
+        "postgresql://u:hid@hidden@h/d",
+        "postgresql://u@h/d?password=hidden",
+        "postgresql://u@h/d?sslpassword=hidden",
+        "mysql://u:hidden@h/d",
+        "postgresql://u:hidden@h:port/d",
+    ],
+)
+def test_a_storage_with_a_password_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(InputError, match=r"leave it out, and give it by PGPASSWORD, ~/.pgpass or a service") as error:
+        make({"storage": url})
+    assert "hid" not in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("url", ["postgresql:///?service=team", "postgresql://u@h:5432/d?sslmode=require", "nonsense"])
+def test_a_storage_without_a_password_is_kept(url: str) -> None:
+    assert make({"storage": url}).storage == url
+
+
 def test_a_cluster_says_where_it_is_and_where_results_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
