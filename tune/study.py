@@ -32,6 +32,9 @@ T = TypeVar("T")
 SERVER = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 30_000}
 """Seconds, seconds and milliseconds after which libpq gives up a PostgreSQL that has fallen silent; else hours."""
 
+OF_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
+"""Errors of SQLite that are of its disk."""
+
 OPTUNA_STATES: dict[State, TrialState] = {
     "running": TrialState.RUNNING,
     "complete": TrialState.COMPLETE,
@@ -237,8 +240,7 @@ def _storage(url: str) -> RDBStorage:
         if storage.engine.dialect.name == "sqlite":
             event.listen(storage.engine, "connect", _write_ahead)
             storage.engine.dispose()  # of the connection that made the tables
-        else:
-            event.listen(storage.engine, "handle_error", _as_gone)
+        event.listen(storage.engine, "handle_error", _as_gone)
         return storage
     except Exception as error:  # SQLAlchemy's, a driver's or Optuna's, by the kind of storage
         raise _refused(url, error) from None
@@ -283,13 +285,14 @@ def _reason(error: BaseException) -> str:
 
 
 def _as_gone(context: ExceptionContext) -> None:
-    """Make of a server that is gone what a storage that fails is elsewhere, an OSError.
+    """Make of a server that is gone, or a disk that is full, what a storage that fails is elsewhere, an OSError.
 
     Optuna lets it pass. Of SQLAlchemy's own error it would begin a trial again, though the first one may be there.
     """
     failed = context.sqlalchemy_exception
     to_connect = context.connection is None and isinstance(failed, OperationalError)
-    if failed and not context.is_pre_ping and (context.is_disconnect or to_connect):
+    code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF  # the rest says more of the same
+    if failed and not context.is_pre_ping and (context.is_disconnect or to_connect or code in OF_DISK):
         raise ConnectionError(_reason(failed))
 
 

@@ -8,6 +8,7 @@ Needs root on Linux (see `tests/cluster/lab.py`). Prints a line for each fault, 
 import argparse
 import random
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -221,11 +222,11 @@ class Chaos:
         """One of the workers."""
         return self.draw.choice(WORKERS)
 
-    def end_driver(self, signal: str) -> None:
+    def end_driver(self, how: str) -> None:
         """Send the driver, and nothing that it has started, a signal."""
         assert self.process
         assert self.process.poll() is None, self.process.communicate()[0][-6000:]
-        self.lab.run("head", f"pkill {signal} -f '[t]une/run.py --address auto'")
+        self.lab.run("head", f"pkill {how} -f '[t]une/run.py --address auto'")
         self.process.communicate(timeout=WAIT)
 
     # the run
@@ -344,6 +345,8 @@ def main() -> int:
     if reason := missing():
         print(f"chaos: {reason}", file=sys.stderr)
         return 2
+    for number in (signal.SIGINT, signal.SIGTERM):  # the lab ends with it, also in the background
+        signal.signal(number, lambda *_: sys.exit(130))
     print(f"seed {arguments.seed}, {arguments.faults} faults", flush=True)
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         lab = Lab(Path(folder), ["head", *WORKERS, SPARE], checkout=ROOT, everywhere=True, size="400m")

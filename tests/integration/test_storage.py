@@ -1,4 +1,4 @@
-"""The place of results is full, read-only or gone for some seconds: a search waits, and decides as if it had not been."""
+"""The place of results is full, read-only or gone for some seconds: a search waits, and decides as undisturbed."""
 
 import os
 import signal
