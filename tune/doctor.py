@@ -68,12 +68,12 @@ def _data(settings: Settings) -> Finding:
     try:
         contents = open_source(spec_of(settings, main_view(settings))).contents()
         contents.image(0)
+    except BrokenImageError as error:
+        return Finding("warning", "data", f"{contents.names[0]} is broken: {error}; see --on-bad-image of the search")
     except InputError as error:
         return Finding("error", "data", str(error))
     except OSError as error:
         return Finding("error", "data", f"--data {settings.data}: cannot be read: {reason_of(error)}")
-    except BrokenImageError as error:
-        return Finding("warning", "data", f"{contents.names[0]} is broken: {error}; see --on-bad-image of the search")
     text = f"{settings.data}: {len(contents.names):,} images of {len(contents.classes)} classes"
     return Finding("ok", "data", text)
 

@@ -44,7 +44,7 @@ class Finding:
     Attributes:
         level: "error" is what a search would fail by, "warning" what it may suffer from.
         check: what was looked at, in a word or two.
-        text: what was found.
+        text: what was found; if something is wrong, it can be read without `check`.
     """
 
     level: Literal["ok", "warning", "error"]
@@ -176,14 +176,14 @@ def examined(machine: Machine, *, trains_on_gpus: bool) -> Iterator[Finding]:
 
 def _of_gpus(machine: Machine, trains_on_gpus: bool) -> Finding:
     if not machine.gpu_problem:
-        return Finding("ok", "GPUs", ", ".join(machine.gpus) or "none, so that trials train on cores")
+        return Finding("ok", "GPUs", ", ".join(machine.gpus) or "none")
     if not trains_on_gpus:
         return Finding("ok", "GPUs", f"not used: {machine.gpu_problem}")
     if not machine.cuda_built:
         mend = "install PyTorch for CUDA, or say --gpus-per-trial 0"
-        return Finding("warning", "GPUs", f"there, but trials train on cores: {machine.gpu_problem}; {mend}")
+        return Finding("warning", "GPUs", f"GPUs are there, but trials train on cores: {machine.gpu_problem}; {mend}")
     mend = "install a newer driver, or a PyTorch for the CUDA of this one, or train on cores: --gpus-per-trial 0"
-    return Finding("error", "GPUs", f"there, but cannot be used: {machine.gpu_problem}; {mend}")
+    return Finding("error", "GPUs", f"GPUs are there, but cannot be used: {machine.gpu_problem}; {mend}")
 
 
 def _of_disk(machine: Machine) -> Iterator[Finding]:
@@ -198,8 +198,10 @@ def _of_disk(machine: Machine) -> Iterator[Finding]:
 def _of_shared_memory(free: int) -> Finding:
     if free >= LOW_SHARED_MEMORY:
         return Finding("ok", "shared memory", f"{gib(free)} free in {SHARED_MEMORY}")
-    mend = f"delete what others left in {SHARED_MEMORY}, or in a container give more, as by docker run --shm-size=1g"
-    return Finding("warning", "shared memory", f"only {gib(free)} free, and Ray is slow without; {mend}")
+    mend = "delete what others left there or, in a container, give more: docker run --shm-size=1g"
+    return Finding(
+        "warning", "shared memory", f"only {gib(free)} free in {SHARED_MEMORY}, without which Ray is slow; {mend}"
+    )
 
 
 def differences(there: Machine, here: Machine) -> Iterator[Finding]:

@@ -132,9 +132,9 @@ def _heed(findings: Iterable[Finding], console: Console) -> None:
     errors = []
     for finding in findings:
         if finding.level == "warning":
-            console.print(f"warning: {finding.check}: {finding.text}", style="yellow", markup=False, soft_wrap=True)
+            console.print(f"warning: {finding.text}", style="yellow", markup=False, soft_wrap=True)
         elif finding.level == "error":
-            errors.append(f"{finding.check}: {finding.text}")
+            errors.append(finding.text)
     if errors:
         raise InputError("; ".join(errors))
 
