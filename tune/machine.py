@@ -26,7 +26,7 @@ LOW_DISK = 4 * GIB
 """Bytes free below which a person is warned: checkpoints and decoded images of a small search."""
 
 FULL_DISK = GIB // 4
-"""Bytes free below which nothing is begun."""
+"""Bytes free in --out below which nothing is begun."""
 
 LOW_SHARED_MEMORY = GIB // 2
 """Bytes free below which a person is warned: Ray then keeps its objects on disk, and says so in a log alone."""
@@ -35,6 +35,9 @@ SHARED_MEMORY = Path("/dev/shm")
 
 CODE = "toprung's code"
 """What the digest of our own files is called among the versions, as they change without their version."""
+
+
+Level = Literal["ok", "warning", "error"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class Finding:
         text: what was found; if something is wrong, it can be read without `check`.
     """
 
-    level: Literal["ok", "warning", "error"]
+    level: Level
     check: str
     text: str
 
@@ -187,12 +190,19 @@ def _of_gpus(machine: Machine, trains_on_gpus: bool) -> Finding:
 
 
 def _of_disk(machine: Machine) -> Iterator[Finding]:
+    """Without room or leave to write, a search fails in --out; in --cache it needs them only for what is not there."""
     for what, reason in machine.unwritable.items():
-        yield Finding("error", "disk", f"{what}: cannot be written: {reason}; give a folder that can")
+        flag = what.partition(" ")[0]
+        if flag == "--cache":
+            text = "so that nothing can be decoded into it; data that are there already will do"
+            yield Finding("warning", "disk", f"{what}: cannot be written ({reason}), {text}, or another --cache")
+        else:
+            yield Finding("error", "disk", f"{what}: cannot be written: {reason}; give a folder that can")
     for what, free in machine.free.items():
+        flag = what.partition(" ")[0]
         if free < LOW_DISK and what not in machine.unwritable:
-            mend = f"make room, or give another {what.partition(' ')[0]}"
-            yield Finding("error" if free < FULL_DISK else "warning", "disk", f"{what}: only {gib(free)} free; {mend}")
+            level: Level = "error" if free < FULL_DISK and flag != "--cache" else "warning"
+            yield Finding(level, "disk", f"{what}: only {gib(free)} free; make room, or give another {flag}")
 
 
 def _of_shared_memory(free: int) -> Finding:

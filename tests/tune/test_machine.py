@@ -46,9 +46,21 @@ def test_where_all_is_well_there_is_a_line_a_check() -> None:
     ("free", "level"), [(LOW_DISK, None), (LOW_DISK - 1, "warning"), (FULL_DISK, "warning"), (FULL_DISK - 1, "error")]
 )
 def test_a_disk_is_low_or_full(free: int, level: str | None) -> None:
-    found = wrong(replace(WELL, free={"--cache /c": free}))
+    found = wrong(replace(WELL, free={"--out /o": free}))
     assert [each for each, _ in found] == ([level] if level else [])
-    assert all(text.endswith(" free; make room, or give another --cache") for _, text in found)
+    assert all(text.endswith(" free; make room, or give another --out") for _, text in found)
+
+
+def test_a_cache_that_is_full_or_read_only_will_do_where_the_data_are_in_it() -> None:
+    there = replace(WELL, free={"--cache /c": 1, "--cache /d": 1}, unwritable={"--cache /d": "Read-only file system"})
+    assert wrong(there) == [
+        (
+            "warning",
+            "--cache /d: cannot be written (Read-only file system), so that nothing can be decoded into it; data that "
+            "are there already will do, or another --cache",
+        ),
+        ("warning", "--cache /c: only 0 MiB free; make room, or give another --cache"),
+    ]
 
 
 def test_shared_memory_of_a_container_is_a_warning() -> None:
@@ -164,7 +176,7 @@ def test_a_search_says_nothing_where_all_is_well_warns_and_refuses(
         assert console.export_text().splitlines() == expected
         console.file.close()
     disk(1)
-    with pytest.raises(InputError, match=r"--cache .*: only 0 MiB free; .*; --out .*: only 0 MiB free; make room"):
+    with pytest.raises(InputError, match=r"^--out .*: only 0 MiB free; make room, or give another --out$"):
         search._look_here(settings, Console(quiet=True))
 
 

@@ -57,7 +57,8 @@ def write_arrays(
     side, channels = _geometry([header for chunk in headers for header in chunk], image_size)
     wanted, free = count * channels * side * side, shutil.disk_usage(folder).free
     if wanted > free:
-        raise OSError(errno.ENOSPC, f"they take {wanted / 2**30:.1f} GiB, of which {free / 2**30:.1f} GiB are free")
+        sizes = f"{wanted / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free"
+        raise OSError(errno.ENOSPC, f"its {count:,} images take {sizes}")
 
     def decode_chunk(chunk: range) -> list[_Decoded | str]:
         return [_decode_one(contents, i, side, channels) for i in chunk]
