@@ -169,6 +169,16 @@ class SyncedFolder:
             elif info.type == FileType.File:
                 patiently(partial(system.delete_file, info.path), self.patience)
 
+    def try_writing(self, name: str) -> None:
+        """Write a file, here and there, and delete it again."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / name).touch()
+        try:
+            self.push(name)
+            self.remove(name)
+        finally:
+            (self.folder / name).unlink()
+
     @property
     def _there(self) -> tuple[FileSystem, str]:
         assert self.copy is not None

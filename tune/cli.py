@@ -4,7 +4,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
@@ -17,6 +17,12 @@ from search_spaces._errors import meant
 if TYPE_CHECKING:
     from tune.settings import Settings
 
+LOOKED_AT = (
+    "data", "image_column", "label_column", "cache", "recipes", "recipes_from", "out", "address", "cpus_per_trial",
+    "gpus_per_trial",
+)  # fmt: skip
+"""The settings that `toprung doctor` has as flags; a file may have others, as it is that of a search."""
+
 MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME"
 
 
@@ -25,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         try:
-            arguments = parser(flags="search" in argv).parse_args(argv)
+            arguments = parser(flags=not {"search", "doctor"}.isdisjoint(argv)).parse_args(argv)
             code: int = arguments.run(arguments)
             return code
         finally:
@@ -42,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def parser(*, flags: bool = True) -> argparse.ArgumentParser:
-    """The whole surface of the command line; without `flags` all but those of search, which take time to import."""
+    """The whole surface of the command line; without `flags` all but settings, which take time to import."""
     top = Parser(
         prog="toprung",
         description="Distributed hyperparameter search for image classifiers.",
@@ -52,8 +58,16 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     search = commands.add_parser("search", help="search, train the finalists, test them, report", allow_abbrev=False)
     search.set_defaults(run=_search)
+    doctor = commands.add_parser(
+        "doctor", help="look for what would fail: here, on a cluster, in a cluster's file", allow_abbrev=False
+    )
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument(
+        "cluster", type=Path, nargs="?", metavar="cluster.yaml", help="look at this file instead, before ray up"
+    )
     if flags:
         _add_settings(search)
+        _add_flags(doctor, LOOKED_AT)
 
     replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
     replay.set_defaults(run=_replay)
@@ -104,13 +118,21 @@ class Parser(argparse.ArgumentParser):
 def _add_settings(search: argparse.ArgumentParser) -> None:
     from tune.settings import RESUMABLE, Settings
 
-    search.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
     search.add_argument(
         "--resume",
         metavar="EXPERIMENT",
         help=f"go on with results/NAME, or its URL; these may change: {', '.join(map(_flag, RESUMABLE))}",
     )
-    for name, field in Settings.model_fields.items():
+    _add_flags(search, Settings.model_fields)
+
+
+def _add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
+    """Flags for settings, also from a file."""
+    from tune.settings import Settings
+
+    command.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
+    for name in names:
+        field = Settings.model_fields[name]
         help_text = field.description or ""
         if isinstance(field.default, str | int | tuple) and field.default != "" and "default" not in help_text:
             default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
@@ -122,25 +144,33 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
             options = {"help": field.description, "default": argparse.SUPPRESS, "action": "store_true"}
         elif all(isinstance(choice, str) for choice in get_args(field.annotation)):
             options |= {"metavar": "|".join(get_args(field.annotation)) or "X"}
-        search.add_argument(_flag(name), **options)
+        command.add_argument(_flag(name), **options)
 
 
-def _search(arguments: argparse.Namespace) -> int:
+def _given(arguments: argparse.Namespace, *, resumed: bool = False) -> dict[str, Any]:
+    """The settings that a person gives by flags, a file and a preset, not yet validated."""
     from tune.preset import file_of, read_preset, settings_with
-    from tune.settings import SETTINGS, Settings, load, make
+    from tune.settings import SETTINGS, Settings, load
 
     given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
     if "set" in given:
         given["set"] = _assignments(given["set"])
     if arguments.config:
         from_file = load(arguments.config)
-        if arguments.config.name == SETTINGS and not arguments.resume:
+        if arguments.config.name == SETTINGS and not resumed:
             from_file.pop("name", None)  # an experiment's own settings begin another
         restrictions = {**from_file.get("set", {}), **given.get("set", {})}
         given = {**from_file, **given, **({"set": restrictions} if restrictions else {})}
+    if given.get("preset") and not resumed:
+        given = settings_with(read_preset(file_of(given["preset"])), given)
+    return given
+
+
+def _search(arguments: argparse.Namespace) -> int:
+    from tune.settings import make
+
+    given = _given(arguments, resumed=bool(arguments.resume))
     if not arguments.resume:
-        if given.get("preset"):
-            given = settings_with(read_preset(file_of(given["preset"])), given)
         settings = make(given)
 
     from rich.console import Console  # late, as it brings Ray and torch along: bad input is refused at once
@@ -188,6 +218,31 @@ def _search(arguments: argparse.Namespace) -> int:
     if settings.rows_only:
         return 0 if all(row["test"] for row in summary["preset"]["rows"].values()) else 1
     return 0 if summary["winner"] else 1
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tune.settings import make
+
+    settings = make(_given(arguments))
+
+    from rich.console import Console
+    from rich.text import Text
+
+    if arguments.cluster:
+        from tune.cluster_file import examine_file
+
+        findings = examine_file(arguments.cluster, settings)
+    else:
+        from tune.doctor import examine
+
+        findings = examine(settings)
+    console, styles = Console(file=sys.stdout), {"ok": "green", "warning": "yellow", "error": "red"}
+    levels = []
+    for finding in findings:
+        line = Text.assemble((f"{finding.level:9}", styles[finding.level]), f"{finding.check:15}", finding.text)
+        console.print(line, soft_wrap=True)
+        levels.append(finding.level)
+    return 1 if "error" in levels else 0
 
 
 def _located(place: str) -> Path:

@@ -150,12 +150,8 @@ class Experiment:
 
     def _try_bucket(self) -> None:
         """Find out at once, and not after all patience, that a bucket cannot be written to."""
-        place, name = replace(self.place, patience=0.0), ".tried"
         try:
-            (self.folder / name).touch()
-            place.push(name)
-            place.remove(name)
-            (self.folder / name).unlink()
+            replace(self.place, patience=0.0).try_writing(".tried")
         except OSError as error:
             raise InputError(f"--out {self}: cannot be written: {reason_of(error)}; {CREDENTIALS}") from None
 

@@ -1,8 +1,11 @@
 """What every node of a cluster must have and see, looked at before a search begins."""
 
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Generic, TypeVar
 from uuid import uuid4
 
 import ray
@@ -10,76 +13,171 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from search_spaces import InputError
 from trainables._synced import SyncedFolder, reason_of
+from tune.machine import Machine, look
 from tune.resources import is_alive
 from tune.worker import TrialSettings
 
+T = TypeVar("T")
 
-def prepare_nodes(shown: Sequence[TrialSettings], *, progress: Callable[[int, int], None]) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class Answer(Generic[T]):
+    """What came back from a node.
+
+    Attributes:
+        node: its id.
+        gpus: how many Ray counts on it.
+        result: what was returned there; None where that failed.
+        problem: the node and why it failed, or nothing.
+    """
+
+    node: str
+    gpus: float
+    result: T | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A file in a place that all nodes should see, and the files beside it by which they say that they do."""
+
+    place: SyncedFolder
+    name: str
+
+    def answer(self) -> None:
+        """On a node, say that the mark is seen.
+
+        Raises:
+            InputError: it is not.
+            OSError: the place cannot be written to.
+        """
+        place = replace(self.place, patience=0.0)
+        if not place.exists(self.name):
+            raise InputError(f"--out {place}: is not seen there")
+        _write(place, self.answer_of(ray.get_runtime_context().get_node_id()))
+
+    def answer_of(self, node: str) -> str:
+        """The file by which a node answers."""
+        return f"{self.name}-{node}"
+
+    def check(self, node: str) -> None:
+        """On the driver, after a node has answered.
+
+        Raises:
+            InputError: what the node sees is another place of the same name.
+        """
+        if not self.place.exists(self.answer_of(node)):
+            raise InputError(f"{self.place}: is another folder there")
+
+
+@contextmanager
+def mark(place: SyncedFolder) -> Iterator[Mark]:
+    """A mark in a place, which is gone at the end with all answers.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    made = Mark(place, f".seen-{uuid4().hex}")
+    nodes = [node["NodeID"] for node in _alive()]
+    _write(place, made.name)
+    try:
+        yield made
+    finally:
+        for name in [made.name, *map(made.answer_of, nodes)]:
+            (place.folder / name).unlink(missing_ok=True)
+            place.remove(name)
+
+
+def prepare_nodes(
+    shown: Sequence[TrialSettings], places: Mapping[str, str], *, progress: Callable[[int, int], None]
+) -> list[tuple[Machine, bool]]:
     """Have each node that is there look for what trials need, and bring images and weights to its own disk.
 
     A node that joins later does so in its first trial.
 
     Args:
         shown: settings of trials for each of the views of the data.
+        places: the folders that a node writes to, by flag.
         progress: called with (nodes done, nodes in all).
+
+    Returns:
+        What was found on each node, and whether it has GPUs to train on.
 
     Raises:
         InputError: a node does not see something.
     """
-    place = shown[0].place
-    mark = f".seen-{uuid4().hex}"
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
-    _write(place, mark)
-    try:
-        waiting = {
-            _prepare.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                mark, list(shown)
-            ): node
-            for node in nodes
-        }
-        while waiting:
-            (done,), _ = ray.wait(list(waiting))
-            node = waiting.pop(done)
-            try:
-                problem = ray.get(done)
-            except ray.exceptions.RayError as error:
-                if not is_alive(node):
-                    continue  # what is lost needs to see nothing
-                problem = f"a node cannot be used: {str(error).strip().splitlines()[-1]}"
-            if not problem and not place.exists(_answer(mark, node)):
-                problem = f"{place}: is another folder there"
+    found = []
+    with mark(shown[0].place) as seen:
+        for answer, done, total in on_each_node(partial(_prepare, seen, list(shown), dict(places))):
+            problem = answer.problem
+            if not problem:
+                try:
+                    seen.check(answer.node)
+                except InputError as error:
+                    problem = str(error)
             if problem:
                 raise InputError(f"{problem}; give --out and --recipes that every node of the cluster sees")
-            progress(len(nodes) - len(waiting), len(nodes))
-    finally:
-        for name in [mark, *(_answer(mark, node) for node in nodes)]:
-            (place.folder / name).unlink(missing_ok=True)
-            place.remove(name)
+            if answer.result is not None:
+                found.append((answer.result, answer.gpus > 0))
+            progress(done, total)
+    return found
 
 
-def _answer(mark: str, node: str) -> str:
-    return f"{mark}-{node}"
+def on_each_node(ask: Callable[[], T]) -> Iterator[tuple[Answer[T], int, int]]:
+    """Call a function on each node that is there; those that are lost meanwhile are left out.
+
+    Args:
+        ask: a function of a module, or a partial of one; its InputError or OSError is the node's problem.
+
+    Yields:
+        What came back, as it comes, and (nodes done, nodes in all).
+    """
+    nodes = _alive()
+    waiting = {
+        _call.options(
+            num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
+        ).remote(ask): node
+        for node in nodes
+    }
+    while waiting:
+        (done,), _ = ray.wait(list(waiting))
+        node = waiting.pop(done)
+        came = partial(Answer[T], node=node["NodeID"], gpus=node["Resources"].get("GPU", 0.0))
+        try:
+            result, problem = ray.get(done)
+        except ray.exceptions.RayError as error:
+            if not is_alive(node["NodeID"]):
+                continue  # what is lost needs to see nothing
+            result, problem = None, f"a node cannot be used: {str(error).strip().splitlines()[-1]}"
+        yield came(result=result, problem=problem), len(nodes) - len(waiting), len(nodes)
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _write(place: SyncedFolder, name: str) -> None:
     place.folder.mkdir(parents=True, exist_ok=True)
     (place.folder / name).touch()
     place.push(name)
+    if place.copy is not None:
+        (place.folder / name).unlink()  # it was there for the copy alone
 
 
 @ray.remote
-def _prepare(mark: str, shown: list[TrialSettings]) -> str:
-    """What is wrong on this node, or nothing."""
+def _call(ask: Callable[[], Any]) -> tuple[Any, str]:
+    """What a function returns on this node, and what is wrong, or nothing."""
     here = f"node {socket.gethostname()}"
     try:
-        place = replace(shown[0].place, patience=0.0)
-        if not place.exists(mark):
-            return f"{here}: --out {place}: is not seen there"
-        _write(place, _answer(mark, ray.get_runtime_context().get_node_id()))
-        for settings in shown:
-            settings.prepare_process()
+        return ask(), ""
     except InputError as error:
-        return f"{here}: {error}"
+        return None, f"{here}: {error}"
     except OSError as error:
-        return f"{here}: {reason_of(error)}"
-    return ""
+        return None, f"{here}: {reason_of(error)}"
+
+
+def _prepare(seen: Mark, shown: list[TrialSettings], places: dict[str, str]) -> Machine:
+    seen.answer()
+    for settings in shown:
+        settings.prepare_process()
+    return look(places)

@@ -27,6 +27,10 @@ class Resources:
     gpus: float
     concurrent: int
 
+    def __str__(self) -> str:
+        cores, gpus = "core" if self.cpus == 1 else "cores", "GPU" if self.gpus == 1 else "GPUs"
+        return f"{self.cpus:g} {cores} and {self.gpus:g} {gpus}, {self.concurrent} at a time"
+
     @property
     def device(self) -> str:
         """Where trials train."""

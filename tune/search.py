@@ -1,7 +1,7 @@
 """From settings to results: data, study, Ray Tuner, finals, report; and the same again to resume."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from trainables._synced import patiently, reason_of
 from trainables._weights import Weights, share_weights, write_weights
 from tune.experiment import Experiment, environment
 from tune.finals import Finalist, choose, run_finals
+from tune.machine import Finding, differences, examined, look, on_node, places_of
 from tune.mirror import Mirror, mirrored
 from tune.nodes import prepare_nodes
 from tune.preset import PRESET, Preset, file_of, read_preset
@@ -65,6 +66,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             f"--name {settings.name}: {experiment} exists; choose another name, or go on with it: --resume {experiment}"
         )
     preset = read_preset(file_of(settings.preset)) if settings.preset else None
+    _look_here(settings, console)
     views = _prepare(settings, preset, console)
     weights = pretrained_weights(settings, preset, views, console)
     resources = _resources(settings)
@@ -96,6 +98,7 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         InputError: it cannot go on like this; nothing was changed.
         Interrupted: it was stopped in order.
     """
+    _look_here(settings, console)
     views = _prepare(settings, experiment.preset, console)
     if views[main_view(settings)].digest != experiment.read("data.json")["digest"]:
         raise InputError(
@@ -126,6 +129,24 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         return _run(experiment, study, resources, console)
 
 
+def _look_here(settings: Settings, console: Console) -> None:
+    """Refuse at once what would fail after minutes; `toprung doctor` looks at more."""
+    trains_on_gpus = settings.address == HERE and settings.gpus_per_trial != 0
+    _heed(examined(look(places_of(settings)), trains_on_gpus=trains_on_gpus), console)
+
+
+def _heed(findings: Iterable[Finding], console: Console) -> None:
+    """Print warnings, and raise InputError where there are errors; what is well is not said."""
+    errors = []
+    for finding in findings:
+        if finding.level == "warning":
+            console.print(f"warning: {finding.text}", style="yellow", markup=False, soft_wrap=True)
+        elif finding.level == "error":
+            errors.append(finding.text)
+    if errors:
+        raise InputError("; ".join(errors))
+
+
 def _resources(settings: Settings) -> Resources:
     if settings.address == HERE:
         return allot(settings, [this_machine()])
@@ -154,7 +175,13 @@ def _prepare_nodes(
     of_trials = _trial_settings(experiment, settings, resources)
     shown = [replace(of_trials, folder=str(folder_of(experiment, view))) for view in views]
     with working(console, "preparing the nodes") as say:
-        prepare_nodes(shown, progress=lambda done, total: say(f"preparing the nodes: {done} of {total}"))
+        found = prepare_nodes(
+            shown, places_of(settings), progress=lambda done, total: say(f"preparing the nodes: {done} of {total}")
+        )
+    here = look({})
+    for there, has_gpus in found:
+        findings = examined(there, trains_on_gpus=has_gpus and resources.gpus > 0)
+        _heed(on_node(there.host, [*findings, *differences(there, here)]), console)
 
 
 def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialSettings:
@@ -182,7 +209,17 @@ def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dic
 
 
 def _prepare_view(settings: Settings, view: View, console: Console) -> Prepared:
-    spec = DataSpec(
+    with working(console, f"reading {settings.data}") as say:
+        return prepare(
+            spec_of(settings, view),
+            cache=Path(settings.cache),
+            progress=lambda done, total: say(f"decoding {settings.data}: {done} of {total} images"),
+        )
+
+
+def spec_of(settings: Settings, view: View) -> DataSpec:
+    """The data that settings name, as a view shows them."""
+    return DataSpec(
         source=settings.data,
         image_size=view.image_size,
         variant=view.variant,
@@ -197,12 +234,6 @@ def _prepare_view(settings: Settings, view: View, console: Console) -> Prepared:
         seed=settings.seed,
         on_bad_image=settings.on_bad_image,
     )
-    with working(console, f"reading {settings.data}") as say:
-        return prepare(
-            spec,
-            cache=Path(settings.cache),
-            progress=lambda done, total: say(f"decoding {settings.data}: {done} of {total} images"),
-        )
 
 
 def _write_data(experiment: Experiment, views: dict[View, Prepared], weights: dict[str, Weights]) -> None:

@@ -3,13 +3,14 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from filelock import FileLock
 
 from search_spaces._errors import InputError
-from trainables._data import _folder
+from trainables._data import _build, _folder
 from trainables._data._decode import decode
 from trainables._data._folder import ImageFolder
 from trainables._data._store import Store, ensure_store
@@ -190,6 +191,20 @@ def test_a_cache_that_cannot_be_written_is_refused(root: Path, tmp_path: Path) -
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"cannot write the image store to .*/file/cache: Not a directory; give"):
         store_of(root, tmp_path / "file" / "cache")
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_decoded(
+    root: Path, tmp_path: Path, decoded: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = 120 * 3 * 6 * 6
+    monkeypatch.setattr(_build.shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+    assert ensure_store(ImageFolder(root), image_size=6, cache=tmp_path / "cache")[1]
+    decoded.clear()
+    with pytest.raises(
+        InputError, match=r"image store to .*cache: its 120 images take 0\.1 MiB, and 0\.0 MiB are free"
+    ):
+        ensure_store(ImageFolder(root), image_size=16, cache=tmp_path / "cache")
+    assert decoded == []
 
 
 def test_a_store_that_is_there_needs_no_cache_that_can_be_written(

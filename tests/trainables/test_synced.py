@@ -153,6 +153,15 @@ def test_a_server_that_is_gone_for_a_while_costs_nothing(server: Popen[str], one
     assert one.exists("a")
 
 
+def test_writing_is_tried_and_leaves_nothing(server: Popen[str], one: SyncedFolder, tmp_path: Path) -> None:
+    one.try_writing(".tried")
+    assert one.is_empty()
+    assert list(one.folder.iterdir()) == []
+    with pytest.raises(OSError, match="nobody"):
+        replace(one, copy="s3://nobody/x").try_writing(".tried")
+    assert list(one.folder.iterdir()) == []
+
+
 def test_it_is_tried_again_until_patience_is_at_its_end() -> None:
     tried = []
 

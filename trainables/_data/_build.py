@@ -1,6 +1,8 @@
 """Decoding a whole source, in threads and in order, into the arrays of a store."""
 
+import errno
 import json
+import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -47,12 +49,16 @@ def write_arrays(
 
     Raises:
         InputError: if no image is whole, or a file cannot be read.
-        OSError: if `folder` cannot be written.
+        OSError: if `folder` cannot be written, or has no room; that is found before anything is decoded.
     """
     count = len(contents.names)
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
     headers = _in_order(lambda chunk: [contents.header(i) for i in chunk], chunks, threads)
     side, channels = _geometry([header for chunk in headers for header in chunk], image_size)
+    wanted, free = count * channels * side * side, shutil.disk_usage(folder).free
+    if wanted > free:
+        sizes = f"{wanted / 2**20:,.1f} MiB, and {free / 2**20:,.1f} MiB are free"
+        raise OSError(errno.ENOSPC, f"its {count:,} images take {sizes}")
 
     def decode_chunk(chunk: range) -> list[_Decoded | str]:
         return [_decode_one(contents, i, side, channels) for i in chunk]

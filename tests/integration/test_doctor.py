@@ -1,0 +1,120 @@
+"""`toprung doctor` and what a search looks at first, on a cluster that runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+import ray
+
+from trainables._synced import SyncedFolder
+from tune import doctor, machine, search
+from tune.cli import main
+from tune.doctor import _visits
+from tune.machine import CODE, Finding, look
+from tune.nodes import Mark, mark, on_each_node
+from tune.settings import make
+
+pytestmark = pytest.mark.usefixtures("ray_session")
+
+
+def test_a_running_cluster_is_looked_at_by_its_address(tmp_path: Path) -> None:
+    address = ray.get_runtime_context().gcs_address
+    done = subprocess.run(
+        [
+            sys.executable, "-m", "tune.cli", "doctor", "--address", address, "--recipes", "knn",
+            "--out", str(tmp_path / "results"), "--cache", str(tmp_path / "cache"),
+        ],
+        capture_output=True, text=True, env={**os.environ, "WANDB_MODE": "disabled"}, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    lines = {line[9:24].strip(): (line[:9].strip(), line[24:]) for line in done.stdout.splitlines()}
+    assert lines["a trial"] == ("ok", "gets 1 core and 0 GPUs, 1 at a time")
+    assert lines["versions"] == ("ok", "1 node: as on this machine")
+    assert lines["storage"] == ("ok", f"1 node: {tmp_path}/results: seen and written to")
+    assert lines["recipes"] == ("ok", "1 node: knn")
+    assert lines["clocks"] == ("ok", "1 node: within 3 s of this machine's")
+    assert lines["data"][1] == "digits: 1,797 images of 10 classes"
+    assert list(tmp_path.iterdir()) == [], "it leaves nothing"
+
+
+def found(place: Path, **given: object) -> list[Finding]:
+    settings = make({"address": "auto", "recipes": "knn", "out": str(place), "cache": str(place), **given})
+    return [finding for finding in _visits(settings, look({})) if finding.level != "ok"]
+
+
+def test_a_node_with_other_versions_or_another_clock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "LOW_DISK", 0)
+    here = look({})
+    monkeypatch.setattr(doctor.time, "time", lambda: 0.0)
+    settings = make({"address": "auto", "recipes": "knn", "out": str(tmp_path), "cache": str(tmp_path)})
+    other = replace(here, versions={**here.versions, "torch": "2.11.0", CODE: "another"})
+    node = f"node {here.host}: "
+    wrong = [finding for finding in _visits(settings, other) if finding.level != "ok"]
+    assert [finding.text.removeprefix(node) for finding in wrong if finding.check == "versions"] == [
+        f"torch {here.versions['torch']}, but 2.11.0 here; install the same on all nodes, as constraints.txt says",
+        "toprung's code is not the driver's; bring this checkout to all nodes, as by ray up",
+    ]
+    assert all(finding.text.startswith(node) for finding in wrong)
+    (clock,) = (finding for finding in wrong if finding.check == "clocks")
+    assert " s ahead of this machine's; set it by NTP" in clock.text
+
+
+def test_recipes_that_a_node_cannot_import_are_an_error(readme_recipe: Path, tmp_path: Path) -> None:
+    file = readme_recipe / "trainables" / "linear.py"
+    settings = make({"recipes": str(readme_recipe), "out": str(tmp_path), "cache": str(tmp_path), "address": "auto"})
+    file.write_text("import no_such_library\n" + file.read_text())
+    (error,) = (finding for finding in _visits(settings, look({})) if finding.level == "error")
+    assert error.check == "recipes"
+    assert "no_such_library" in error.text
+    assert error.text.endswith("; install on every node what it needs")
+
+
+@contextmanager
+def unseen(place: SyncedFolder) -> Iterator[Mark]:
+    """A mark that is gone before a node looks for it."""
+    with mark(place) as seen:
+        (seen.place.folder / seen.name).unlink()
+        yield seen
+
+
+def test_a_folder_that_is_not_the_same_on_a_node_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the driver marked is not there on the node, or what the node writes does not come back."""
+    monkeypatch.setattr(doctor, "mark", unseen)
+    (error,) = found(tmp_path)
+    assert f"--out {tmp_path}: is not seen there; give --out that every node can write to" in error.text
+    monkeypatch.setattr(doctor, "mark", mark)
+    monkeypatch.setattr(Mark, "answer_of", lambda seen, node: f"{seen.name}-other")
+    (error,) = found(tmp_path)
+    assert f"{tmp_path}: is another folder there" in error.text
+    assert (error.level, error.check) == ("error", "storage")
+
+
+def test_a_search_on_a_cluster_warns_of_other_versions_and_goes_on(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    here = look({})
+    other = replace(here, versions={**here.versions, "timm": "0.9"})
+    monkeypatch.setattr(search, "connect", lambda address: None)  # as the session of these tests is one
+    monkeypatch.setattr(search, "look", lambda places: other)
+    arguments = ["--recipes", "knn", "--trials", "1", "--limit", "100", "--out", str(tmp_path), "--cache", str(cache)]
+    assert main(["search", "--address", "auto", "--name", "x", "--final-seeds", "1", *arguments]) == 0
+    said = capsys.readouterr().out
+    wanted = f"timm {here.versions['timm']}, but 0.9 here; install the same on all nodes, as constraints.txt says"
+    assert f"warning: node {here.host}: {wanted}\n" in said
+    assert not list((tmp_path / "x").glob(".seen-*"))
+
+
+def test_a_node_that_fails_says_why() -> None:
+    ((answer, done, total),) = on_each_node(partial(Path("/nowhere").read_text))
+    assert (done, total) == (1, 1)
+    assert answer.result is None
+    assert answer.problem.startswith("node ")
+    assert "/nowhere" in answer.problem
+    ((answer, _, _),) = on_each_node(partial(int, "x"))
+    assert answer.problem.startswith("a node cannot be used: ValueError: ")

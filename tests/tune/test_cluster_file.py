@@ -1,0 +1,143 @@
+"""What `toprung doctor` says of the cluster files that come along, and of spoilt ones."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from search_spaces import InputError
+from tune import cluster_file
+from tune.cluster_file import examine_file
+from tune.settings import make
+
+ROOT = Path(__file__).parent.parent.parent
+ON_PREM = "cluster/on-prem.yaml"
+
+
+@pytest.fixture(autouse=True)
+def _launches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that has what `ray up` runs, in the checkout whose files are mounted."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(cluster_file, "DASHBOARD_PORT", 0)
+    monkeypatch.setattr(cluster_file, "find_spec", lambda module: module)
+    which = shutil.which
+    monkeypatch.setattr(cluster_file.shutil, "which", lambda program: which(program) or f"/usr/bin/{program}")
+
+
+def found(file: Path | str, **given: Any) -> dict[str, list[tuple[str, str]]]:
+    """Levels and texts by check."""
+    by_check: dict[str, list[tuple[str, str]]] = {}
+    for finding in examine_file(Path(file), make(given)):
+        by_check.setdefault(finding.check, []).append((finding.level, finding.text))
+    return by_check
+
+
+def errors(file: Path | str, **given: Any) -> list[str]:
+    return [text for findings in found(file, **given).values() for level, text in findings if level == "error"]
+
+
+def spoilt(folder: Path, name: str, **changed: Any) -> Path:
+    """A file that comes along, edited as it asks for, with other values."""
+    values = yaml.safe_load((ROOT / name).read_text().replace("EDIT-", ""))
+    file = folder / "cluster.yaml"
+    file.write_text(yaml.safe_dump({**values, **changed}))
+    return file
+
+
+@pytest.mark.parametrize("name", ["cluster.yaml", "cluster/gcp.yaml", "cluster/kuberay.yaml", ON_PREM])
+def test_what_comes_along_is_well_once_it_is_edited(name: str, tmp_path: Path) -> None:
+    lines = {line for line in (ROOT / name).read_text().splitlines() if "EDIT-" in line}
+    assert len(errors(name)) == len(lines), "a line for each that is left to edit, and no more"
+    edited = tmp_path / "cluster.yaml"
+    edited.write_text((ROOT / name).read_text().replace("EDIT-", ""))
+    assert errors(edited) == []
+
+
+def test_what_is_left_to_edit_is_said_with_its_line() -> None:
+    (level, text), *_ = found("cluster.yaml")["to edit"]
+    number = next(n for n, line in enumerate(Path("cluster.yaml").read_text().splitlines(), 1) if "EDIT-" in line)
+    assert (level, text) == ("error", f"cluster.yaml, line {number}: put your own in place of EDIT-my-bucket")
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"worker_count": 3}, "'worker_count' was unexpected"),
+        ({"max_workers": "many"}, "max_workers: 'many' is not of type 'integer'"),
+        ({"provider": {"type": "aw"}}, "Unsupported node provider: aw"),
+        ({"provider": {"region": "us-west-2"}}, "type is missing"),
+        ({"head_node_type": "none"}, "`head_node_type` must be one of `available_node_types`"),
+    ],
+)
+def test_what_the_launcher_refuses_is_an_error_of_a_line(
+    changed: dict[str, Any], message: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (error,) = errors(spoilt(tmp_path, "cluster.yaml", **changed))
+    assert message in error
+    assert "\n" not in error
+    assert capfd.readouterr() == ("", ""), "Ray's own words are not shown"
+
+
+def test_machines_without_addresses_are_refused(tmp_path: Path) -> None:
+    (error,) = errors(spoilt(tmp_path, ON_PREM, provider={"type": "local"}))
+    assert "Please supply a `head_ip`" in error
+
+
+@pytest.mark.parametrize("key", ["setup_commands", "worker_start_ray_commands", "initialization_commands"])
+def test_a_command_that_no_shell_reads_is_named(key: str, tmp_path: Path) -> None:
+    (error,) = errors(spoilt(tmp_path, ON_PREM, **{key: ["echo one", "if true; then echo 'two"]}))
+    assert error.startswith("""\"if true; then echo 'two" is no shell command: """)
+
+
+def test_files_that_are_not_here_are_named(tmp_path: Path) -> None:
+    auth = {"ssh_user": "me", "ssh_private_key": "/no/key"}
+    assert errors(spoilt(tmp_path, ON_PREM, file_mounts={"~/toprung": "/no/checkout"}, auth=auth)) == [
+        "file_mounts of ~/toprung: there is no /no/checkout here",
+        "ssh_private_key: there is no /no/key here",
+    ]
+
+
+def test_what_the_launcher_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cluster_file, "find_spec", lambda module: None)
+    monkeypatch.setattr(cluster_file.shutil, "which", lambda program: None if program == "rsync" else "/bin/bash")
+    (error,) = errors(spoilt(tmp_path, "cluster.yaml"))
+    assert error == "lacks on this machine what it runs: install rsync; pip install boto3"
+
+
+def test_whether_a_trial_fits_is_said_where_it_is_known(tmp_path: Path) -> None:
+    gcp = spoilt(tmp_path, "cluster/gcp.yaml")
+    assert found(gcp)["a trial"] == [("ok", "gets 1 core and 1 GPU, 4 at a time")]
+    assert found(gcp, gpus_per_trial=0.25, cpus_per_trial=2)["a trial"] == [
+        ("ok", "gets 2 cores and 0.25 GPUs, 16 at a time")
+    ]
+    assert errors(gcp, cpus_per_trial=12) == ["--cpus-per-trial 12: no node has more than 8 CPUs; ask for at most that"]
+    (error,) = errors("cluster/kuberay.yaml", cpus_per_trial=8)[1:]
+    assert error == "--cpus-per-trial 8: no node has more than 7 CPUs; ask for at most that"
+    aws = found("cluster.yaml", cpus_per_trial=12)["a trial"]
+    assert aws == [("ok", "Ray finds what gpu (g6.2xlarge) has when it is started")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: [", "is not YAML: "),
+        ("data: digits", "starts no cluster: it has neither a provider nor a RayCluster"),
+        ("", "starts no cluster"),
+        ("kind: RayCluster", "spec is missing"),
+        ("provider: local", "has no attribute"),
+    ],
+)
+def test_what_is_no_cluster_file_is_an_error(text: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text(text)
+    (error,) = errors(tmp_path / "x.yaml")
+    assert message in error
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Is a directory; give a cluster's YAML file"):
+        list(examine_file(tmp_path, make({})))
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe")
+    with pytest.raises(InputError, match="it is no text"):
+        list(examine_file(tmp_path / "bytes", make({})))

@@ -1,0 +1,166 @@
+"""What is wrong with a cluster's file, before it costs minutes: Ray's own launcher reads it, and no cloud is asked."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces import InputError
+from tune.machine import Finding, port
+from tune.resources import Node, allot
+from tune.session import log_to
+from tune.settings import Settings
+
+PLACEHOLDER = re.compile(r"EDIT-[\w-]+")
+
+COMMANDS = (
+    "initialization_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
+    "worker_start_ray_commands",
+)  # fmt: skip
+"""Where commands stand once Ray has completed a file; what all nodes run is then among those of both."""
+
+CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client cryptography")}
+"""The module that Ray's launcher imports for a provider, and the packages that bring it."""
+
+DASHBOARD_PORT = 8265
+"""Where `ray dashboard` makes its tunnel."""
+
+PROGRAMS = ("ssh", "rsync")
+"""What Ray's launcher runs."""
+
+
+def examine_file(file: Path, settings: Settings) -> Iterator[Finding]:
+    """Look at a file for `ray up`, or at a RayCluster for Kubernetes, and whether a trial fits into what it starts.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InputError(
+            f"{file}: cannot be read: {reason}; give a cluster's YAML file, such as cluster.yaml"
+        ) from None
+    try:
+        documents = [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        yield Finding("error", "file", f"{file} is not YAML: {getattr(error, 'problem', error)}{place}")
+        return
+    yield from _placeholders(file, text)
+    pods = [each for each in documents if each.get("kind") == "RayCluster"]
+    if pods:
+        yield from _kubernetes(file, pods[0], settings)
+    elif any("provider" in each for each in documents):
+        yield from _launcher(file, documents[0], settings)
+    else:
+        yield Finding("error", "file", f"{file} starts no cluster: it has neither a provider nor a RayCluster")
+
+
+def _placeholders(file: Path, text: str) -> Iterator[Finding]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if left := PLACEHOLDER.search(line):
+            yield Finding("error", "to edit", f"{file}, line {number}: put your own in place of {left[0]}")
+
+
+def _kubernetes(file: Path, cluster: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+
+    cluster["metadata"] = {"namespace": "default", **(cluster.get("metadata") or {})}
+    try:
+        types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+    except Exception as error:  # it reads what it finds, and what it raises is of any kind
+        yield Finding("error", "file", f"{file}: {_reason(error)}")
+        return
+    yield Finding("ok", "file", f"{file}: Ray's autoscaler reads it")
+    yield _request(types, settings)
+
+
+def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    try:
+        with log_to(Path(os.devnull)):
+            prepared = prepare_config(config)
+            validate_config(prepared)
+    except Exception as error:  # it reads what it finds, and what it raises is of any kind
+        yield Finding("error", "file", f"{file}: {_reason(error)}")
+        return
+    yield Finding("ok", "file", f"{file}: Ray's launcher takes it")
+    yield from _commands(prepared)
+    yield from _mounts(prepared)
+    yield _tools(str(prepared["provider"]["type"]))
+    yield port(DASHBOARD_PORT, "ray dashboard needs another one: --port")
+    yield _request(prepared["available_node_types"], settings)
+
+
+def _reason(error: Exception) -> str:
+    """What a reader of files means, in a line: validators show the whole file, and a missing key is its name alone."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    path = ".".join(map(str, getattr(error, "absolute_path", ())))  # of jsonschema's errors
+    said = str(getattr(error, "message", None) or error).strip() or type(error).__name__
+    return f"{path}: {said.splitlines()[0][:200]}".removeprefix(": ")
+
+
+def _commands(prepared: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether bash can parse each command, as the launcher has bash run them."""
+    lists = [prepared, *prepared["available_node_types"].values()]
+    commands = {command: None for each in lists for key in COMMANDS for command in each.get(key) or ()}
+    if shutil.which("bash") is None:
+        return
+    faults = []
+    for command in commands:
+        done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[0].rpartition(": ")[2]
+            faults.append(Finding("error", "commands", f"{command[:80]!r} is no shell command: {said}"))
+    yield from faults or [Finding("ok", "commands", f"{len(commands)}, which a shell can read")]
+
+
+def _mounts(prepared: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the files are here that the launcher sends or shows."""
+    files = {f"file_mounts of {there}": here for there, here in (prepared.get("file_mounts") or {}).items()}
+    if key := prepared["auth"].get("ssh_private_key"):
+        files["ssh_private_key"] = key
+    for what, path in files.items():
+        if not Path(path).expanduser().exists():
+            yield Finding("error", "files", f"{what}: there is no {Path(path).expanduser().absolute()} here")
+
+
+def _tools(provider: str) -> Finding:
+    missing = [f"install {program}" for program in PROGRAMS if shutil.which(program) is None]
+    module, packages = CLIENTS.get(provider, ("", ""))
+    if module and find_spec(module) is None:
+        missing.append(f"pip install {packages}")
+    if missing:
+        return Finding("error", "ray up", f"lacks on this machine what it runs: {'; '.join(missing)}")
+    return Finding("ok", "ray up", f"finds {', '.join((*PROGRAMS, *([module] if module else [])))}")
+
+
+def _request(types: Mapping[str, Mapping[str, Any]], settings: Settings) -> Finding:
+    """Whether a trial fits on a node, as far as it is known what the nodes have."""
+    nodes: list[Node] = []
+    unknown = []
+    for name, node_type in types.items():
+        resources = {"CPU": 0.0, "GPU": 0.0, **(node_type.get("resources") or {})}
+        if "CPU" in (node_type.get("resources") or {}):
+            nodes += [resources] * max(1, node_type.get("max_workers", 1))
+        else:
+            machine = (node_type.get("node_config") or {}).get("InstanceType")
+            unknown.append(f"{name} ({machine})" if machine else name)
+    try:
+        allotted = allot(settings, [], nodes or [{"CPU": 0.0}])
+    except InputError as error:
+        if unknown:
+            return Finding("ok", "a trial", f"Ray finds what {', '.join(unknown)} has when it is started")
+        return Finding("error", "a trial", str(error))
+    return Finding("ok", "a trial", f"gets {allotted}")
