@@ -51,7 +51,7 @@ class SearchStudy:
     """An Optuna study whose trials carry recipe, configuration and the figures of every epoch.
 
     Whoever opened it closes it. A server that is gone is tried again for two minutes; all that writes or asks raises
-    OSError where it stays away, and then at once.
+    InputError where it stays away, and then at once.
 
     Attributes:
         maximize: whether a larger value is better.
@@ -226,9 +226,11 @@ class SearchStudy:
 
         try:
             return patiently(attempt, self._patience)
-        except OSError:
+        except OSError as error:
             self._patience = 0.0
-            raise
+            raise InputError(
+                f"the storage of the study is gone: {error}; what it has is kept: go on by --resume when it is back"
+            ) from error
 
 
 def _storage(url: str) -> RDBStorage:

@@ -92,7 +92,7 @@ def bucket_environment(lab: Lab) -> list[str]:
 def up(lab: Lab) -> None:
     lab.run(LAUNCHER, "(umask 077; ray get-auth-token --generate > /dev/null)")
     lab.run(LAUNCHER, f"cd {ROOT} && {CLUSTER.format('up -y')}", timeout=180)
-    wait(lambda: " 3 local.cluster.node" in lab.run("head", "ray status 2>&1 || true"), "three nodes")
+    wait(lambda: " 3 local.cluster.node" in lab.run("head", ". ~/.toprung.sh; ray status 2>&1 || true"), "three nodes")
 
 
 def down(lab: Lab) -> None:
