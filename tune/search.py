@@ -74,6 +74,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         url = mirror.url if mirror else experiment.storage_with(settings)
         # before the settings, which make it an experiment to others, who would make tables in a study without any
         study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
+        undo.callback(study.close)
         undo.callback(study.delete)  # in a storage that others share, the name would stay taken
         if mirror:
             mirror.copy()
@@ -363,7 +364,12 @@ def _search(
         ),
     )
     with progress:
-        tuner.fit()
+        try:
+            tuner.fit()
+        except Exception:
+            if study.gone:  # which Ray takes for an error of a trial's, and makes its own of
+                raise study.gone from None
+            raise
 
 
 def _short_name(trial: Trial) -> str:
