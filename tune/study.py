@@ -56,6 +56,7 @@ class SearchStudy:
     Attributes:
         maximize: whether a larger value is better.
         process: which process of the search it is that writes, or wrote last; from 1.
+        gone: the error with which the storage stayed away, once it did.
         records: all trials, by number; read from the storage once, as nobody else writes to it.
     """
 
@@ -67,6 +68,7 @@ class SearchStudy:
         self.process = int(storage.get_study_user_attrs(self._id).get("process", 1))
         self._ids: dict[int, int] = {}
         self._patience = PATIENCE
+        self.gone: InputError | None = None
 
     @classmethod
     def create(cls, url: str, name: str, *, maximize: bool) -> "SearchStudy":
@@ -228,9 +230,10 @@ class SearchStudy:
             return patiently(attempt, self._patience)
         except OSError as error:
             self._patience = 0.0
-            raise InputError(
+            self.gone = InputError(
                 f"the storage of the study is gone: {error}; what it has is kept: go on by --resume when it is back"
-            ) from error
+            )
+            raise self.gone from error
 
 
 def _storage(url: str) -> RDBStorage:

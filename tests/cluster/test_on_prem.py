@@ -47,7 +47,8 @@ def cluster_file(lab: Lab) -> str:
     """cluster/on-prem.yaml with what a person fills in, and what a network without packages asks for."""
     text = (ROOT / "cluster" / "on-prem.yaml").read_text()
     text = text.replace("~/.toprung/bin", f"{sys.prefix}/bin")
-    text = text.replace("export PATH=", f"export {' '.join(bucket_environment(lab))} PATH=")
+    assert "export RAY_AUTH_MODE=token PATH=" in text
+    text = text.replace("RAY_AUTH_MODE=token PATH=", f"RAY_AUTH_MODE=token {' '.join(bucket_environment(lab))} PATH=")
     config = yaml.safe_load(text)
     head, *workers = (address for name, address in lab.addresses.items() if name != LAUNCHER)
     config["provider"] |= {"head_ip": head, "worker_ips": workers}

@@ -25,12 +25,12 @@ LASTS = 4.0
 
 
 class Disk:
-    """A file system of 40 MB at `place`, which a process of its own sees, and those that are run in it."""
+    """A file system of 400 MB at `place`, which a process of its own sees, and those that are run in it."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
         self._holder = subprocess.Popen(
-            ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=40m none {place} && echo && exec sleep 3600"],
+            ["unshare", "--mount", "sh", "-c", f"mount -t tmpfs -o size=400m none {place} && echo && exec sleep 3600"],
             stdout=subprocess.PIPE,
         )
         assert self._holder.stdout
@@ -52,7 +52,7 @@ class Disk:
         filler = self.seen / "filler"
         with filler.open("wb") as file, suppress(OSError):
             while True:
-                file.write(bytes(2**16))
+                file.write(bytes(2**20))
                 file.flush()
         yield
         filler.unlink()
