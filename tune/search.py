@@ -379,7 +379,6 @@ def _search(
     progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)
     # an autoscaler then sees all trials that wait, and starts their nodes side by side
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
-<<<<<<< HEAD
     with TemporaryDirectory(prefix="toprung-ray-") as files:  # what Ray writes there is not read, and can be lost
         tuner = Tuner(
             with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
@@ -402,36 +401,12 @@ def _search(
             ),
         )
         with progress:
-            tuner.fit()
-=======
-    tuner = Tuner(
-        with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
-        tune_config=TuneConfig(
-            search_alg=searcher,
-            scheduler=scheduler,
-            num_samples=-1,  # the searcher says when it is enough
-            reuse_actors=True,
-            trial_dirname_creator=_short_name,
-            trial_name_creator=_short_name,
-        ),
-        run_config=RunConfig(
-            name="ray",
-            storage_path=str(experiment.folder / "logs"),
-            verbose=0,
-            stop=deadline,
-            callbacks=[progress],
-            checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # trials write their own
-            failure_config=FailureConfig(max_failures=0),  # the searcher begins a trial again where that helps
-        ),
-    )
-    with progress:
-        try:
-            tuner.fit()
-        except Exception:
-            if study.gone:  # which Ray takes for an error of a trial's, and makes its own of
-                raise study.gone from None
-            raise
->>>>>>> secure
+            try:
+                tuner.fit()
+            except Exception:
+                if study.gone:  # which Ray takes for an error of a trial's, and makes its own of
+                    raise study.gone from None
+                raise
 
 
 def _short_name(trial: Trial) -> str:
