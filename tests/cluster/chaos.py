@@ -46,7 +46,7 @@ SHORT, LONG = 3.0, 30.0
 GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4"
 """Sooner than by itself, which takes a minute."""
 
-WAIT = 180.0
+WAIT = 400.0
 
 
 @dataclass

@@ -1,13 +1,15 @@
 """The place of results is full, read-only or gone for some seconds: a search waits, and decides as undisturbed."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from sqlalchemy.exc import SQLAlchemyError
@@ -86,7 +88,6 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     disk.close()
 
 
-@pytest.mark.usefixtures("ray_session")
 def test_a_storage_that_fails_for_a_while_changes_no_decision(disk: Disk, cache: Path, tmp_path: Path) -> None:
     search = [
         "--data", "digits", "--recipes", "mlp", "--set", "mlp.batch_size=32", "--trials", "12", "--max-epochs", "9",
@@ -115,7 +116,12 @@ def test_a_storage_that_fails_for_a_while_changes_no_decision(disk: Disk, cache:
 
 
 def records(folder: Path) -> list[Record]:
-    return SearchStudy.load(f"sqlite:///{folder / 'study.db'}", "x").records
+    """From a copy, as SQLite does not find its way to what only others see."""
+    with TemporaryDirectory() as copy:
+        for file in folder.glob("study.db*"):
+            shutil.copy(file, copy)
+        with closing(SearchStudy.load(f"sqlite:///{copy}/study.db", "x")) as study:
+            return study.records
 
 
 def decisions(folder: Path) -> list[tuple[object, ...]]:
