@@ -56,11 +56,15 @@ class Faulted:
     Attributes:
         kind: its name in `Chaos.faults`.
         lost: epochs and ended trials that the study had before, and has not afterwards.
+        repeated: epochs that it has more than once afterwards.
+        begun_again: trials that another process took up from their last checkpoint.
         seconds: from the fault until all trials that had been running went on.
     """
 
     kind: str
     lost: int
+    repeated: int
+    begun_again: int
     seconds: float
 
 
@@ -269,9 +273,21 @@ class Chaos:
 
         self.until(went_on, f"trials that go on after: {kind}")
         seconds = time.monotonic() - began
-        lost = losses(before, self.records())
-        self.done.append(Faulted(kind, lost, seconds))
-        print(f"{len(self.done):3}  {kind:30} {seconds:6.1f} s  lost {lost}", flush=True)
+        after = self.records()
+        attempts = {record.number: record.attempts for record in before}
+        found = Faulted(
+            kind,
+            lost=losses(before, after),
+            repeated=sum(len(record.epochs) - len({epoch["epoch"] for epoch in record.epochs}) for record in after),
+            begun_again=sum(record.attempts - attempts.get(record.number, 1) for record in after),
+            seconds=seconds,
+        )
+        self.done.append(found)
+        print(
+            f"{len(self.done):3}  {kind:30} lost {found.lost}, repeated {found.repeated}, "
+            f"begun again {found.begun_again}, {seconds:.0f} s",
+            flush=True,
+        )
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Wait, as long as the search runs."""
@@ -328,11 +344,15 @@ def table(done: list[Faulted]) -> str:
     by_kind: dict[str, list[Faulted]] = defaultdict(list)
     for each in done:
         by_kind[each.kind].append(each)
-    lines = ["| fault | times | lost | seconds until all went on: median, longest |", "|---|---|---|---|"]
+    lines = [
+        "| fault | times | lost | repeated | trials begun again | seconds until all went on: median, longest |",
+        "|---|---|---|---|---|---|",
+    ]
     for kind, found in sorted(by_kind.items()):
         seconds = [each.seconds for each in found]
-        lost = sum(each.lost for each in found)
-        lines.append(f"| {kind} | {len(found)} | {lost} | {statistics.median(seconds):.0f}, {max(seconds):.0f} |")
+        sums = [sum(getattr(each, name) for each in found) for name in ("lost", "repeated", "begun_again")]
+        counts = " | ".join(map(str, [len(found), *sums]))
+        lines.append(f"| {kind} | {counts} | {statistics.median(seconds):.0f}, {max(seconds):.0f} |")
     return "\n".join(lines)
 
 
@@ -359,7 +379,7 @@ def main() -> int:
     print(table(chaos.done))
     for line in wrong:
         print(f"WRONG: {line}")
-    return 1 if wrong or any(each.lost for each in chaos.done) else 0
+    return 1 if wrong or any(each.lost or each.repeated for each in chaos.done) else 0
 
 
 if __name__ == "__main__":
