@@ -31,6 +31,9 @@ CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-pyt
 DASHBOARD_PORT = 8265
 """Where `ray dashboard` makes its tunnel."""
 
+TOKEN, MAKE_TOKEN = "auth_token", "(umask 077; ray get-auth-token --generate)"
+"""What the file of Ray's token is called, and the command that makes one."""
+
 PROGRAMS = ("ssh", "rsync")
 """What Ray's launcher runs."""
 
@@ -133,7 +136,8 @@ def _mounts(prepared: Mapping[str, Any]) -> Iterator[Finding]:
         files["ssh_private_key"] = key
     for what, path in files.items():
         if not Path(path).expanduser().exists():
-            yield Finding("error", "files", f"{what}: there is no {Path(path).expanduser().absolute()} here")
+            way = f": {MAKE_TOKEN}" if Path(path).name == TOKEN else ""
+            yield Finding("error", "files", f"{what}: there is no {Path(path).expanduser().absolute()} here{way}")
 
 
 def _tools(provider: str) -> Finding:

@@ -17,13 +17,18 @@ ON_PREM = "cluster/on-prem.yaml"
 
 
 @pytest.fixture(autouse=True)
-def _launches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that has what `ray up` runs, in the checkout whose files are mounted."""
+def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A machine that has what `ray up` runs and Ray's token, in the checkout whose files are mounted; its home."""
+    home = tmp_path_factory.mktemp("home")
+    (home / ".ray").mkdir()
+    (home / ".ray" / "auth_token").touch()
+    monkeypatch.setenv("HOME", str(home))
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(cluster_file, "DASHBOARD_PORT", 0)
     monkeypatch.setattr(cluster_file, "find_spec", lambda module: module)
     which = shutil.which
     monkeypatch.setattr(cluster_file.shutil, "which", lambda program: which(program) or f"/usr/bin/{program}")
+    return home
 
 
 def found(file: Path | str, **given: Any) -> dict[str, list[tuple[str, str]]]:
@@ -97,6 +102,12 @@ def test_files_that_are_not_here_are_named(tmp_path: Path) -> None:
         "file_mounts of ~/toprung: there is no /no/checkout here",
         "ssh_private_key: there is no /no/key here",
     ]
+
+
+def test_a_token_that_is_not_made_yet_is_said_with_the_command(home: Path, tmp_path: Path) -> None:
+    (home / ".ray" / "auth_token").unlink()
+    (error,) = errors(spoilt(tmp_path, ON_PREM))
+    assert error.endswith(f"there is no {home}/.ray/auth_token here: (umask 077; ray get-auth-token --generate)")
 
 
 def test_what_the_launcher_lacks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
