@@ -6,9 +6,11 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import psutil
@@ -44,9 +46,13 @@ class Searched:
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+def searched() -> Iterator[Searched]:
     """A search with keys in its environment and odd class names, of which trials fail with their tracebacks."""
-    folder = tmp_path_factory.mktemp("s")
+    with TemporaryDirectory(prefix="s-") as folder:  # pytest's own has too long a path for Ray's sockets
+        yield search_in(Path(folder))
+
+
+def search_in(folder: Path) -> Searched:
     write_digits(folder / "data" / "digits.parquet")
     command = [
         sys.executable, str(ROOT / "tune" / "run.py"), "--data", f"parquet:{folder}/data", "--split", "0.6,0.2,0.2",
