@@ -45,7 +45,7 @@ class Checkpoints:
 
     Attributes:
         place: the folder, of all attempts.
-        attempt: digits and dots, later than those before it in the order of text.
+        attempt: numbers with dots between them, in order later than those before it.
         of: what is trained, as JSON has it; other checkpoints are not its own.
     """
 
@@ -75,7 +75,7 @@ class Checkpoints:
         patiently(write, self.place.patience)
         self.place.push(name, last=HISTORY)
         for other in self._whole():
-            if other.name != name and _epoch(other) != best and _attempt(other) <= self.attempt:
+            if other.name != name and _epoch(other) != best and _attempt(other) <= _parts(self.attempt):
                 shutil.rmtree(other, ignore_errors=True)
                 self.place.remove(other.name, first=HISTORY)
 
@@ -98,7 +98,7 @@ class Checkpoints:
     def _whole(self) -> list[Path]:
         """Folders of whole epochs, by epoch and then attempt."""
         found = (f for f in self.place.folder.glob("[0-9]*-[0-9]*") if (f / HISTORY).exists())
-        return sorted(found, key=lambda f: (_epoch(f), f.name))
+        return sorted(found, key=lambda f: (_epoch(f), _attempt(f)))
 
 
 def weights_of(model: nn.Module) -> bytes:
@@ -106,8 +106,12 @@ def weights_of(model: nn.Module) -> bytes:
     return save({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
 
 
-def _attempt(folder: Path) -> str:
-    return folder.name.partition("-")[0]
+def _attempt(folder: Path) -> list[int]:
+    return _parts(folder.name.partition("-")[0])
+
+
+def _parts(attempt: str) -> list[int]:
+    return [int(part) for part in attempt.split(".")]
 
 
 def _epoch(folder: Path) -> int:

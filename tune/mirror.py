@@ -67,9 +67,11 @@ class Mirror:
             self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
 
     def fetch(self, name: str) -> None:
-        """Bring the copy here, unless what is here is as far on: a process of the same number wrote both."""
-        if self.file.exists() and _process(self.file, name) >= _process(self.copied_to, name):
-            return
+        """Bring the copy here, unless what is here is of a later process, or of the same one and so as far on."""
+        if self.file.exists():
+            here, copied = _writer(self.file, name), _writer(self.copied_to, name)
+            if here == copied or here[0] > copied[0]:
+                return
         self.clear()
         copy_database(self.copied_to, self.file)
 
@@ -128,10 +130,10 @@ def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> 
             ended, waited = now, 0.0
 
 
-def _process(file: Path, name: str) -> int:
-    """The number of the process that wrote a study last."""
+def _writer(file: Path, name: str) -> tuple[int, str]:
+    """The process that wrote a study last: its number, and what it alone is called."""
     with closing(SearchStudy.load(f"sqlite:///{file}", name)) as study:
-        return study.process
+        return study.process, study.writer
 
 
 def copy_database(source: Path, target: Path) -> None:

@@ -70,6 +70,12 @@ class Slots:
         return self._slots
 
 
+def this_node() -> str:
+    """The id of the node that this process runs on."""
+    node: str = ray.get_runtime_context().get_node_id()
+    return node
+
+
 def is_alive(node: str) -> bool:
     """Whether a node of the connected cluster, by its id, is still there."""
     return any(each["Alive"] for each in ray.nodes() if each["NodeID"] == node)  # type: ignore[no-untyped-call]

@@ -122,6 +122,8 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         _write_data(experiment, views, weights)  # the same, with the places of this machine
         _prepare_nodes(experiment, settings, views, weights, resources, console)
         study.begin_process()
+        if mirror:  # before anything is begun: whoever goes on elsewhere is then a later process
+            patiently(mirror.copy)
         stack.enter_context(mirrored(mirror, study, console))
         experiment.write(SETTINGS, settings.dump())
         if before != now:

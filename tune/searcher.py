@@ -5,15 +5,17 @@ Ray asks `suggest` for trials, tells `on_trial_result` of every epoch that does 
 """
 
 import re
-from collections import Counter, deque
+import time
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
 from tune.record import DIVERGED, Record
-from tune.resources import is_alive
+from tune.resources import is_alive, this_node
 from tune.sampler import RecipeSampler, fingerprint, seed_of
 from tune.study import SearchStudy
 from tune.trial import TrialFiles, trial_config
@@ -22,8 +24,28 @@ from tune.worker import TrialSettings
 ATTEMPTS = 3
 """How often a process begins a trial in all that fails by its own error, or whose worker dies; lost nodes aside."""
 
+GIVEN_UP = 90.0
+"""Seconds after which a node that is still there was not lost; Ray takes up to a minute to give one up."""
+
 ALIKE = 5
 """So many trials that fail first and alike show that the fault is not theirs."""
+
+
+@dataclass(frozen=True)
+class _Death:
+    """A worker that died without a word, and where: by its trial's fault, or with its node."""
+
+    node: str | None
+    when: float
+
+    @property
+    def with_its_node(self) -> bool:
+        return self.node is not None and not is_alive(self.node)
+
+    @property
+    def certain(self) -> bool:
+        """Whether its node would be known to be lost by now; the driver's own was not."""
+        return self.node in (None, this_node()) or time.monotonic() - self.when > GIVEN_UP
 
 
 class StudySearcher(Searcher):
@@ -75,6 +97,8 @@ class StudySearcher(Searcher):
         self._running: dict[str, int] = {}
         self._node: dict[int, str] = {}
         self._failures: Counter[int] = Counter()
+        self._deaths: defaultdict[int, list[_Death]] = defaultdict(list)
+        self._in_doubt: set[int] = set()
         self._first: list[Record] = []
         self._best: dict[str, Record] = {}
         for record in study.records:
@@ -88,6 +112,9 @@ class StudySearcher(Searcher):
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, one to go on with first; None to be asked again; FINISHED at the end."""
+        for number in tuple(self._in_doubt):
+            self._in_doubt.remove(number)
+            self._judge(number)
         if len(self._running) >= self._slots():
             return None
         if self._waiting:
@@ -95,7 +122,7 @@ class StudySearcher(Searcher):
         else:
             drawn = self._draw() if self._begun.total() < self._trials else None
             if drawn is None:
-                return None if self._running else Searcher.FINISHED
+                return None if self._running or self._in_doubt else Searcher.FINISHED
             record = drawn
         self._running[trial_id] = record.number
         return trial_config(record, self._study.attempt(record.number), self._settings)
@@ -125,7 +152,7 @@ class StudySearcher(Searcher):
         """The error with which the first trials that ended have all failed, or None."""
         if len(self._first) < ALIKE or any(record.state != "failed" or record.diverged for record in self._first):
             return None
-        kinds = {re.sub(r"[0-9]+", "", record.note) for record in self._first}
+        kinds = {re.sub(r"0x[0-9a-f]+|[0-9]+", "", record.note) for record in self._first}
         return self._first[0].note if len(kinds) == 1 else None
 
     def _draw(self) -> Record | None:
@@ -153,13 +180,28 @@ class StudySearcher(Searcher):
         self._study.report(number, result["epoch"], figures, result["best"])
 
     def _failed(self, number: int, node: str | None) -> None:
-        """Begin a trial again, from its last checkpoint, until it has failed too often; a lost node is no failure."""
-        error = TrialFiles(self._settings.place, number).error(self._study.attempt(number))
-        self._failures[number] += error is not None or node is None or is_alive(node)
-        if self._failures[number] < ATTEMPTS:
+        """Note what a trial failed by: an error of its own, or the death of its worker."""
+        files, attempt = TrialFiles(self._settings.place, number), self._study.attempt(number)
+        if files.error(attempt) is not None:
+            self._failures[number] += 1
+        else:
+            self._deaths[number].append(_Death(node or files.node(attempt), time.monotonic()))
+        self._judge(number)
+
+    def _judge(self, number: int) -> None:
+        """Begin a trial again, from its last checkpoint, until it has failed too often; a lost node is no failure.
+
+        Ray may tell of a worker's death before it knows that the node is lost: until then, a trial may have to wait.
+        """
+        deaths = self._deaths[number] = [death for death in self._deaths[number] if not death.with_its_node]
+        failures = self._failures[number]
+        if failures + sum(death.certain for death in deaths) >= ATTEMPTS:
+            error = TrialFiles(self._settings.place, number).error(self._study.attempt(number))
+            self._ended(self._study.end(number, "failed", error or f"its worker died {ATTEMPTS} times"))
+        elif failures + len(deaths) < ATTEMPTS:
             self._waiting.append(number)
         else:
-            self._ended(self._study.end(number, "failed", error or f"its worker died {ATTEMPTS} times"))
+            self._in_doubt.add(number)
 
     def _ended(self, record: Record) -> None:
         if len(self._first) < ALIKE:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, TypeVar
+from uuid import uuid4
 
 import optuna
 from optuna.distributions import BaseDistribution
@@ -56,6 +57,7 @@ class SearchStudy:
     Attributes:
         maximize: whether a larger value is better.
         process: which process of the search it is that writes, or wrote last; from 1.
+        writer: what this process alone is called, as two may take each other's number who do not see each other.
         gone: the error with which the storage stayed away, once it did.
         records: all trials, by number; read from the storage once, as nobody else writes to it.
     """
@@ -65,7 +67,8 @@ class SearchStudy:
         self._id = storage.get_study_id_from_name(name)
         self.maximize = storage.get_study_directions(self._id) == [StudyDirection.MAXIMIZE]
         self.records = [_record(trial) for trial in storage.get_all_trials(self._id, deepcopy=False)]
-        self.process = int(storage.get_study_user_attrs(self._id).get("process", 1))
+        attrs = storage.get_study_user_attrs(self._id)
+        self.process, self.writer = int(attrs.get("process", 1)), str(attrs.get("writer", ""))
         self._ids: dict[int, int] = {}
         self._patience = PATIENCE
         self.gone: InputError | None = None
@@ -109,8 +112,9 @@ class SearchStudy:
 
     def begin_process(self) -> None:
         """Note that another process goes on with the search."""
-        self.process += 1
+        self.process, self.writer = self.process + 1, uuid4().hex
         self._set("process", self.process)
+        self._set("writer", self.writer)
 
     def attempt(self, number: int) -> str:
         """What an attempt at a trial is called, as no other is, though a process did not know of all before it."""
@@ -209,7 +213,7 @@ class SearchStudy:
     def _get(self, key: str) -> float:
         return float(self._patiently(partial(self._storage.get_study_user_attrs, self._id)).get(key, 0.0))
 
-    def _set(self, key: str, value: float) -> None:
+    def _set(self, key: str, value: float | str) -> None:
         self._patiently(partial(self._storage.set_study_user_attr, self._id, key, value))
 
     def _set_of(self, trial: int, key: str, value: Any) -> None:

@@ -10,7 +10,6 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
-import ray
 from ray.tune import Trainable
 
 from search_spaces import space_of
@@ -18,6 +17,7 @@ from trainables._checkpoint import Checkpoints
 from trainables._run import release, run
 from trainables._synced import SyncedFolder
 from tune.record import Record
+from tune.resources import this_node
 from tune.worker import TrialSettings, load_data
 
 CHECKPOINTS = "checkpoints"
@@ -55,6 +55,21 @@ class TrialFiles:
         (self.folder / _error(attempt)).write_text(traceback.format_exc())
         self.place.push(_error(attempt))
 
+    def write_node(self, attempt: str, node: str) -> None:
+        """Note where an attempt runs: it may be lost before it can tell."""
+        place = self.place.sub(CHECKPOINTS)
+        place.folder.mkdir(parents=True, exist_ok=True)
+        (place.folder / f"{attempt}.node").write_text(node)
+        place.push(f"{attempt}.node")
+
+    def node(self, attempt: str) -> str | None:
+        """Where an attempt ran, or None where it did not come so far."""
+        place = replace(self.place.sub(CHECKPOINTS), patience=0.0)
+        with suppress(OSError):
+            place.fetch(f"{attempt}.node")
+            return (place.folder / f"{attempt}.node").read_text()
+        return None
+
     def error(self, attempt: str) -> str | None:
         """The last line of an attempt's traceback, or None where it left none."""
         file = self.folder / _error(attempt)
@@ -87,8 +102,10 @@ class RecipeTrial(Trainable):
         """Begin the first trial of this process."""
         self._settings = TrialSettings(**config["settings"])
         self._files = TrialFiles(self._settings.place, config["number"])
-        self._node = ray.get_runtime_context().get_node_id()
+        self._node = this_node()
         self._attempt: str = config["attempt"]
+        with suppress(OSError):  # what matters waits for the storage
+            self._files.write_node(self._attempt, self._node)
         self._results = results(config, self._settings, self._files)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:

@@ -82,3 +82,14 @@ def test_epochs_of_another_training_under_the_same_number_are_not_gone_on_with(
     loaded = mine.load()
     assert loaded is not None
     assert loaded.state["epoch"] == 2
+
+
+@pytest.mark.parametrize(("older", "newer"), [("01.02", "02.01"), ("01.99", "01.100")])
+def test_an_attempt_that_was_only_cut_off_deletes_nothing_of_its_successor(
+    tmp_path: Path, epochs: list[EpochResult], older: str, newer: str
+) -> None:
+    save(Checkpoints(SyncedFolder(tmp_path), newer, OF), epochs, until=2, best=2)
+    save(Checkpoints(SyncedFolder(tmp_path), older, OF), epochs, until=4, best=4)
+    assert (tmp_path / f"{newer}-0002").is_dir()
+    save(Checkpoints(SyncedFolder(tmp_path), newer, OF), epochs, until=4, best=4)
+    assert [path.name for path in tmp_path.glob("*-*")] == [f"{newer}-0004"], "but it does of what came before it"

@@ -71,6 +71,23 @@ def test_on_another_head_it_goes_on_from_the_copy(mirror: Mirror, study: SearchS
         assert [record.state for record in back.records] == ["complete", "running"]
 
 
+def test_of_two_processes_of_one_number_the_one_that_others_saw_counts(
+    mirror: Mirror, study: SearchStudy, tmp_path: Path
+) -> None:
+    mirror.copy()
+    cut_off, other = (Mirror(tmp_path / f"{name}.db", mirror.place) for name in ("cut off", "other"))
+    for each in (cut_off, other):
+        each.fetch("s")
+        with closing(SearchStudy.load(each.url, "s")) as found:
+            found.begin_process()
+            assert found.process == 2
+            trial(found, end=each is other)
+    other.copy()
+    cut_off.fetch("s")
+    with closing(SearchStudy.load(cut_off.url, "s")) as found:
+        assert [record.state for record in found.records] == ["complete"]
+
+
 def test_on_the_same_head_it_goes_on_from_what_was_written_last(mirror: Mirror, study: SearchStudy) -> None:
     mirror.copy()
     trial(study)

@@ -122,6 +122,43 @@ def test_a_lost_node_is_no_failure_of_its_trials(
     assert (study.records[0].state, study.records[0].attempts) == ("running", 5)
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_whether_a_node_is_lost_may_be_known_later_than_that_its_workers_are(
+    study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    """Spot machines, lost one after the other before (`told`) or after the trial has reported an epoch."""
+    lost: set[str] = set()
+    monkeypatch.setattr("tune.searcher.is_alive", lambda node: node not in lost)
+    monkeypatch.setattr("tune.searcher.this_node", lambda: "head")
+    s = searcher(study, tmp_path, trials=1)
+    for n in range(3):
+        config = s.suggest(f"ray{n}")
+        if told:
+            s.on_trial_result(f"ray{n}", {**result(config, epoch=n + 1, end=""), "node": f"spot-{n}"})
+        else:
+            TrialFiles(SyncedFolder(tmp_path), 0).write_node(config["attempt"], f"spot-{n}")
+        s.on_trial_complete(f"ray{n}", error=True)
+    assert s.suggest("ray3") is None, "it waits until it is known"
+    assert study.records[0].state == "running"
+    lost.add("spot-1")
+    assert s.suggest("ray4")["number"] == 0
+
+
+def test_a_trial_whose_workers_die_on_nodes_that_stay_has_failed(
+    study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune.searcher.is_alive", lambda node: True)
+    monkeypatch.setattr("tune.searcher.this_node", lambda: "head")
+    s = searcher(study, tmp_path, trials=1)
+    for n in range(3):
+        s.on_trial_result(f"ray{n}", result(s.suggest(f"ray{n}"), epoch=n + 1, end=""))
+        s.on_trial_complete(f"ray{n}", error=True)
+    assert s.suggest("ray3") is None
+    monkeypatch.setattr("tune.searcher.GIVEN_UP", 0.0)
+    assert s.suggest("ray3") == "FINISHED"
+    assert (study.records[0].state, study.records[0].note) == ("failed", "its worker died 3 times")
+
+
 def test_a_trial_fails_for_good_by_its_third_error(study: SearchStudy, tmp_path: Path) -> None:
     s = searcher(study, tmp_path, trials=1)
     for n in range(3):
@@ -137,8 +174,8 @@ def test_trials_that_fail_first_and_alike_are_told(
     s = searcher(study, tmp_path)
     for number, message in enumerate(messages):
         for attempt in range(3):
-            fail(s, tmp_path, f"ray{number}-{attempt}", f"{message} {number}")
-    assert s.hopeless == ("ValueError: a 0" if hopeless else None)
+            fail(s, tmp_path, f"ray{number}-{attempt}", f"{message} {number} at {hex(10**6 * number + 10)}")
+    assert s.hopeless == ("ValueError: a 0 at 0xa" if hopeless else None)
 
 
 def test_a_search_of_which_one_trial_succeeds_is_not_hopeless(study: SearchStudy, tmp_path: Path) -> None:
