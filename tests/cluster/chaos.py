@@ -264,6 +264,9 @@ class Chaos:
         running = {record.number: len(record.epochs) for record in before if record.state == "running"}
         began = time.monotonic()
         self.faults[kind]()
+        if kind != "head lost with its disk":  # what a process told of before it was killed is not that it went on
+            now = self.records()
+            running = {number: len(now[number].epochs) for number in running if now[number].state == "running"}
 
         def went_on() -> bool:
             assert self.process
