@@ -23,7 +23,7 @@ test: install
 	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
 test-cluster: install
-	$(BIN)/python -m pytest tests/cluster
+	$(BIN)/python -m pytest -rs tests/cluster
 
 chaos: install
 	$(BIN)/python -m tests.cluster.chaos $(if $(SEED),--seed $(SEED))
