@@ -18,7 +18,7 @@ from trainables._data import BrokenImageError
 from trainables._data._sources import open_source
 from trainables._protocol import build_of, train_of
 from trainables._synced import SyncedFolder, is_url, reason_of
-from tune.experiment import CREDENTIALS
+from tune.experiment import try_writing
 from tune.machine import CODE, Finding, Machine, differences, examined, look, nearest, on_node, places_of, port
 from tune.nodes import Mark, mark, on_each_node
 from tune.resources import allot, cluster_nodes, this_machine
@@ -97,12 +97,9 @@ def _import_recipes(recipes: Sequence[str], recipes_from: Sequence[str]) -> None
 def _bucket(settings: Settings) -> Finding:
     with TemporaryDirectory(prefix="toprung-") as folder:
         try:
-            SyncedFolder(Path(folder), settings.out, patience=0.0).try_writing(".tried")
+            try_writing(SyncedFolder(Path(folder), settings.out, patience=0.0))
         except InputError as error:
             return Finding("error", "storage", str(error))
-        except OSError as error:
-            reason = reason_of(error)
-            return Finding("error", "storage", f"--out {settings.out}: cannot be written: {reason}; {CREDENTIALS}")
     return Finding("ok", "storage", f"{settings.out}: can be written")
 
 

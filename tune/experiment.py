@@ -138,7 +138,7 @@ class Experiment:
                 f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written"
             ) from None
         try:
-            self._try_bucket()
+            try_writing(replace(self.place, patience=0.0))  # at once, and not after all patience
             yield
         except BaseException:
             with suppress(OSError):
@@ -147,13 +147,6 @@ class Experiment:
             for parent in parents:
                 parent.rmdir()
             raise
-
-    def _try_bucket(self) -> None:
-        """Find out at once, and not after all patience, that a bucket cannot be written to."""
-        try:
-            replace(self.place, patience=0.0).try_writing(".tried")
-        except OSError as error:
-            raise InputError(f"--out {self}: cannot be written: {reason_of(error)}; {CREDENTIALS}") from None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -255,6 +248,18 @@ class Experiment:
         with whole(self.folder / name) as draft:
             yield draft
         self.place.push(name)
+
+
+def try_writing(place: SyncedFolder) -> None:
+    """Write a file in --out or in an experiment's place, and delete it again.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        place.try_writing(".tried")
+    except OSError as error:
+        raise InputError(f"--out {place}: cannot be written: {reason_of(error)}; {CREDENTIALS}") from None
 
 
 def located(url: str) -> Path:

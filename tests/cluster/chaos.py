@@ -50,6 +50,7 @@ GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY
 
 WAIT = 400.0
 
+HEAD_LOST = "head lost with its disk"
 KILL_TRIAL = "pkill -9 -n -f '[r]ay::(Resource|Recipe)Tr' && echo killed || true"
 
 
@@ -99,7 +100,7 @@ class Chaos:
             "cable pulled until given up": lambda: self.cut(LONG),
             "node added or taken away": self.add_or_take,
             "driver killed": self.kill_driver,
-            "head lost with its disk": self.lose_head,
+            HEAD_LOST: self.lose_head,
             "storage gone": lambda: self.hide("gone"),
             "storage read-only": lambda: self.hide("read-only"),
             "storage full": self.fill,
@@ -260,11 +261,11 @@ class Chaos:
     def let_happen(self, kind: str) -> None:
         """Do something, and see that every trial that was running goes on and nothing is lost."""
         assert self.process
-        before = self.copied() if kind == "head lost with its disk" else self.records()
+        before = self.copied() if kind == HEAD_LOST else self.records()
         running = {record.number: len(record.epochs) for record in before if record.state == "running"}
         began = time.monotonic()
         self.faults[kind]()
-        if kind != "head lost with its disk":  # what a process told of before it was killed is not that it went on
+        if kind != HEAD_LOST:  # what a process told of before it was killed is not that it went on
             now = self.records()
             running = {number: len(now[number].epochs) for number in running if now[number].state == "running"}
 
