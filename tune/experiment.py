@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 from search_spaces import DataShape, InputError
 from trainables._files import whole
 from trainables._synced import SyncedFolder, is_url, reason_of
+from tune.lease import Taken, leased
 from tune.preset import PRESET, Preset, read_preset
 from tune.settings import SETTINGS, Settings, cache_folder, load, make
 
@@ -149,15 +150,22 @@ class Experiment:
             raise
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[Taken]:
         """Keep other processes from searching here; the lock ends with this process, however it ends.
 
+        Yields:
+            What tells whether it was lost meanwhile, as that of a bucket can be.
+
         Raises:
-            InputError: another process holds it.
+            InputError: another process holds it, or a bucket does not say.
         """
         try:
             with FileLock(self.folder / ".lock", blocking=False):
-                yield
+                if self.url is None:
+                    yield lambda: None
+                else:
+                    with leased(self.place) as taken:
+                        yield taken
         except Timeout:
             raise InputError(f"{self} is being searched by another process; wait for it, or stop it") from None
 

@@ -27,6 +27,7 @@ from trainables._metrics import evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
 from trainables._synced import patiently
+from tune.attempts import trainer
 from tune.experiment import FINAL
 from tune.intervals import Interval, intervals
 from tune.record import Record, rung_of
@@ -156,17 +157,19 @@ def run_finals(
 
     Returns the finalists, and a line for each seed that failed; a resumed search tries those again.
     """
-    train = ray.remote(train_final).options(num_cpus=cpus, num_gpus=gpus, max_retries=2)
+    train = trainer(cpus, gpus)
     folder = settings.place.folder
     wanted = {
-        f"{record.recipe}-{record.number:05d}-{seed}": (record, seed)
+        f"finals/{record.recipe}-{record.number:05d}-{seed}": (record, seed)
         for record in chosen
         for seed in (seeds[:1] if space_of(record.recipe).deterministic else seeds)
     }
     jobs = {
-        train.remote(settings, record.recipe, record.config, record.number, seed, f"finals/{name}"): f"final {name}"
+        train.remote(
+            settings.place, name, train_final, settings, record.recipe, record.config, record.number, seed, name
+        ): f"final {name.removeprefix('finals/')}"
         for name, (record, seed) in wanted.items()
-        if not (folder / "finals" / name / FINAL).exists()
+        if not (folder / name / FINAL).exists()
     }
     failures = wait_for(jobs, progress, before=len(wanted) - len(jobs))
     settings.place.pull("finals", last=FINAL)

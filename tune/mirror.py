@@ -12,11 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 
-from trainables._synced import SyncedFolder
+from trainables._synced import SyncedFolder, patiently
 from tune.experiment import STUDY, Experiment
 from tune.settings import HERE, Settings
 from tune.study import SearchStudy
@@ -67,7 +68,12 @@ class Mirror:
             self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
 
     def fetch(self, name: str) -> None:
-        """Bring the copy here, unless what is here is of a later process, or of the same one and so as far on."""
+        """Bring the copy here, unless what is here is of a later process, or of the same one and so as far on.
+
+        Raises:
+            OSError: it stays out of reach.
+        """
+        patiently(partial(self.place.fetch, STUDY))
         if self.file.exists():
             here, copied = _writer(self.file, name), _writer(self.copied_to, name)
             if here == copied or here[0] > copied[0]:
@@ -107,7 +113,8 @@ def mirrored(mirror: Mirror | None, study: SearchStudy, console: Console) -> Ite
         done.set()
         thread.join(EVERY)
         try:
-            mirror.copy()
+            if not study.taken():
+                mirror.copy()
         except (OSError, sqlite3.Error) as error:
             console.print(
                 f"warning: the study could not be copied to {mirror.place}: {error}; it is in {mirror.file} of "
@@ -120,6 +127,8 @@ def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> 
     ended, waited = -1, 0.0
     while not done.wait(LOOK):
         now, waited = sum(record.state != "running" for record in study.records), waited + LOOK
+        if study.taken():
+            return
         if now == ended and waited < EVERY:
             continue
         try:

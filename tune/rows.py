@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import ray
 
 from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, space_of
 from trainables._data import Variant
 from trainables._data._spec import shares_text
 from trainables._files import whole
 from trainables._run import run
+from tune.attempts import trainer
 from tune.experiment import FINAL, Experiment
 from tune.finals import Final, train_final, wait_for
 from tune.preset import Preset, Row
@@ -203,9 +203,7 @@ def run_rows(
 
     Returns a line for each that failed; a resumed search tries those again.
     """
-    options = {"num_cpus": cpus, "num_gpus": gpus, "max_retries": 2}
-    train = ray.remote(train_row).options(**options)
-    score = ray.remote(cross_validate).options(**options)
+    train = trainer(cpus, gpus)
     seed = experiment.settings.seed
     jobs = {}
     for row in rows:
@@ -217,8 +215,11 @@ def run_rows(
                 max_epochs=row.epochs,
             )
             compared = len(row.candidates) if len(row.candidates) > 1 else 0
-            scores = [score.remote(own, row, number, seed) for number in range(compared)]
-            jobs[train.remote(own, row, seed, *scores)] = f"row {row.name}"
+            scores = [
+                train.remote(own.place, score_of(row, number), cross_validate, own, row, number, seed)
+                for number in range(compared)
+            ]
+            jobs[train.remote(own.place, row.folder, train_row, own, row, seed, *scores)] = f"row {row.name}"
     failures = wait_for(jobs, progress, before=len(rows) - len(jobs))
     experiment.place.pull("rows", last=FINAL)
     return failures
@@ -243,12 +244,17 @@ def train_row(settings: TrialSettings, row: PlannedRow, seed: int, *scores: dict
     )
 
 
+def score_of(row: PlannedRow, number: int) -> str:
+    """The file in which the score of a row's candidate is kept."""
+    return f"rows/.{row.name}.scores/{number}.json"
+
+
 def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: int) -> dict[str, float]:
     """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration, and seconds.
 
     `number` is that of the candidate. The result is kept in a file, from which a resumed search takes it.
     """
-    name = f"rows/.{row.name}.scores/{number}.json"
+    name = score_of(row, number)
     kept = settings.place.folder / name
     settings.place.fetch(name)
     if kept.exists():

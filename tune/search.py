@@ -70,25 +70,29 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
     views = _prepare(settings, preset, console)
     weights = pretrained_weights(settings, preset, views, console)
     resources = _resources(settings)
-    with experiment.created(), ExitStack() as undo:
-        mirror = Mirror.of(experiment, settings)
-        if mirror:
-            mirror.clear()
-        url = mirror.url if mirror else experiment.storage_with(settings)
-        # before the settings, which make it an experiment to others, who would make tables in a study without any
-        study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
-        undo.callback(study.close)
-        undo.callback(study.delete)  # in a storage that others share, the name would stay taken
-        if mirror:
-            mirror.copy()
-        if preset:
-            experiment.write(PRESET, file_of(str(settings.preset)).read_text())
-        experiment.write(SETTINGS, settings.dump())
-        _write_data(experiment, views, weights)
-        experiment.write("environment.json", environment(resources.device, resources.threads))
-        _prepare_nodes(experiment, settings, views, weights, resources, console)
-        undo.pop_all()
-    with experiment.locked(), closing(study), mirrored(mirror, study, console):
+    with ExitStack() as stack:
+        with experiment.created(), ExitStack() as undo:
+            taken = stack.enter_context(experiment.locked())
+            mirror = Mirror.of(experiment, settings)
+            if mirror:
+                mirror.clear()
+            url = mirror.url if mirror else experiment.storage_with(settings)
+            # before the settings, which make it an experiment to others, who would make tables in a study without any
+            study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
+            undo.callback(study.close)
+            undo.callback(study.delete)  # in a storage that others share, the name would stay taken
+            if mirror:
+                mirror.copy()
+            if preset:
+                experiment.write(PRESET, file_of(str(settings.preset)).read_text())
+            experiment.write(SETTINGS, settings.dump())
+            _write_data(experiment, views, weights)
+            experiment.write("environment.json", environment(resources.device, resources.threads))
+            _prepare_nodes(experiment, settings, views, weights, resources, console)
+            undo.pop_all()
+        stack.enter_context(closing(study))
+        study.taken = taken
+        stack.enter_context(mirrored(mirror, study, console))
         return _run(experiment, study, resources, console)
 
 
@@ -113,12 +117,15 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
     if before != now:
         changed = ", ".join(key for key in now if before.get(key) != now[key])
         console.print(f"warning: not the environment that it was begun in: {changed} differ", style="yellow")
-    with experiment.locked(), ExitStack() as stack:
+    with ExitStack() as stack:
+        with working(console, f"looking whether another machine searches in {experiment}"):
+            taken = stack.enter_context(experiment.locked())
         mirror = Mirror.of(experiment, settings)
         if mirror:
             mirror.fetch(settings.name)
         url = mirror.url if mirror else experiment.storage
         study = stack.enter_context(closing(SearchStudy.load(url, settings.name)))
+        study.taken = taken
         _write_data(experiment, views, weights)  # the same, with the places of this machine
         _prepare_nodes(experiment, settings, views, weights, resources, console)
         study.begin_process()
@@ -406,8 +413,8 @@ def _search(
             try:
                 tuner.fit()
             except Exception:
-                if study.gone:  # which Ray takes for an error of a trial's, and makes its own of
-                    raise study.gone from None
+                if error := study.taken() or study.gone:  # which Ray takes for a trial's, and makes its own of
+                    raise error from None
                 raise
 
 

@@ -14,18 +14,13 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
+from tune.attempts import ATTEMPTS, GIVEN_UP
 from tune.record import DIVERGED, Record
 from tune.resources import is_alive, this_node
 from tune.sampler import RecipeSampler, fingerprint, seed_of
 from tune.study import SearchStudy
 from tune.trial import TrialFiles, trial_config
 from tune.worker import TrialSettings
-
-ATTEMPTS = 3
-"""How often a process begins a trial in all that fails by its own error, or whose worker dies; lost nodes aside."""
-
-GIVEN_UP = 90.0
-"""Seconds after which a node that is still there was not lost; Ray takes up to a minute to give one up."""
 
 ALIKE = 5
 """So many trials that fail first and alike show that the fault is not theirs."""

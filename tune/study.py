@@ -26,6 +26,7 @@ from sqlalchemy.pool import NullPool
 
 from search_spaces import InputError, Value
 from trainables._synced import PATIENCE, patiently
+from tune.lease import Taken
 from tune.record import Record, State
 
 T = TypeVar("T")
@@ -59,6 +60,7 @@ class SearchStudy:
         process: which process of the search it is that writes, or wrote last; from 1.
         writer: what this process alone is called, as two may take each other's number who do not see each other.
         gone: the error with which the storage stayed away, once it did.
+        taken: tells whether another process has gone on with the search: nothing is written then, and its error raised.
         records: all trials, by number; read from the storage once, as nobody else writes to it.
     """
 
@@ -72,6 +74,7 @@ class SearchStudy:
         self._ids: dict[int, int] = {}
         self._patience = PATIENCE
         self.gone: InputError | None = None
+        self.taken: Taken = lambda: None
 
     @classmethod
     def create(cls, url: str, name: str, *, maximize: bool) -> "SearchStudy":
@@ -221,6 +224,8 @@ class SearchStudy:
 
     def _patiently(self, do: Callable[[], T], again: Callable[[], T] | None = None) -> T:
         """Do something, and do it again where the storage is gone; `again` where that would not do, if it was done."""
+        if taken := self.taken():
+            raise taken
         attempts = itertools.count()
 
         def attempt() -> T:

@@ -66,6 +66,8 @@ def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
     first = start(laptop / "one", *search, "--name", "lost")
     try:
         before = until_one_trial_ends_and_one_is_in_the_middle(url, there, first)
+        assert main(["search", "--resume", url]) == 2
+        assert f"{url} is being searched by process {first.pid} of " in capsys.readouterr().err
         os.killpg(first.pid, signal.SIGKILL)
     finally:
         with suppress(ProcessLookupError):

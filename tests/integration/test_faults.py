@@ -3,12 +3,19 @@
 Their recipe is one from outside: that the others go on shows that workers know it, too.
 """
 
+import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
+import ray
 
+from trainables._synced import SyncedFolder
+from tune.attempts import trainer
 from tune.cli import main
 from tune.experiment import Experiment
+from tune.finals import wait_for
 from tune.record import Record
 from tune.study import SearchStudy
 
@@ -104,6 +111,32 @@ def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
     opened = Experiment.open(tmp_path / "hopeless")
     found = SearchStudy.load(opened.storage, "hopeless").records
     assert sum(record.state == "failed" for record in found) in (5, 6)
+
+
+def die_after(place: str, lives: int) -> str:
+    """Ends its process until it was begun more than `lives` times."""
+    file = Path(place) / "begun"
+    begun = file.read_text() if file.exists() else ""
+    file.write_text(f"{begun}x")
+    if len(begun) < lives:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return begun
+
+
+def test_a_final_whose_worker_dies_is_trained_again_and_one_whose_workers_always_die_is_given_up(
+    tmp_path: Path,
+) -> None:
+    place, train = SyncedFolder(tmp_path), trainer(cpus=1, gpus=0)
+    for name in ("finals/mends", "finals/dies"):
+        (tmp_path / name).mkdir(parents=True)
+    lost = {"job": ray.get_runtime_context().get_job_id(), "node": "of a machine that is gone"}
+    (tmp_path / "finals" / ".mends.attempts").write_text(json.dumps([lost] * 3))
+    assert ray.get(train.remote(place, "finals/mends", die_after, str(tmp_path / "finals/mends"), 2)) == "xx"
+    dies = train.remote(place, "finals/dies", die_after, str(tmp_path / "finals/dies"), 9)
+    failures = wait_for({dies: "final dies"}, lambda done, total: None, before=0)
+    assert failures == ["final dies: RuntimeError: its worker died 3 times"]
+    assert (tmp_path / "finals/dies/begun").read_text() == "xxx"
+    assert {file.name for file in (tmp_path / "finals").iterdir()} == {"mends", "dies"}
 
 
 def test_the_report_is_written_all_the_same(experiment: Path) -> None:

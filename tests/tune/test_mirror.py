@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from search_spaces import InputError
 from trainables._synced import SyncedFolder
 from tune import mirror as module
 from tune.experiment import Experiment
@@ -129,6 +130,22 @@ def test_a_storage_that_is_gone_for_a_while_loses_nothing(
         away.rename(mirror.copied_to.parent)
         while copied(mirror) != study.records:
             assert time.monotonic() < end
+
+
+def test_who_was_taken_over_writes_and_copies_nothing(
+    mirror: Mirror, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    mirror.copy()
+    error = InputError("another searches there")
+    with mirrored(mirror, study, CONSOLE):
+        study.taken = lambda: error
+        with pytest.raises(InputError, match="another searches there"):
+            trial(study)
+        time.sleep(0.1)
+    study.taken = lambda: None
+    trial(study)
+    assert copied(mirror) == []
 
 
 def test_what_was_not_copied_in_the_end_is_said(
