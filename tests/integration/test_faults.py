@@ -113,30 +113,30 @@ def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
     assert sum(record.state == "failed" for record in found) in (5, 6)
 
 
-def die_after(place: str, lives: int) -> str:
-    """Ends its process until it was begun more than `lives` times."""
-    file = Path(place) / "begun"
-    begun = file.read_text() if file.exists() else ""
-    file.write_text(f"{begun}x")
-    if len(begun) < lives:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return begun
+def die(place: str) -> None:
+    """Note that it was begun, and end its process."""
+    with (Path(place) / "begun").open("a") as file:
+        file.write("x")
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def test_a_final_whose_worker_dies_is_trained_again_and_one_whose_workers_always_die_is_given_up(
-    tmp_path: Path,
-) -> None:
-    place, train = SyncedFolder(tmp_path), trainer(cpus=1, gpus=0)
-    for name in ("finals/mends", "finals/dies"):
-        (tmp_path / name).mkdir(parents=True)
-    lost = {"job": ray.get_runtime_context().get_job_id(), "node": "of a machine that is gone"}
-    (tmp_path / "finals" / ".mends.attempts").write_text(json.dumps([lost] * 3))
-    assert ray.get(train.remote(place, "finals/mends", die_after, str(tmp_path / "finals/mends"), 2)) == "xx"
-    dies = train.remote(place, "finals/dies", die_after, str(tmp_path / "finals/dies"), 9)
-    failures = wait_for({dies: "final dies"}, lambda done, total: None, before=0)
-    assert failures == ["final dies: RuntimeError: its worker died 3 times"]
-    assert (tmp_path / "finals/dies/begun").read_text() == "xxx"
-    assert {file.name for file in (tmp_path / "finals").iterdir()} == {"mends", "dies"}
+def test_a_final_whose_workers_die_is_given_up_after_three_lost_nodes_aside(tmp_path: Path) -> None:
+    context = ray.get_runtime_context()
+    here, lost, earlier = (
+        {"job": job, "node": node}
+        for job, node in (
+            (context.get_job_id(), context.get_node_id()),
+            (context.get_job_id(), "of a machine that is gone"),
+            ("of a driver that was killed", context.get_node_id()),
+        )
+    )
+    (tmp_path / "finals").mkdir()
+    (tmp_path / "finals" / ".knn.attempts").write_text(json.dumps([lost] * 3 + [earlier] * 3 + [here]))
+    job = trainer(cpus=1, gpus=0).remote(SyncedFolder(tmp_path), "finals/knn", die, str(tmp_path))
+    failures = wait_for({job: "final knn"}, lambda done, total: None, before=0)
+    assert failures == ["final knn: RuntimeError: its worker died 3 times"]
+    assert (tmp_path / "begun").read_text() == "xx"
+    assert not list((tmp_path / "finals").iterdir())
 
 
 def test_the_report_is_written_all_the_same(experiment: Path) -> None:

@@ -275,16 +275,6 @@ def test_the_time_budget_ends_the_search_and_leaves_no_trial_running(out: Path, 
     assert any("time budget" in record.note for record in found)
 
 
-def test_one_at_a_time_the_same_seed_gives_the_same_search(out: Path, common: list[str]) -> None:
-    arguments = ["--recipes", "mlp,knn", "--set", "mlp.width=32", "--trials", "12", "--concurrent", "1"]
-    for name in ("one", "two"):
-        assert main([*common, *arguments, "--final-seeds", "1", "--name", name]) == 0
-    one, two = (
-        [(r.recipe, r.config, r.seed, r.state, r.values) for r in records(out / name)] for name in ("one", "two")
-    )
-    assert one == two
-
-
 def test_the_sampler_may_choose_the_recipe(out: Path, common: list[str]) -> None:
     arguments = ["--recipes", "mlp,knn", "--set", "mlp.width=32", "--trials", "8", "--allocate", "adaptive"]
     assert main([*common, *arguments, "--final-seeds", "1", "--metric", "loss", "--name", "adaptive"]) == 0
