@@ -1,4 +1,4 @@
-"""What is wrong with a cluster's file, before it costs minutes: Ray's own launcher reads it, and no cloud is asked."""
+"""What is wrong with a cluster's file, before it costs minutes: Ray's own launcher reads it, and starts nothing."""
 
 import os
 import re
@@ -17,6 +17,9 @@ from tune.resources import Node, allot
 from tune.session import log_to
 from tune.settings import Settings
 
+Types = Mapping[str, Mapping[str, Any]]
+"""Node types of a cluster by name, as in its file."""
+
 PLACEHOLDER = re.compile(r"EDIT-[\w-]+")
 
 COMMANDS = (
@@ -33,6 +36,9 @@ DASHBOARD_PORT = 8265
 
 TOKEN, MAKE_TOKEN = "auth_token", "(umask 077; ray get-auth-token --generate)"
 """What the file of Ray's token is called, and the command that makes one."""
+
+CONNECT, ANSWER = 3.0, 10.0
+"""Seconds for a connection to EC2, and for each of its answers, of which a region's machine types take about ten."""
 
 PROGRAMS = ("ssh", "rsync")
 """What Ray's launcher runs."""
@@ -102,7 +108,7 @@ def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterato
     yield from _mounts(prepared)
     yield _tools(str(prepared["provider"]["type"]))
     yield port(DASHBOARD_PORT, "ray dashboard needs another one: --port")
-    yield _request(prepared["available_node_types"], settings)
+    yield _launched(file, prepared, settings)
 
 
 def _reason(error: Exception) -> str:
@@ -150,21 +156,75 @@ def _tools(provider: str) -> Finding:
     return Finding("ok", "ray up", f"finds {', '.join((*PROGRAMS, *([module] if module else [])))}")
 
 
-def _request(types: Mapping[str, Mapping[str, Any]], settings: Settings) -> Finding:
-    """Whether a trial fits on a node, as far as it is known what the nodes have."""
+def _request(types: Types, settings: Settings) -> Finding:
+    """Whether a trial fits on a node of types of which it is known what they have."""
     nodes: list[Node] = []
-    unknown = []
-    for name, node_type in types.items():
-        resources = {"CPU": 0.0, "GPU": 0.0, **(node_type.get("resources") or {})}
-        if "CPU" in (node_type.get("resources") or {}):
-            nodes += [resources] * max(1, node_type.get("max_workers", 1))
-        else:
-            machine = (node_type.get("node_config") or {}).get("InstanceType")
-            unknown.append(f"{name} ({machine})" if machine else name)
+    for node_type in types.values():
+        nodes += [{"GPU": 0.0, **node_type["resources"]}] * max(1, node_type.get("max_workers", 1))
     try:
         allotted = allot(settings, [], nodes or [{"CPU": 0.0}])
     except InputError as error:
-        if unknown:
-            return Finding("ok", "a trial", f"Ray finds what {', '.join(unknown)} has when it is started")
         return Finding("error", "a trial", str(error))
     return Finding("ok", "a trial", f"gets {allotted}")
+
+
+def _launched(file: Path, prepared: dict[str, Any], settings: Settings) -> Finding:
+    """Whether a trial fits on what the launcher starts: as the file says, or as the cloud does."""
+    types, provider = prepared["available_node_types"], prepared["provider"]["type"]
+    unknown = [_named(name, each) for name, each in types.items() if "CPU" not in (each.get("resources") or {})]
+    if not unknown:
+        return _request(types, settings)
+    names, give = ", ".join(unknown), "say so in the file, such as resources: {CPU: 8, GPU: 1}"
+    if provider == "local":
+        why, way = "what the machines have is seen once Ray runs there", f"then ray exec {file} 'toprung doctor'"
+    elif provider != "aws":
+        why, way = f"Ray does not look up what {names} has", give
+    else:
+        try:
+            return _request(_asked_of_ec2(prepared), settings)
+        except ValueError as error:  # by Ray, of a type that the region does not have
+            return Finding("error", "a trial", f"{str(error).rstrip('.')}; give another InstanceType, or region")
+        except Exception as error:  # of boto3 when it is missing, of a login, of the network, or of what EC2 says
+            why, way = f"EC2 cannot be asked what {names} has: {_reason(error)}", f"log in by aws configure, or {give}"
+    return Finding("warning", "a trial", f"it is not known whether a trial fits, as {why}; {way}")
+
+
+def _named(name: str, node_type: Mapping[str, Any]) -> str:
+    """A node type with its machine's, where that is said."""
+    config = node_type.get("node_config") or {}
+    machine = config.get("InstanceType") or config.get("machineType")
+    return f"{name} ({machine})" if machine else name
+
+
+def _asked_of_ec2(prepared: dict[str, Any]) -> Types:
+    """The node types with what Ray's launcher finds out for them, by the login that it finds itself.
+
+    Raises:
+        ValueError: the region has no such instance type.
+        Exception: EC2 cannot be asked.
+    """
+    from botocore.config import Config
+    from botocore.exceptions import NoCredentialsError
+    from botocore.session import get_session
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+    # Ray alone would try 13 times, a minute each; a login may have to be asked for, too, as that of a single sign-on
+    hasty = Config(connect_timeout=CONNECT, read_timeout=ANSWER, retries={"total_max_attempts": 2})
+    login = prepared["provider"].get("aws_credentials")
+    if not login:
+        session = get_session()
+        session.set_default_client_config(hasty)
+        session.get_component("credential_provider").remove("iam-role")  # off EC2 it waits for an answer in vain
+        found = session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        keys = found.get_frozen_credentials()
+        login = {
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            "aws_session_token": keys.token,
+        }
+    provider = {**prepared["provider"], "aws_credentials": {**login, "config": hasty}}
+    filled = AWSNodeProvider.fillout_available_node_types_resources({**prepared, "provider": provider})
+    types: Types = filled["available_node_types"]
+    return types

@@ -1,6 +1,10 @@
 """What `toprung doctor` says of the cluster files that come along, and of spoilt ones."""
 
+import os
 import shutil
+import socket
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +27,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFacto
     (home / ".ray").mkdir()
     (home / ".ray" / "auth_token").touch()
     monkeypatch.setenv("HOME", str(home))
+    for name in [name for name in os.environ if name.startswith("AWS_")]:  # nor is anyone logged in
+        monkeypatch.delenv(name)
     monkeypatch.chdir(ROOT)
     monkeypatch.setattr(cluster_file, "DASHBOARD_PORT", 0)
     monkeypatch.setattr(cluster_file, "find_spec", lambda module: module)
@@ -126,8 +132,93 @@ def test_whether_a_trial_fits_is_said_where_it_is_known(tmp_path: Path) -> None:
     assert errors(gcp, cpus_per_trial=12) == ["--cpus-per-trial 12: no node has more than 8 CPUs; ask for at most that"]
     (error,) = errors("cluster/kuberay.yaml", cpus_per_trial=8)[1:]
     assert error == "--cpus-per-trial 8: no node has more than 7 CPUs; ask for at most that"
-    aws = found("cluster.yaml", cpus_per_trial=12)["a trial"]
-    assert aws == [("ok", "Ray finds what gpu (g6.2xlarge) has when it is started")]
+
+
+# what nodes have, where the file does not say so
+
+
+@pytest.fixture
+def ec2(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Someone who is logged in, and moto in place of EC2, with the types of cluster.yaml: all thousand take seconds."""
+    from moto import mock_aws
+    from moto.ec2.models import instance_types
+    from moto.ec2.models.instance_types import INSTANCE_TYPES
+    from ray.autoscaler._private.aws import utils
+
+    types = {name: INSTANCE_TYPES[name] for name in ("m6i.xlarge", "g6.2xlarge")}
+    monkeypatch.setattr(
+        instance_types.InstanceTypeBackend, "instance_types", list(map(instance_types.InstanceType, types))
+    )
+    with mock_aws():
+        yield
+    for cache in (utils.resource_cache, utils.client_cache):
+        cache.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ec2")
+def test_ec2_says_what_an_instance_type_has(tmp_path: Path) -> None:
+    assert found("cluster.yaml")["a trial"] == [("ok", "gets 1 core and 1 GPU, 4 at a time")]
+    half = found("cluster.yaml", cpus_per_trial=2, gpus_per_trial=0.5)["a trial"]
+    assert half == [("ok", "gets 2 cores and 0.5 GPUs, 8 at a time")]
+    edited = spoilt(tmp_path, "cluster.yaml")
+    assert errors(edited, cpus_per_trial=12) == [
+        "--cpus-per-trial 12: no node has more than 8 CPUs; ask for at most that"
+    ]
+    edited.write_text(edited.read_text().replace("g6.2xlarge", "g6.huge"))
+    (error,) = errors(edited)
+    assert error == (
+        "Instance type g6.huge is not available in AWS region: us-west-2; give another InstanceType, or region"
+    )
+
+
+def test_without_a_login_it_is_not_known_and_no_one_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    import botocore.httpsession
+
+    def called(*arguments: object) -> None:
+        pytest.fail("a server was asked")
+
+    monkeypatch.setattr(botocore.httpsession.URLLib3Session, "send", called)
+    assert found("cluster.yaml")["a trial"] == [
+        (
+            "warning",
+            "it is not known whether a trial fits, as EC2 cannot be asked what gpu (g6.2xlarge) has: Unable to locate "
+            "credentials; log in by aws configure, or say so in the file, such as resources: {CPU: 8, GPU: 1}",
+        )
+    ]
+
+
+def test_who_is_logged_in_and_does_not_reach_ec2_is_told_in_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
+    monkeypatch.setattr(cluster_file, "CONNECT", 0.3)
+    monkeypatch.setattr(cluster_file, "ANSWER", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_EC2", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        begun = time.monotonic()
+        ((level, text),) = found("cluster.yaml")["a trial"]
+    assert time.monotonic() - begun < 10
+    assert level == "warning"
+    assert "as EC2 cannot be asked what gpu (g6.2xlarge) has: Read timeout on endpoint URL" in text
+    assert "secret" not in text
+
+
+def test_what_ray_does_not_look_up_is_not_known(tmp_path: Path) -> None:
+    gcp = spoilt(tmp_path, "cluster/gcp.yaml")
+    gcp.write_text(gcp.read_text().replace("CPU: 8", "example: 8"))
+    ((level, text),) = found(gcp)["a trial"]
+    assert level == "warning"
+    assert "as Ray does not look up what gpu (g2-standard-8) has; say so in the file" in text
+
+
+def test_what_ones_own_machines_have_is_seen_when_they_run() -> None:
+    ((level, text),) = found(ON_PREM)["a trial"]
+    assert level == "warning"
+    assert text.endswith(
+        f"as what the machines have is seen once Ray runs there; then ray exec {ON_PREM} 'toprung doctor'"
+    )
 
 
 @pytest.mark.parametrize(
