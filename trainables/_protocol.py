@@ -4,7 +4,7 @@ A recipe trains and yields; whoever iterates evaluates the model on val, sends t
 and stops. So nothing in a recipe knows of trials, rungs or trackers, and it can be read and run without them.
 """
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from inspect import isgeneratorfunction
@@ -12,7 +12,7 @@ from typing import Any, Protocol, cast
 
 from torch import nn
 
-from search_spaces import DataShape, InputError, Space, import_recipe, space_of
+from search_spaces import DataShape, InputError, Space, add_recipes, import_recipe, space_of
 from trainables._data import TrainData
 
 Metrics = dict[str, float]
@@ -77,6 +77,23 @@ def build_of(recipe: str) -> Callable[[Space, DataShape], nn.Module]:
         InputError: there is no such recipe, its module is broken, or has no such function.
     """
     return cast(Callable[[Space, DataShape], nn.Module], _function(recipe, "build"))
+
+
+def import_recipes(recipes: Iterable[str], folders: Iterable[str] = ()) -> None:
+    """Have recipes ready in this process, so that what they lack is said at once.
+
+    Args:
+        recipes: their names.
+        folders: of recipes from outside, made known first.
+
+    Raises:
+        InputError: a folder is not laid out as one, or a recipe is not there, broken, or lacks a library.
+    """
+    for folder in folders:
+        add_recipes(folder, "--recipes-from")
+    for recipe in recipes:
+        train_of(recipe)
+        build_of(recipe)
 
 
 def _function(recipe: str, name: str) -> object:

@@ -13,15 +13,16 @@ from tempfile import TemporaryDirectory
 
 import ray
 
-from search_spaces import InputError, add_recipes
+from search_spaces import InputError
 from trainables._data import BrokenImageError
 from trainables._data._sources import open_source
-from trainables._protocol import build_of, train_of
+from trainables._protocol import import_recipes
 from trainables._synced import SyncedFolder, is_url, reason_of
 from tune.experiment import try_writing
 from tune.machine import CODE, Finding, Machine, differences, examined, look, nearest, on_node, places_of, port
 from tune.nodes import Mark, mark, on_each_node
-from tune.resources import allot, cluster_nodes, this_machine
+from tune.ports import Peer, near, peers, unreached
+from tune.resources import allot, cluster_nodes, this_machine, this_node
 from tune.rows import main_view
 from tune.search import spec_of
 from tune.session import connect
@@ -29,6 +30,11 @@ from tune.settings import HERE, Settings
 
 LATE = 3.0
 """Seconds that W&B has to answer, and by which clocks may differ."""
+
+PATIENCE = 120.0
+"""Seconds that a node has to answer: an idle one first imports PyTorch, maybe from a slow disk."""
+
+OPEN = "open all TCP ports between the nodes of the cluster, in their security group or firewall"
 
 RAY_PORT = 6379
 
@@ -75,23 +81,17 @@ def _data(settings: Settings) -> Finding:
     except OSError as error:
         return Finding("error", "data", f"--data {settings.data}: cannot be read: {reason_of(error)}")
     text = f"{settings.data}: {len(contents.names):,} images of {len(contents.classes)} classes"
+    if settings.address != HERE:
+        text += "; this machine alone needs to see them, the others get them decoded, through --out"
     return Finding("ok", "data", text)
 
 
 def _recipes(settings: Settings) -> Finding:
     try:
-        _import_recipes(settings.recipes, settings.recipes_from)
+        import_recipes(settings.recipes)  # the settings made those from outside known
     except InputError as error:
         return Finding("error", "recipes", str(error))
     return Finding("ok", "recipes", ", ".join(settings.recipes))
-
-
-def _import_recipes(recipes: Sequence[str], recipes_from: Sequence[str]) -> None:
-    for folder in recipes_from:
-        add_recipes(folder, "--recipes-from")
-    for recipe in recipes:
-        train_of(recipe)
-        build_of(recipe)
 
 
 def _bucket(settings: Settings) -> Finding:
@@ -114,24 +114,29 @@ def _request(settings: Settings) -> Finding:
 
 @dataclass(frozen=True)
 class _Visit:
-    """What was found on a node: the machine, what is wrong there by check, and its clock when that was done."""
+    """What was found on a node: the machine, what is wrong there by check, how many nodes it tried, and its clock."""
 
     machine: Machine
     problems: dict[str, str]
+    tried: int
     clock: float
 
 
-def _visit(seen: Mark, places: dict[str, str], recipes: tuple[str, ...], recipes_from: tuple[str, ...]) -> _Visit:
-    problems = {}
+def _visit(
+    seen: Mark, others: list[Peer], places: dict[str, str], recipes: tuple[str, ...], recipes_from: tuple[str, ...]
+) -> _Visit:
+    problems, tried = {}, near(this_node(), others)
+    if failed := unreached(tried):
+        problems["ports"] = f"does not reach {' or '.join(failed.values())}"
     try:
         seen.answer()
     except (InputError, OSError) as error:
         problems["storage"] = reason_of(error) if isinstance(error, OSError) else str(error)
     try:
-        _import_recipes(recipes, recipes_from)
+        import_recipes(recipes, recipes_from)
     except InputError as error:
         problems["recipes"] = str(error)
-    return _Visit(look(places, name_gpus=True), problems, time.time())
+    return _Visit(look(places, name_gpus=True), problems, len(tried), time.time())
 
 
 def _cluster(settings: Settings, here: Machine) -> Iterator[Finding]:
@@ -162,9 +167,14 @@ def _visits(settings: Settings, here: Machine) -> Iterator[Finding]:
         place = SyncedFolder(nearest(Path(settings.cache)), settings.out, patience=0.0)
     else:
         place = SyncedFolder(nearest(Path(settings.out)))  # which may be made by the search alone
+    all_nodes, own = peers(), this_node()
+    cut_off = unreached([peer for peer in all_nodes if peer.node != own])  # Ray would wait for them without end
+    for failed in cut_off.values():
+        yield from on_node(here.host, [Finding("error", "ports", f"does not reach {failed}; {OPEN}")])
+    reached = [peer for peer in all_nodes if peer.node not in cut_off]
     with mark(place) as seen:
-        visit = partial(_visit, seen, places_of(settings), settings.recipes, settings.recipes_from)
-        for answer, _, _ in on_each_node(visit):
+        visit = partial(_visit, seen, reached, places_of(settings), settings.recipes, settings.recipes_from)
+        for answer, _, _ in on_each_node(visit, but=cut_off, patience=PATIENCE):
             now = time.time()
             if answer.result is None:
                 yield Finding("error", "nodes", answer.problem)
@@ -183,8 +193,16 @@ def _of_node(visit: _Visit, seen: Mark, node: str, settings: Settings, now: floa
             seen.check(node)
         except InputError as error:
             problems["storage"] = str(error)
-    ways = {"storage": "give --out that every node can write to", "recipes": "install on every node what it needs"}
-    well = {"storage": f"{settings.out}: seen and written to", "recipes": ", ".join(settings.recipes)}
+    ways = {
+        "storage": "give --out that every node can write to",
+        "recipes": "install on every node what it needs",
+        "ports": OPEN,
+    }
+    well = {
+        "storage": f"{settings.out}: seen and written to",
+        "recipes": ", ".join(settings.recipes),
+        "ports": f"{visit.tried} others reached" if visit.tried else "there is no other node",
+    }
     for check, way in ways.items():
         if check in problems:
             yield Finding("error", check, f"{problems[check]}; {way}")

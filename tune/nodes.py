@@ -1,7 +1,8 @@
 """What every node of a cluster must have and see, looked at before a search begins."""
 
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -18,6 +19,8 @@ from tune.resources import is_alive
 from tune.worker import TrialSettings
 
 T = TypeVar("T")
+
+SILENT = "it is overloaded, or a firewall closes the ports of Ray's workers: open all TCP ports between the nodes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,28 +126,37 @@ def prepare_nodes(
     return found
 
 
-def on_each_node(ask: Callable[[], T]) -> Iterator[tuple[Answer[T], int, int]]:
+def on_each_node(
+    ask: Callable[[], T], *, but: Collection[str] = (), patience: float | None = None
+) -> Iterator[tuple[Answer[T], int, int]]:
     """Call a function on each node that is there; those that are lost meanwhile are left out.
 
     Args:
         ask: a function of a module, or a partial of one; its InputError or OSError is the node's problem.
+        but: ids of nodes on which it is not called.
+        patience: seconds after which a node that has not answered has a problem; None to wait for all.
 
     Yields:
         What came back, as it comes, and (nodes done, nodes in all).
     """
-    nodes = _alive()
+    nodes = [node for node in _alive() if node["NodeID"] not in but]
     waiting = {
         _call.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
         ).remote(ask): node
         for node in nodes
     }
+    end = None if patience is None else time.monotonic() + patience
     while waiting:
-        (done,), _ = ray.wait(list(waiting))
+        ready, late = ray.wait(list(waiting), timeout=None if end is None else max(0.0, end - time.monotonic()))
+        done = (ready or late)[0]
         node = waiting.pop(done)
         came = partial(Answer[T], node=node["NodeID"], gpus=node["Resources"].get("GPU", 0.0))
         try:
-            result, problem = ray.get(done)
+            if ready:
+                result, problem = ray.get(done)
+            else:
+                result, problem = None, f"node {node['NodeManagerHostname']}: no answer within {patience:g} s; {SILENT}"
         except ray.exceptions.RayError as error:
             if not is_alive(node["NodeID"]):
                 continue  # what is lost needs to see nothing

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from search_spaces import InputError, space_of
 from trainables._data import DataSpec, Prepared, prepare
-from trainables._protocol import build_of, train_of
+from trainables._protocol import import_recipes
 from trainables._synced import patiently, reason_of
 from trainables._weights import Weights, share_weights, write_weights
 from tune.experiment import Experiment, environment
@@ -212,9 +212,7 @@ def _trial_settings(experiment: Experiment, settings: Settings, resources: Resou
 
 def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dict[View, Prepared]:
     """The data as the search sees them, and as each row of a preset does."""
-    for recipe in settings.recipes:
-        train_of(recipe)  # a broken one is refused at once
-        build_of(recipe)
+    import_recipes(settings.recipes)
     return {view: _prepare_view(settings, view, console) for view in views_of(preset, settings)}
 
 

@@ -1,8 +1,10 @@
 """`toprung doctor` and what a search looks at first, on a cluster that runs."""
 
 import os
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +20,8 @@ from tune.cli import main
 from tune.doctor import _visits
 from tune.machine import CODE, Finding, look
 from tune.nodes import Mark, mark, on_each_node
+from tune.ports import Peer, peers
+from tune.resources import this_node
 from tune.settings import make
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -39,7 +43,8 @@ def test_a_running_cluster_is_looked_at_by_its_address(tmp_path: Path) -> None:
     assert lines["storage"] == ("ok", f"1 node: {tmp_path}/results: seen and written to")
     assert lines["recipes"] == ("ok", "1 node: knn")
     assert lines["clocks"] == ("ok", "1 node: within 3 s of this machine's")
-    assert lines["data"][1] == "digits: 1,797 images of 10 classes"
+    assert lines["ports"] == ("ok", "1 node: there is no other node")
+    assert lines["data"][1].startswith("digits: 1,797 images of 10 classes; this machine alone needs to see them")
     assert list(tmp_path.iterdir()) == [], "it leaves nothing"
 
 
@@ -108,6 +113,33 @@ def test_a_search_on_a_cluster_warns_of_other_versions_and_goes_on(
     wanted = f"timm {here.versions['timm']}, but 0.9 here; install the same on all nodes, as constraints.txt says"
     assert f"warning: node {here.host}: {wanted}\n" in said
     assert not list((tmp_path / "x").glob(".seen-*"))
+
+
+def test_who_cannot_be_reached_is_said_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose ports a firewall closes to this machine, and one that another node does not reach."""
+    here, nowhere = peers()[0], {"object manager": 1}
+    other = Peer(node="0" * 56, host="b", address="127.0.0.1", ports=nowhere)
+    monkeypatch.setattr(doctor, "peers", lambda: [here, other])
+    (error,) = found(tmp_path)
+    said = "does not reach b at 127.0.0.1:1 (object manager: Connection refused); open all TCP ports between the nodes"
+    assert error.text.startswith(f"node {here.host}: {said}")
+    assert (error.level, error.check) == ("error", "ports")
+    monkeypatch.setattr(doctor, "unreached", lambda tried: {})  # on this machine, that is
+    (error,) = found(tmp_path)
+    assert error.text.startswith(f"node {here.host}: {said}")
+
+
+def test_a_node_that_does_not_answer_is_named_in_time() -> None:
+    begun = time.monotonic()
+    ((answer, done, total),) = on_each_node(partial(time.sleep, 3), patience=0.2)
+    assert time.monotonic() - begun < 2
+    assert (done, total) == (1, 1)
+    assert answer.problem.startswith(f"node {socket.gethostname()}: no answer within 0.2 s; ")
+    assert answer.result is None
+
+
+def test_a_node_can_be_left_out() -> None:
+    assert list(on_each_node(os.getpid, but=[this_node()])) == []
 
 
 def test_a_node_that_fails_says_why() -> None:

@@ -8,6 +8,7 @@ from threading import Thread
 import pytest
 
 from search_spaces import InputError
+from trainables import _protocol
 from tune import doctor, machine
 from tune.cli import main
 from tune.doctor import _wandb, examine, merged
@@ -88,7 +89,7 @@ def test_a_recipe_whose_library_is_missing_is_an_error(monkeypatch: pytest.Monke
     def missing(recipe: str) -> None:
         raise InputError(f"recipe {recipe!r} needs ultralytics: pip install 'toprung[yolo]'")
 
-    monkeypatch.setattr(doctor, "train_of", missing)
+    monkeypatch.setattr(_protocol, "train_of", missing)
     found = of_check("recipes", recipes="yolo_cls")
     assert found == Finding("error", "recipes", "recipe 'yolo_cls' needs ultralytics: pip install 'toprung[yolo]'")
 
