@@ -1,4 +1,4 @@
-"""A lab with a head and two workers, for all tests that need hosts."""
+"""A lab with a head and two workers, for the tests of a module; there is one lab at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.cluster.lab import Lab, missing
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     if reason := missing():
         pytest.skip(reason)

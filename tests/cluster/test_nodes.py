@@ -1,25 +1,14 @@
 """Nodes that come and go in the middle of a search, as processes of Ray on this machine."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
-from sqlalchemy.exc import SQLAlchemyError
 
-from search_spaces import InputError
-from tune.experiment import Experiment
+from tests.running_search import RUN, RunningSearch, records_in, records_of
 from tune.record import Record
-from tune.study import SearchStudy
 
-RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
-WAIT = 300.0
 FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
 AHEAD = {"LD_PRELOAD": FAKETIME, "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if FAKETIME else {}
 """The clock of a node that is an hour ahead, where Debian's package faketime is there."""
@@ -43,41 +32,21 @@ def test_a_node_that_comes_is_used_though_its_clock_is_wrong_and_one_that_goes_c
         "--max-epochs", "12", "--grace-period", "12", "--final-seeds", "1",
         "--out", str(tmp_path), "--cache", str(cache), "--name", "x", "--address", cluster.address,
     ]  # fmt: skip
-    with subprocess.Popen(
-        [sys.executable, str(RUN), *search],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            until(lambda found: [len(r.epochs) > 0 for r in found] == [True], tmp_path, cache, process)
-            cluster.add_node(num_cpus=1, env_vars=AHEAD, **SMALL)
-            until(
-                lambda found: sum(r.state == "running" and len(r.epochs) > 0 for r in found) == 2,
-                tmp_path,
-                cache,
-                process,
-            )
-            cluster.remove_node(first, allow_graceful=False)
-            said, _ = process.communicate(timeout=WAIT)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, said
-    experiment = Experiment.open(tmp_path / "x")
-    found = SearchStudy.load(experiment.storage, "x").records
+    with RunningSearch([*RUN, *search], lambda: on_the_head(cache)) as running:
+        running.until("epoch", lambda found: [len(r.epochs) > 0 for r in found] == [True])
+        cluster.add_node(num_cpus=1, env_vars=AHEAD, **SMALL)
+        running.until(
+            "two trials that train", lambda found: sum(r.state == "running" and len(r.epochs) > 0 for r in found) == 2
+        )
+        cluster.remove_node(first, allow_graceful=False)
+        assert running.end() == 0, running.said
+    found = records_of(tmp_path / "x")
     assert [record.state for record in found] == ["complete"] * 6
     assert all([epoch["epoch"] for epoch in record.epochs] == list(range(1, 13)) for record in found)
     assert sorted(record.attempts for record in found) == [1, 1, 1, 1, 1, 2]
 
 
-def until(true: Callable[[list[Record]], bool], out: Path, cache: Path, process: subprocess.Popen[str]) -> None:
-    """Until the study on the head is as wanted."""
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        assert process.poll() is None, process.communicate()
-        begun = (out / "x" / "settings.yaml").exists()  # before, who opens a study would make its tables
-        for file in cache.glob("studies/x-*.db") if begun else ():
-            with suppress(InputError, SQLAlchemyError):
-                if true(SearchStudy.load(f"sqlite:///{file}", "x").records):
-                    return
-        time.sleep(0.1)
-    pytest.fail(f"the search did not come so far in {WAIT:g} s")
+def on_the_head(cache: Path) -> list[Record]:
+    """What the head's own study has, of which the folder of the experiment has but a copy."""
+    files = list(cache.glob("studies/x-*.db"))
+    return records_in(files[0], "x") if files else []

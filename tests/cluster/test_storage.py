@@ -1,29 +1,23 @@
-"""The place of results is full, read-only or gone for some seconds: a search waits, and decides as undisturbed."""
+"""The place of results is full, read-only or gone for a while: a search waits, and decides as undisturbed."""
 
-import os
 import shutil
-import signal
 import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from sqlalchemy.exc import SQLAlchemyError
 
-from search_spaces import InputError
 from tests.cluster.lab import missing
+from tests.running_search import RUN, RunningSearch, decisions, records_of
 from tune.cli import main
 from tune.record import Record
 from tune.study import SearchStudy
 
-RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
-WAIT = 300.0
-LASTS = 4.0
-"""Seconds of each fault."""
+SOME, MINUTE = 4.0, 61.0
+"""Seconds that a fault lasts; the longer one shows that it is time that is given, and not some tries."""
 
 
 class Disk:
@@ -95,45 +89,27 @@ def test_a_storage_that_fails_for_a_while_changes_no_decision(disk: Disk, cache:
         "--cache", str(cache), "--name", "x",
     ]  # fmt: skip
     assert main(["search", *search, "--out", str(tmp_path)]) == 0
-    with subprocess.Popen(
-        disk.command(sys.executable, str(RUN), *search, "--out", str(disk.place)),
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-    ) as process:  # fmt: skip
-        try:
-            for number, fault in enumerate((disk.full, disk.gone, disk.read_only)):
-                until_trials(disk.seen / "x", 3 * number + 1, process)
-                with fault():
-                    time.sleep(LASTS)
-            said, _ = process.communicate(timeout=WAIT)
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-    assert process.returncode == 0, said
-    assert "Traceback" not in said
-    assert decisions(disk.seen / "x") == decisions(tmp_path / "x")
-    assert all(record.attempts == 1 for record in records(disk.seen / "x")), "each trial has waited where it was"
+    with RunningSearch(disk.command(*RUN, *search, "--out", str(disk.place)), lambda: records_on(disk)) as running:
+        for number, (fault, seconds) in enumerate(((disk.full, SOME), (disk.gone, MINUTE), (disk.read_only, SOME))):
+            running.until("trial after the last fault", at_least(3 * number + 2))
+            with fault():
+                time.sleep(seconds)
+        assert running.end() == 0, running.said
+        assert "Traceback" not in running.said
+    found = records_on(disk)
+    assert decisions(found) == decisions(records_of(tmp_path / "x"))
+    assert all(record.attempts == 1 for record in found), "each trial has waited where it was"
     assert (disk.seen / "x" / "report" / "index.html").is_file()
 
 
-def records(folder: Path) -> list[Record]:
-    """From a copy, as SQLite does not find its way to what only others see."""
+def at_least(trials: int) -> Callable[[list[Record]], bool]:
+    return lambda found: len(found) >= trials
+
+
+def records_on(disk: Disk) -> list[Record]:
+    """From a copy, as SQLite does not find its way to what only others see; InputError where there is no study yet."""
     with TemporaryDirectory() as copy:
-        for file in folder.glob("study.db*"):
+        for file in (disk.seen / "x").glob("study.db*"):
             shutil.copy(file, copy)
         with closing(SearchStudy.load(f"sqlite:///{copy}/study.db", "x")) as study:
             return study.records
-
-
-def decisions(folder: Path) -> list[tuple[object, ...]]:
-    return [(r.number, r.recipe, r.config, r.seed, r.state, r.values) for r in records(folder)]
-
-
-def until_trials(folder: Path, count: int, process: subprocess.Popen[str]) -> None:
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        assert process.poll() is None, process.communicate()
-        with suppress(InputError, SQLAlchemyError):
-            if (folder / "settings.yaml").exists() and len(records(folder)) > count:
-                return
-        time.sleep(0.1)
-    pytest.fail(f"the search did not come so far in {WAIT:g} s")

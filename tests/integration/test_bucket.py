@@ -2,12 +2,7 @@
 
 import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,16 +10,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from search_spaces import InputError
 from tests.buckets import make_bucket, s3_server
+from tests.running_search import RUN, RunningSearch, records_of
 from trainables._synced import SyncedFolder
 from tune.cli import main
-from tune.experiment import Experiment
 from tune.record import Record
-from tune.study import SearchStudy
-
-RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
-WAIT = 300.0
 
 
 @pytest.fixture(scope="module")
@@ -41,18 +31,10 @@ def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def start(machine: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`python tune/run.py` on a machine with a disk of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(RUN), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        env={**os.environ, "XDG_CACHE_HOME": str(machine)},
-    )  # fmt: skip
-
-
-def records(url: str) -> list[Record]:
-    experiment = Experiment.open(url)
-    return SearchStudy.load(experiment.storage, experiment.settings.name).records
+def start(url: str, machine: Path, *arguments: str) -> RunningSearch:
+    """A search with results at `url`, on a machine with a disk of its own."""
+    command = [*RUN, *arguments]
+    return RunningSearch(command, lambda: records_of(url), env={**os.environ, "XDG_CACHE_HOME": str(machine)})
 
 
 def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
@@ -63,22 +45,22 @@ def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
         "--data", "digits", "--recipes", "mlp,knn", "--trials", "8", "--max-epochs", "12", "--grace-period", "12",
         "--concurrent", "1", "--final-seeds", "1", "--out", f"{bucket}/team/",
     ]  # fmt: skip
-    first = start(laptop / "one", *search, "--name", "lost")
-    try:
-        before = until_one_trial_ends_and_one_is_in_the_middle(url, there, first)
+    with start(url, laptop / "one", *search, "--name", "lost") as first:
+
+        def one_has_ended_and_one_is_in_the_middle(found: list[Record]) -> bool:
+            ended = {record.number for record in found if record.state == "complete"}
+            begun = {int(name.split("/")[1]) for name in listed(there) if name.endswith("history.json")}
+            return bool(ended and begun - ended)
+
+        before = first.until("trial that has ended, and one in the middle", one_has_ended_and_one_is_in_the_middle)
         assert main(["search", "--resume", url]) == 2
-        assert f"{url} is being searched by process {first.pid} of " in capsys.readouterr().err
-        os.killpg(first.pid, signal.SIGKILL)
-    finally:
-        with suppress(ProcessLookupError):
-            os.killpg(first.pid, signal.SIGKILL)
-        first.communicate()
+        assert f"{url} is being searched by process {first.process.pid} of " in capsys.readouterr().err
+        first.kill()
     shutil.rmtree(laptop / "one")
-    with start(laptop / "two", "--resume", f"{url}/") as second:
-        said, errors = second.communicate(timeout=WAIT)
-    assert second.returncode == 0, said + errors
-    assert f"and in: {url}/report/index.html" in said
-    found = records(url)
+    with start(url, laptop / "two", "--resume", f"{url}/") as second:
+        assert second.end() == 0, second.said
+        assert f"and in: {url}/report/index.html" in second.output
+    found = records_of(url)
     assert [record.state for record in found] == ["complete"] * 8
     for record in before:
         if record.state == "complete":
@@ -116,22 +98,6 @@ def test_what_is_no_experiment_or_cannot_be_written_is_refused(
     assert "--out s3://nobody/x: cannot be written: " in said
     assert len(said.splitlines()) == 1
     assert not list((laptop / "laptop" / "toprung" / "experiments").glob("*"))
-
-
-def until_one_trial_ends_and_one_is_in_the_middle(
-    url: str, there: SyncedFolder, process: subprocess.Popen[str]
-) -> list[Record]:
-    end = time.monotonic() + WAIT
-    while time.monotonic() < end:
-        assert process.poll() is None, process.communicate()
-        with suppress(InputError):
-            found = records(url)
-            ended = [record.number for record in found if record.state == "complete"]
-            begun = {int(name.split("/")[1]) for name in listed(there) if name.endswith("history.json")}
-            if ended and begun - set(ended):
-                return found
-        time.sleep(0.1)
-    pytest.fail(f"the search did not come so far in {WAIT:g} s")
 
 
 def listed(place: SyncedFolder) -> list[str]:

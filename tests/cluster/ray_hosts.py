@@ -1,0 +1,76 @@
+"""Ray on the hosts of a lab, started as a person does without a launcher, and a search on it: see `RayHosts`."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.cluster.lab import SHARED, Lab
+from tests.running_search import RUN, TRIAL, RunningSearch, records_in
+from tune.record import Record
+
+GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4"
+"""After 15 seconds, where Ray by itself takes a minute to give up a node."""
+
+
+@dataclass(frozen=True)
+class RayHosts:
+    """A cluster of hosts that all see the checkout, for a search whose results are in the folder that they share.
+
+    Attributes:
+        lab: with a host `head`, on which no trial runs.
+        name: of the search.
+    """
+
+    lab: Lab
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """Where this machine sees the search's results."""
+        return self.lab.shared / "results" / self.name
+
+    def start_head(self) -> None:
+        """Start Ray's head."""
+        self._ray("head", "start --head --port=6379 --include-dashboard=false --num-cpus=0")
+
+    def join(self, host: str) -> None:
+        """Have a host join the cluster, for one trial at a time, and end what it did before."""
+        self.leave(host)
+        self._ray(host, f"start --address={self.lab.addresses['head']}:6379 --num-cpus=1")
+
+    def leave(self, host: str) -> None:
+        """Have a host leave the cluster; what ran there is killed."""
+        self.lab.run(host, "ray stop --force")
+
+    def search(self, flags: str) -> RunningSearch:
+        """Start the search on the head."""
+        return self._start(f"{flags} --out {SHARED}/results --name {self.name}")
+
+    def resume(self, flags: str = "") -> RunningSearch:
+        """Go on with it."""
+        return self._start(f"--resume {SHARED}/results/{self.name} {flags}")
+
+    def send_trial(self, host: str, signal: str) -> bool:
+        """Send the process that trains on a host a signal, such as STOP; returns whether there is one."""
+        return self.lab.run(host, f"pkill -{signal} -n -f '{TRIAL}' && echo sent || true").strip() == "sent"
+
+    def records(self) -> list[Record]:
+        """The study as the head has it; none before there is one."""
+        files = list(self.lab.home("head").glob(f".cache/toprung/studies/{self.name}-*.db"))
+        return records_in(files[0], self.name) if files and (self.folder / "settings.yaml").is_file() else []
+
+    def copied(self) -> list[Record]:
+        """The study as the shared folder has it."""
+        file = self.folder / "study.db"
+        return records_in(file, self.name) if file.is_file() else []
+
+    def _start(self, flags: str) -> RunningSearch:
+        root = str(Path(RUN[-1]).parent.parent)
+        command = f"cd {root} && exec python tune/run.py --address auto {flags}"
+        return RunningSearch(
+            self.lab.command("head", f"export PYTHONPATH={shlex.quote(root)} OMP_NUM_THREADS=1 && {command}"),
+            self.records,
+        )
+
+    def _ray(self, host: str, command: str) -> None:
+        self.lab.run(host, f"{GIVES_UP} ray {command} --object-store-memory=100000000 --disable-usage-stats")
