@@ -7,51 +7,46 @@ Needs root on Linux (see `tests/cluster/lab.py`). Prints a line for each fault, 
 
 import argparse
 import random
-import shlex
 import signal
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.cluster.lab import SHARED, Lab, missing
-from tune.mirror import copy_database
+from tests.cluster.lab import Lab, missing
+from tests.cluster.ray_hosts import RayHosts
+from tests.running_search import RunningSearch
 from tune.record import Record
 from tune.scheduler import milestones
-from tune.study import SearchStudy
 
 ROOT = Path(__file__).parent.parent.parent
-NAME = "chaos"
 WORKERS = ("one", "two")
 SPARE = "three"
 EPOCHS, GRACE, REDUCTION = 8, 2, 3
 OPTIONS = (
     f"--data digits --recipes plain_cnn,mlp --max-epochs {EPOCHS} --grace-period {GRACE} "
-    f"--reduction-factor {REDUCTION} --final-seeds 1 "
-    f"--set plain_cnn.batch_size=32 --name {NAME}"
+    f"--reduction-factor {REDUCTION} --final-seeds 1 --set plain_cnn.batch_size=32"
 )
 MANY = 500
 """More trials than can be begun before the last fault."""
 
-GONE = 10.0
-"""Seconds for which a storage is full, read-only or gone."""
+AWAY = (10.0, 60.0)
+"""Seconds for which a storage is full, read-only or gone: at least and at most."""
 
 SHORT, LONG = 3.0, 30.0
 """Seconds for which a cable is pulled: Ray gives up a node before the second."""
 
-GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4"
-"""Sooner than by itself, which takes a minute."""
+LINGERS = 10.0
+"""Seconds that a node which was given up is left to itself: until it knows, it may write."""
 
-WAIT = 400.0
+WAIT = 600.0
+"""Seconds after which a search hangs: a storage may be away for a part of it."""
 
 HEAD_LOST = "head lost with its disk"
-KILL_TRIAL = "pkill -9 -n -f '[r]ay::(Resource|Recipe)Tr' && echo killed || true"
 
 
 @dataclass
@@ -78,14 +73,14 @@ class Chaos:
     """A cluster in a lab, and a search on it.
 
     Attributes:
-        lab: with a head, `WORKERS` and `SPARE`.
+        hosts: with a head, `WORKERS` and `SPARE`.
         draw: what is random.
-        process: the search, as `python tune/run.py` on the head.
+        search: as it runs now, from `start` on.
     """
 
-    lab: Lab
+    hosts: RayHosts
     draw: random.Random
-    process: subprocess.Popen[str] | None = None
+    search: RunningSearch = field(init=False)
     spare: bool = False
     done: list[Faulted] = field(default_factory=list)
 
@@ -106,125 +101,81 @@ class Chaos:
             "storage full": self.fill,
         }
 
-    # the cluster
-
     def start(self) -> None:
         """Start cluster and search."""
-        self.start_head()
+        self.hosts.start_head()
         for name in WORKERS:
-            self.join(name)
-        self.search(f"{OPTIONS} --out {SHARED}/results --trials {MANY}")
-
-    def start_head(self) -> None:
-        """Start Ray's head; it runs no trial."""
-        self.ray("head", "start --head --port=6379 --include-dashboard=false --num-cpus=0")
-
-    def join(self, name: str) -> None:
-        """Have a host join the cluster, whatever it did before."""
-        self.lab.run(name, "ray stop --force")
-        self.ray(name, f"start --address={self.lab.addresses['head']}:6379 --num-cpus=1")
-
-    def ray(self, name: str, command: str) -> None:
-        """Run a command of Ray's on a host."""
-        self.lab.run(name, f"{GIVES_UP} ray {command} --object-store-memory=100000000 --disable-usage-stats")
-
-    def search(self, arguments: str) -> None:
-        """Start the driver."""
-        command = f"cd {ROOT} && exec python tune/run.py --address auto {arguments}"
-        environment = f"export PYTHONPATH={shlex.quote(str(ROOT))} OMP_NUM_THREADS=1"
-        self.process = subprocess.Popen(
-            self.lab.command("head", f"{environment} && {command}"),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        )  # fmt: skip
-
-    def resume(self, more: str = "") -> None:
-        """Go on with the search."""
-        self.search(f"--resume {SHARED}/results/{NAME} {more}")
-
-    # what it knows
-
-    def records(self) -> list[Record]:
-        """The study as the head has it; none before there is one."""
-        files = list(self.lab.home("head").glob(f".cache/toprung/studies/{NAME}-*.db"))
-        settings = self.lab.shared / "results" / NAME / "settings.yaml"
-        return _read(files[0]) if files and settings.is_file() else []
-
-    def copied(self) -> list[Record]:
-        """The study as the shared folder has it."""
-        file = self.lab.shared / "results" / NAME / "study.db"
-        return _read(file) if file.is_file() else []
-
-    # faults
+            self.hosts.join(name)
+        self.search = self.hosts.search(f"{OPTIONS} --trials {MANY}")
 
     def kill_trial(self) -> None:
         """Kill the process of a trial, as soon as there is one."""
-        self.until(lambda: self.lab.run(self.worker(), KILL_TRIAL).strip() == "killed", "process of a trial")
+        self.search.until("process of a trial", lambda _: self.hosts.send_trial(self.worker(), "KILL"))
 
     def kill_raylet(self) -> None:
         """Kill Ray's process on a node; a supervisor starts it again."""
         name = self.worker()
-        self.lab.run(name, "pkill -9 -x raylet")
-        self.join(name)
+        self.hosts.lab.run(name, "pkill -9 -x raylet")
+        self.hosts.join(name)
 
     def switch_off(self) -> None:
         """Switch a worker off and on."""
         name = self.worker()
-        self.lab.kill(name)
-        self.lab.boot(name)
-        self.join(name)
+        self.hosts.lab.kill(name)
+        self.hosts.lab.boot(name)
+        self.hosts.join(name)
 
     def cut(self, seconds: float) -> None:
         """Pull a worker's cable, and put it back; where it was given up, it joins anew."""
         name = self.worker()
-        self.lab.cut(name)
+        self.hosts.lab.cut(name)
         time.sleep(seconds)
-        self.lab.plug(name)
+        self.hosts.lab.plug(name)
         if seconds == LONG:
-            time.sleep(GONE)  # for as long as it does not know that it was given up, it may write
-            self.join(name)
+            time.sleep(LINGERS)
+            self.hosts.join(name)
 
     def add_or_take(self) -> None:
         """Have the spare host join, or leave."""
         if self.spare:
-            self.lab.run(SPARE, "ray stop --force")
+            self.hosts.leave(SPARE)
         else:
-            self.join(SPARE)
+            self.hosts.join(SPARE)
         self.spare = not self.spare
 
     def kill_driver(self) -> None:
         """Kill the search and go on with it."""
-        self.end_driver("-9")
-        self.resume()
+        self.end_driver("KILL")
+        self.go_on()
 
     def lose_head(self) -> None:
         """Lose the head with its disk, put another one in its place, and go on."""
-        assert self.process
-        self.lab.kill("head")
-        self.process.communicate(timeout=WAIT)
-        self.lab.replace("head")
-        self.start_head()
+        self.hosts.lab.kill("head")
+        self.search.end()
+        self.hosts.lab.replace("head")
+        self.hosts.start_head()
         for name in (*WORKERS, *([SPARE] if self.spare else [])):
-            self.join(name)
-        self.resume()
+            self.hosts.join(name)
+        self.go_on()
 
     def hide(self, how: str) -> None:
         """Have all hosts find the storage gone or read-only for a while."""
         for name in ("head", *WORKERS, SPARE):
-            self.lab.hide_storage(name, how)
-        time.sleep(GONE)
+            self.hosts.lab.hide_storage(name, how)
+        time.sleep(self.draw.uniform(*AWAY))
         for name in ("head", *WORKERS, SPARE):
-            self.lab.show_storage(name)
+            self.hosts.lab.show_storage(name)
 
     def fill(self) -> None:
         """Fill the storage for a while."""
-        filler = self.lab.shared / "filler"
+        filler = self.hosts.lab.shared / "filler"
         try:
             with filler.open("wb") as file:
                 while True:
                     file.write(bytes(2**20))
                     file.flush()
         except OSError:
-            time.sleep(GONE)
+            time.sleep(self.draw.uniform(*AWAY))
         filler.unlink()
 
     def worker(self) -> str:
@@ -233,55 +184,50 @@ class Chaos:
 
     def end_driver(self, how: str) -> None:
         """Send the driver, and nothing that it has started, a signal."""
-        assert self.process
-        assert self.process.poll() is None, self.process.communicate()[0][-6000:]
-        self.lab.run("head", f"pkill {how} -f '[t]une/run.py --address auto'")
-        self.process.communicate(timeout=WAIT)
+        assert self.search.process.poll() is None, self.search.said[-6000:]
+        self.hosts.lab.run("head", f"pkill -{how} -f '[t]une/run.py --address auto'")
+        self.search.end()
 
-    # the run
+    def go_on(self, flags: str = "") -> None:
+        """Go on with a search that has ended."""
+        self.search.close()
+        self.search = self.hosts.resume(flags)
 
     def run(self, count: int) -> list[Record]:
         """Let so many faults happen, then the search end; returns its trials."""
-        self.start()
-        self.until(lambda: sum(record.state == "running" for record in self.records()) >= len(WORKERS), "two trials")
+        self.search.until(
+            "two trials", lambda found: sum(record.state == "running" for record in found) >= len(WORKERS), wait=WAIT
+        )
         kinds = list(self.faults)
         order = [*kinds, *self.draw.choices(kinds, k=max(0, count - len(kinds)))][:count]
         self.draw.shuffle(order)
         for kind in order:
             time.sleep(self.draw.uniform(1, 4))
             self.let_happen(kind)
-        begun = len(self.records())
-        self.end_driver("-INT")
-        self.resume(f"--trials {begun + 2}")
-        assert self.process
-        said, _ = self.process.communicate(timeout=600)
-        assert self.process.returncode == 0, said
-        return self.records()
+        begun = len(self.hosts.records())
+        self.end_driver("INT")
+        self.go_on(f"--trials {begun + 2}")
+        assert self.search.end(WAIT) == 0, self.search.said
+        return self.hosts.records()
 
     def let_happen(self, kind: str) -> None:
         """Do something, and see that every trial that was running goes on and nothing is lost."""
-        assert self.process
-        before = self.copied() if kind == HEAD_LOST else self.records()
+        before = self.hosts.copied() if kind == HEAD_LOST else self.hosts.records()
         running = {record.number: len(record.epochs) for record in before if record.state == "running"}
         began = time.monotonic()
         self.faults[kind]()
         if kind != HEAD_LOST:  # what a process told of before it was killed is not that it went on
-            now = self.records()
+            now = self.hosts.records()
             running = {number: len(now[number].epochs) for number in running if now[number].state == "running"}
 
-        def went_on() -> bool:
-            assert self.process
-            if self.process.poll() is not None:
-                return False
-            now = self.records()
+        def went_on(now: list[Record]) -> bool:
             return sum(len(each.epochs) for each in now) > sum(len(each.epochs) for each in before) and all(
                 number < len(now) and (now[number].state != "running" or len(now[number].epochs) > epochs)
                 for number, epochs in running.items()
             )
 
-        self.until(went_on, f"trials that go on after: {kind}")
+        after = self.search.until(f"trials that go on after: {kind}", went_on, wait=WAIT)
         seconds = time.monotonic() - began
-        after = self.records()
         attempts = {record.number: record.attempts for record in before}
         found = Faulted(
             kind,
@@ -296,24 +242,6 @@ class Chaos:
             f"begun again {found.begun_again}, {seconds:.0f} s",
             flush=True,
         )
-
-    def until(self, true: Callable[[], bool], what: str) -> None:
-        """Wait, as long as the search runs."""
-        end = time.monotonic() + WAIT
-        while not true():
-            assert self.process
-            if self.process.poll() is not None:
-                raise AssertionError(f"no {what}: {self.process.communicate()[0][-6000:]}")
-            assert time.monotonic() < end, f"no {what}"
-            time.sleep(0.5)
-
-
-def _read(file: Path) -> list[Record]:
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "study.db"
-        copy_database(file, copy)
-        with closing(SearchStudy.load(f"sqlite:///{copy}", NAME)) as study:
-            return study.records
 
 
 def losses(before: list[Record], after: list[Record]) -> int:
@@ -379,8 +307,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
         lab = Lab(Path(folder), ["head", *WORKERS, SPARE], checkout=ROOT, everywhere=True, size="400m")
         with lab:
-            chaos = Chaos(lab, random.Random(arguments.seed))
-            records = chaos.run(arguments.faults)
+            chaos = Chaos(RayHosts(lab, "chaos"), random.Random(arguments.seed))
+            chaos.start()
+            try:
+                records = chaos.run(arguments.faults)
+            finally:
+                chaos.search.close()
     wrong = faults_of(records)
     states = ", ".join(f"{sum(r.state == s for r in records)} {s}" for s in ("complete", "pruned", "failed", "running"))
     print(f"\n{len(records)} trials: {states}; {sum(r.attempts > 1 for r in records)} were begun more than once\n")

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from sklearn.datasets import load_digits
 
 from tests.buckets import ENVIRONMENT, SERVE
 from tests.cluster.lab import LAUNCHER, SHARED, Lab
+from tests.running_search import TRIAL, RunningSearch, records_in
 from tune.record import Record
-from tune.study import SearchStudy
 
 ROOT = Path(__file__).parent.parent.parent
 CLUSTER = "ray {} /root/cluster.yaml"
@@ -93,26 +93,20 @@ def bucket_environment(lab: Lab) -> list[str]:
 def up(lab: Lab) -> None:
     lab.run(LAUNCHER, "(umask 077; ray get-auth-token --generate > /dev/null)")
     lab.run(LAUNCHER, f"cd {ROOT} && {CLUSTER.format('up -y')}", timeout=180)
-    wait(lambda: " 3 local.cluster.node" in lab.run("head", ". ~/.toprung.sh; ray status 2>&1 || true"), "three nodes")
+    end = time.monotonic() + 120
+    while " 3 local.cluster.node" not in lab.run("head", ". ~/.toprung.sh; ray status 2>&1 || true"):
+        assert time.monotonic() < end, "no three nodes"
+        time.sleep(0.5)
 
 
 def down(lab: Lab) -> None:
     lab.run(LAUNCHER, f"cd {ROOT} && {CLUSTER.format('down -y')}", timeout=120)
 
 
-def wait(true: Callable[[], bool], what: str, process: subprocess.Popen[str] | None = None) -> None:
-    end = time.monotonic() + 120
-    while not true():
-        ended = process is not None and process.poll() is not None
-        if ended or time.monotonic() > end:
-            said = process.communicate()[0][-4000:] if ended and process else "it has not ended"
-            pytest.fail(f"no {what}: {said}")
-        time.sleep(0.5)
-
-
-def submit(lab: Lab, arguments: str) -> subprocess.Popen[str]:
-    command = f"cd {ROOT} && {CLUSTER.format('submit')} tune/run.py -- {arguments}"
-    return subprocess.Popen(lab.command(LAUNCHER, command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+def submit(lab: Lab, name: str, flags: str) -> RunningSearch:
+    """A search on the cluster, as a laptop sees it."""
+    command = f"cd {ROOT} && {CLUSTER.format('submit')} tune/run.py -- {flags}"
+    return RunningSearch(lab.command(LAUNCHER, command), lambda: records(lab, name))
 
 
 def test_every_host_runs_what_was_synced_to_it(cluster: Lab) -> None:
@@ -143,13 +137,12 @@ def test_only_who_has_the_token_is_answered(cluster: Lab) -> None:
 
 
 def test_a_search_over_two_hosts_goes_on_when_one_is_switched_off(cluster: Lab) -> None:
-    with submit(cluster, f"{SEARCH} --data {SHARED}/digits --name host --trials 6") as process:
-        wait(lambda: all(trains(cluster, host) for host in ("one", "two")), "trial on each host", process)
-        before = len(epochs(cluster, "host"))
-        wait(lambda: len(epochs(cluster, "host")) >= before + 4, "four epochs", process)
+    with submit(cluster, "host", f"{SEARCH} --data {SHARED}/digits --name host --trials 6") as search:
+        found = search.until("trial on each host", lambda _: all(trains(cluster, host) for host in ("one", "two")))
+        before = epochs(found)
+        search.until("four epochs", lambda found: epochs(found) >= before + 4)
         cluster.kill("two")
-        said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+        assert search.end() == 0, search.said
     found = records(cluster, "host")
     assert [record.state for record in found] == ["complete"] * 6
     assert all([epoch["epoch"] for epoch in record.epochs] == list(range(1, 16)) for record in found)
@@ -162,18 +155,18 @@ def test_a_head_is_lost_with_its_disk_and_another_goes_on_from_a_bucket(cluster:
     cluster.boot("two")
     on_launcher(cluster, f"from tests.buckets import make_bucket; make_bucket('{BUCKET.partition('//')[2]}')")
     give_images(cluster)
-    with submit(cluster, f"{SEARCH} --data /root/digits --name head --trials 4 --out {BUCKET}/results") as process:
+    flags = f"{SEARCH} --data /root/digits --name head --trials 4 --out {BUCKET}/results"
+    with submit(cluster, "head", flags) as search:
         before = in_bucket(cluster, "head")
         cluster.kill("head")
-        process.communicate(timeout=60)
+        search.end()
     assert any(record["state"] == "running" for record in before), "or nothing is left to go on with"
     cluster.replace("head")
     give_images(cluster)
     down(cluster)  # or the launcher takes it for the machine that it has set up
     up(cluster)
-    with submit(cluster, f"--resume {BUCKET}/results/head") as process:
-        said, _ = process.communicate(timeout=240)
-    assert process.returncode == 0, said
+    with submit(cluster, "head", f"--resume {BUCKET}/results/head") as search:
+        assert search.end() == 0, search.said
     found = in_bucket(cluster, "head")
     assert [record["state"] for record in found] == ["complete"] * 4
     assert all([epoch["epoch"] for epoch in record["epochs"]] == list(range(1, 16)) for record in found)
@@ -198,13 +191,14 @@ def in_bucket(lab: Lab, name: str) -> list[dict[str, Any]]:
 
 
 def trains(lab: Lab, host: str) -> bool:
-    return lab.run(host, "pgrep -c -f '[r]ay::ResourceTrainable' || true").strip() == "1"
+    return lab.run(host, f"pgrep -c -f '{TRIAL}' || true").strip() == "1"
 
 
 def records(lab: Lab, name: str) -> list[Record]:
+    """Of a search whose results are in the shared folder."""
     file = lab.shared / "results" / name / "study.db"
-    return SearchStudy.load(f"sqlite:///{file}", name).records if file.exists() else []
+    return records_in(file, name) if file.exists() else []
 
 
-def epochs(lab: Lab, name: str) -> list[dict[str, float]]:
-    return [epoch for record in records(lab, name) for epoch in record.epochs]
+def epochs(records: list[Record]) -> int:
+    return sum(len(record.epochs) for record in records)

@@ -9,6 +9,7 @@ import pytest
 from tests.cluster.lab import Lab, missing
 from tests.cluster.ray_hosts import RayHosts
 from tests.running_search import RunningSearch
+from tune.record import Record
 
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 20
@@ -35,27 +36,26 @@ def test_what_is_cut_off_and_goes_on_writes_over_nothing_of_its_successor(hosts:
     """Ray asks for one epoch at a time, so it is held in the one that it was asked for before its cable was pulled."""
     with hosts.search(SEARCH) as search:
         number = stop_in_an_epoch(hosts, "one", search)
-        checkpoints = hosts.folder / "trials" / f"{number:05d}" / "checkpoints"
+        checkpoints = checkpoints_of(hosts, number)
         reached = last_epoch(checkpoints)
         hosts.lab.cut("one")
         search.until(
             "trial that goes on elsewhere",
             lambda found: found[number].attempts == 2 and len(found[number].epochs) >= reached + 3,
         )
-        hosts.send_trial("two", "STOP")
-        before = digests(checkpoints)
-        assert last_epoch(checkpoints) >= reached + 3
-        hosts.send_trial("one", "CONT")
-        search.until("epoch of the process that is cut off", lambda _: set(digests(checkpoints)) > set(before))
+        assert hosts.send_trial("two", "STOP")
+        before, last = digests(checkpoints), last_epoch(checkpoints)
+        assert hosts.send_trial("one", "CONT")
+        search.until("epoch of the process that is cut off", lambda _: bool(names(checkpoints) - set(before)))
         hosts.lab.plug("one")
-        hosts.join("one")  # and nothing is left there that writes
+        hosts.join("one")  # and what was cut off has ended
         after = digests(checkpoints)
-        assert last_epoch(checkpoints) == max(map(epoch_of, before))
-        hosts.send_trial("two", "CONT")
+        assert last_epoch(checkpoints) == last >= reached + 3, "a third process would go on from there"
+        assert hosts.send_trial("two", "CONT")
         assert search.end() == 0, search.said
-    successor = [name for name in before if name.startswith("01.02-")]
-    assert {name: after.get(name) for name in successor} == {name: before[name] for name in successor}
-    assert {name.partition("-")[::2] for name in set(after) - set(before)} == {("01.01", f"{reached + 1:04d}")}
+    successors = {name: digest for name, digest in before.items() if name.startswith("01.02-")}
+    assert {name: after.get(name) for name in successors} == successors
+    assert set(after) - set(before) == {f"01.01-{reached + 1:04d}"}
     found = hosts.records()
     assert [record.state for record in found] == ["complete"] * 4
     assert all([epoch["epoch"] for epoch in record.epochs] == list(range(1, EPOCHS + 1)) for record in found)
@@ -63,33 +63,46 @@ def test_what_is_cut_off_and_goes_on_writes_over_nothing_of_its_successor(hosts:
 
 
 def stop_in_an_epoch(hosts: RayHosts, host: str, search: RunningSearch) -> int:
-    """Stop the process that trains on one of two hosts before it has written the epoch it is in; returns its trial."""
+    """Stop what trains on one of two hosts before it has written the epoch that it was asked for; returns its trial."""
     while True:
-        before = search.until(
-            "two trials that train", lambda found: len(found) == 2 and all(len(record.epochs) >= 2 for record in found)
-        )
-        assert hosts.send_trial(host, "STOP")
-        found = search.until(  # the other's: meanwhile the driver hears of all that was written, and asks for more
-            "three epochs more",
-            lambda found: any(len(now.epochs) >= len(old.epochs) + 3 for now, old in zip(found, before, strict=False)),
-        )
-        number = min((0, 1), key=lambda number: len(found[number].epochs) - len(before[number].epochs))
-        if last_epoch(hosts.folder / "trials" / f"{number:05d}" / "checkpoints") == len(found[number].epochs):
+        number, told = stop(hosts, host, search)
+        if last_epoch(checkpoints_of(hosts, number)) == told:
             return number
         hosts.send_trial(host, "CONT")
 
 
+def stop(hosts: RayHosts, host: str, search: RunningSearch) -> tuple[int, int]:
+    """Stop what trains on one of two hosts; returns its trial, and the epochs of it that the driver was told of."""
+    before = search.until(
+        "two trials that train", lambda found: len(found) == 2 and all(len(record.epochs) >= 2 for record in found)
+    )
+    assert hosts.send_trial(host, "STOP")
+
+    def gained(found: list[Record]) -> list[int]:
+        return [len(now.epochs) - len(old.epochs) for now, old in zip(found[:2], before, strict=True)]
+
+    # by the other: meanwhile the driver is told of all that was written, and asks for more
+    found = search.until("three epochs more", lambda found: max(gained(found)) >= 3)
+    number = gained(found).index(min(gained(found)))
+    return number, len(found[number].epochs)
+
+
+def checkpoints_of(hosts: RayHosts, number: int) -> Path:
+    return hosts.folder / "trials" / f"{number:05d}" / "checkpoints"
+
+
+def names(checkpoints: Path) -> set[str]:
+    """The whole epochs in a folder."""
+    return {folder.name for folder in checkpoints.glob("[0-9]*-[0-9]*")}
+
+
 def digests(checkpoints: Path) -> dict[str, str]:
-    """The whole epochs in a folder, and what is in them."""
+    """What is in them; while nothing writes."""
     return {
-        folder.name: hashlib.sha256(b"".join(file.read_bytes() for file in sorted(folder.iterdir()))).hexdigest()
-        for folder in checkpoints.glob("[0-9]*-[0-9]*")
+        name: hashlib.sha256(b"".join(f.read_bytes() for f in sorted((checkpoints / name).iterdir()))).hexdigest()
+        for name in names(checkpoints)
     }
 
 
 def last_epoch(checkpoints: Path) -> int:
-    return max(map(epoch_of, digests(checkpoints)))
-
-
-def epoch_of(name: str) -> int:
-    return int(name.partition("-")[2])
+    return max(int(name.partition("-")[2]) for name in names(checkpoints))
