@@ -17,6 +17,9 @@ LAUNCHER = "launcher"
 SHARED = Path("/mnt/shared")
 """A folder that all hosts see, as they would a network file system."""
 
+SSH, LISTENS = ":0016", "0A"
+"""Port 22, and a socket that listens, in /proc/net/tcp."""
+
 NEEDED = {
     "ip": "iproute2",
     "sshd": "openssh-server",
@@ -260,10 +263,15 @@ class Lab:
         return int(Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
 
     def _ready(self, name: str) -> bool:
+        """Whether its sshd listens."""
         try:
-            return Path(f"/proc/{self._init(name)}/comm").read_text().strip() == "sshd"
+            first = Path(f"/proc/{self._init(name)}")
+            if (first / "comm").read_text().strip() != "sshd":
+                return False
+            sockets = [line.split() for line in (first / "net" / "tcp").read_text().splitlines()[1:]]
         except (OSError, IndexError):
             return False
+        return any(local.endswith(SSH) and state == LISTENS for _, local, _, state, *_ in sockets)
 
     def _end(self) -> None:
         for process in self._processes.values():
