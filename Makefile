@@ -8,7 +8,7 @@ help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
-	@echo "make test-cluster  searches on hosts of their own, as root on Linux (8 minutes)"
+	@echo "make test-cluster  searches on hosts, nodes, buckets and databases of their own (12 minutes)"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
 	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"

@@ -51,6 +51,19 @@ def digits(digits_folder: Path) -> TrainData:
 
 
 @pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One Ray session for all tests of a process; one core, as another process tests beside it."""
+    import ray
+
+    ray.init(
+        address="local", num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False,
+        object_store_memory=128 * 2**20,
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="session")
 def _postgres() -> Iterator[Postgres]:
     from tests.postgres import missing, postgres_server
 

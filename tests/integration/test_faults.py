@@ -99,6 +99,8 @@ def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tune.searcher.ATTEMPTS", 1)  # each takes a process
+    for module in ("searcher", "search"):
+        monkeypatch.setattr(f"tune.{module}.ALIKE", 3)
     arguments = [
         "--data", "digits", "--limit", "100", "--max-epochs", "2", "--grace-period", "2", "--trials", "50",
         "--out", str(tmp_path), "--cache", str(cache), "--name", "hopeless",
@@ -106,11 +108,11 @@ def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
     ]  # fmt: skip
     assert main(["search", *arguments]) == 2
     error = capsys.readouterr().err
-    assert "the first 5 trials failed alike: ArithmeticError: as it was told; see " in error
+    assert "the first 3 trials failed alike: ArithmeticError: as it was told; see " in error
     assert error.count("\n") == 1
     opened = Experiment.open(tmp_path / "hopeless")
     found = SearchStudy.load(opened.storage, "hopeless").records
-    assert sum(record.state == "failed" for record in found) in (5, 6)
+    assert sum(record.state == "failed" for record in found) in (3, 4)
 
 
 def die(place: str) -> None:

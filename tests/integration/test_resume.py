@@ -66,49 +66,43 @@ def test_killed_at_once_and_resumed_it_decides_as_if_it_had_not_been(
     assert [r.attempts for r in found if r.number in {c.number for c in cut_off if c.state == "running"}] == [2]
 
 
-def test_when_processes_of_its_trials_are_killed_it_decides_as_if_they_had_not_been(
+def test_processes_of_trials_are_killed_then_ctrl_c_stops_it_and_resumed_it_decides_as_if_nothing_had_been(
     out: Path, undisturbed: list[Record], start: Callable[[str], RunningSearch]
 ) -> None:
     hit: list[int] = []
-    with start("out-of-memory") as search:
+
+    def another_in_the_middle(found: list[Record]) -> bool:
+        return in_the_middle(found) and found[-1].number not in hit
+
+    with start("stopped") as search:
         for _ in range(2):
-            found = search.until(
-                "another trial in the middle",
-                lambda found: in_the_middle(found) and found[-1].number not in hit,
-                hold=True,
-            )
+            found = search.until("another trial in the middle", another_in_the_middle, hold=True)
             hit.append(found[-1].number)
             (trial,) = trials_of(search)
             trial.kill()
             search.process.send_signal(signal.SIGCONT)
-        assert search.end() == 0, search.said
-    found = records_of(out / "out-of-memory")
-    assert decisions(found) == decisions(undisturbed)
-    assert [record.number for record in found if record.attempts == 2] == hit
-    assert sum(record.attempts for record in found) == len(found) + 2
-
-
-def test_ctrl_c_stops_in_order_and_says_how_to_go_on(
-    out: Path, undisturbed: list[Record], start: Callable[[str], RunningSearch]
-) -> None:
-    with start("stopped") as search:
-        search.until("a trial in the middle", in_the_middle, hold=True)
+        found = search.until("a third one", another_in_the_middle, hold=True)
+        hit.append(found[-1].number)
         search.interrupt()
         assert search.end() == 130
         assert "stopping in order; once more to stop at once" in search.output
         assert f"go on with: toprung search --resume {out / 'stopped'}" in search.errors
         assert "Traceback" not in search.said
-    stopped = records_of(out / "stopped")
-    assert any(record.state == "running" for record in stopped)
+    assert records_of(out / "stopped")[-1].state == "running"
     assert main(["search", "--resume", str(out / "stopped")]) == 0
-    assert decisions(records_of(out / "stopped")) == decisions(undisturbed)
+    found = records_of(out / "stopped")
+    assert decisions(found) == decisions(undisturbed)
+    assert [record.number for record in found if record.attempts == 2] == hit
+    assert sum(record.attempts for record in found) == len(found) + len(hit)
 
 
-def test_ctrl_c_twice_stops_at_once_and_loses_nothing(
-    out: Path, undisturbed: list[Record], start: Callable[[str], RunningSearch]
+def test_ctrl_c_twice_stops_at_once_and_loses_nothing_and_before_nobody_can_resume_it_beside(
+    out: Path, undisturbed: list[Record], start: Callable[[str], RunningSearch], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start("twice") as search:
         search.until("a trial in the middle", in_the_middle, hold=True)
+        assert main(["search", "--resume", str(out / "twice")]) == 2
+        assert "is being searched by another process" in capsys.readouterr().err
         search.interrupt()
         time.sleep(0.2)
         search.interrupt()
@@ -116,15 +110,6 @@ def test_ctrl_c_twice_stops_at_once_and_loses_nothing(
         assert "Traceback" not in search.said
     stopped = [record for record in records_of(out / "twice") if record.state != "running"]
     assert decisions(stopped) == decisions([undisturbed[record.number] for record in stopped])
-
-
-def test_an_experiment_that_is_being_searched_cannot_be_resumed_beside_it(
-    out: Path, start: Callable[[str], RunningSearch], capsys: pytest.CaptureFixture[str]
-) -> None:
-    with start("busy") as search:
-        search.until("a trial", lambda found: len(found) >= 1, hold=True)
-        assert main(["search", "--resume", str(out / "busy")]) == 2
-    assert "is being searched by another process" in capsys.readouterr().err
 
 
 def trials_of(search: RunningSearch) -> list[psutil.Process]:
