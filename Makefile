@@ -17,10 +17,13 @@ help:
 search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
+# one thread each, as the tests already use all cores
+test test-fast test-cluster: export OMP_NUM_THREADS = 1
+
 # what needs Ray comes after the rest: module by module, two at a time, each in a session of one core
 test: install
 	$(BIN)/python -m pytest -n auto --ignore tests/integration --ignore tests/cluster
-	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder tests/integration
 
 test-cluster: install
 	$(BIN)/python -m pytest -rs tests/cluster

@@ -40,64 +40,63 @@ def undisturbed(ray_session: None, out: Path, arguments: list[str]) -> list[Reco
 
 
 @pytest.fixture
-def start(out: Path, arguments: list[str]) -> Callable[[str], RunningSearch]:
-    """Starts such a search as a process, with a name."""
-    return lambda name: RunningSearch([*RUN, *arguments, "--name", name], lambda: records_of(out / name))
+def start(out: Path, arguments: list[str]) -> Callable[..., RunningSearch]:
+    """Starts such a search as a process, with a name, or goes on with it."""
+
+    def started(name: str, *, resumed: bool = False) -> RunningSearch:
+        flags = ["--resume", str(out / name)] if resumed else [*arguments, "--name", name]
+        return RunningSearch([*RUN, *flags], lambda: records_of(out / name))
+
+    return started
 
 
 def in_the_middle(found: list[Record]) -> bool:
     return len(found) >= 4 and any(r.state == "running" and 1 <= len(r.epochs) <= 6 for r in found)
 
 
-def test_killed_at_once_and_resumed_it_decides_as_if_it_had_not_been(
-    out: Path, undisturbed: list[Record], start: Callable[[str], RunningSearch]
+def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had_been(
+    out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch]
 ) -> None:
-    with start("killed") as search:
-        search.until("a trial in the middle", in_the_middle, hold=True)
-        search.process.kill()
-        search.end()
-        cut_off = records_of(out / "killed")
-    assert any(record.state == "running" for record in cut_off)
-    ended = [record for record in cut_off if record.state != "running"]
-    assert main(["search", "--resume", str(out / "killed")]) == 0
-    found = records_of(out / "killed")
-    assert decisions(found) == decisions(undisturbed)
-    assert [found[record.number] for record in ended] == ended
-    assert [r.attempts for r in found if r.number in {c.number for c in cut_off if c.state == "running"}] == [2]
-
-
-def test_processes_of_trials_are_killed_then_ctrl_c_stops_it_and_resumed_it_decides_as_if_nothing_had_been(
-    out: Path, undisturbed: list[Record], start: Callable[[str], RunningSearch]
-) -> None:
+    """First the process of a trial is killed, then that of the search, then Ctrl-C stops it."""
     hit: list[int] = []
 
-    def another_in_the_middle(found: list[Record]) -> bool:
-        return in_the_middle(found) and found[-1].number not in hit
+    def hold_another(search: RunningSearch) -> list[Record]:
+        def another_in_the_middle(found: list[Record]) -> bool:
+            return in_the_middle(found) and found[-1].number not in hit
 
-    with start("stopped") as search:
-        for _ in range(2):
-            found = search.until("another trial in the middle", another_in_the_middle, hold=True)
-            hit.append(found[-1].number)
-            (trial,) = trials_of(search)
-            trial.kill()
-            search.process.send_signal(signal.SIGCONT)
-        found = search.until("a third one", another_in_the_middle, hold=True)
+        found = search.until("another trial in the middle", another_in_the_middle, hold=True)
         hit.append(found[-1].number)
+        return found
+
+    with start("hit") as search:
+        hold_another(search)
+        (trial,) = trials_of(search)
+        trial.kill()
+        search.process.send_signal(signal.SIGCONT)
+        cut_off = hold_another(search)
+        search.process.kill()
+        search.end()
+    assert records_of(out / "hit") == cut_off
+    ended = [record for record in cut_off if record.state != "running"]
+    assert ended
+    with start("hit", resumed=True) as search:
+        hold_another(search)
         search.interrupt()
         assert search.end() == 130
         assert "stopping in order; once more to stop at once" in search.output
-        assert f"go on with: toprung search --resume {out / 'stopped'}" in search.errors
+        assert f"go on with: toprung search --resume {out / 'hit'}" in search.errors
         assert "Traceback" not in search.said
-    assert records_of(out / "stopped")[-1].state == "running"
-    assert main(["search", "--resume", str(out / "stopped")]) == 0
-    found = records_of(out / "stopped")
+    assert records_of(out / "hit")[-1].state == "running"
+    assert main(["search", "--resume", str(out / "hit")]) == 0
+    found = records_of(out / "hit")
     assert decisions(found) == decisions(undisturbed)
+    assert [found[record.number] for record in ended] == ended
     assert [record.number for record in found if record.attempts == 2] == hit
     assert sum(record.attempts for record in found) == len(found) + len(hit)
 
 
 def test_ctrl_c_twice_stops_at_once_and_loses_nothing_and_before_nobody_can_resume_it_beside(
-    out: Path, undisturbed: list[Record], start: Callable[[str], RunningSearch], capsys: pytest.CaptureFixture[str]
+    out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start("twice") as search:
         search.until("a trial in the middle", in_the_middle, hold=True)

@@ -255,31 +255,17 @@ def test_resumed_with_other_data_it_is_refused(searched: Path, capsys: pytest.Ca
     card.write_text(before)
 
 
-def test_the_time_budget_ends_the_search_and_leaves_no_trial_running(out: Path, common: list[str]) -> None:
+def test_the_time_budget_ends_a_search_by_loss_whose_sampler_chooses_the_recipe(out: Path, common: list[str]) -> None:
     arguments = [
-        "--name",
-        "budget",
-        "--recipes",
-        "mlp",
-        "--trials",
-        "500",
-        "--time-budget",
-        "10s",
-        "--final-seeds",
-        "1",
-    ]
+        "--name", "budget", "--recipes", "mlp,knn", "--allocate", "adaptive", "--metric", "loss", "--trials", "500",
+        "--time-budget", "12s", "--final-seeds", "1",
+    ]  # fmt: skip
     assert main([*common, *arguments]) in (0, 1)  # 1 where the machine is so slow that no epoch was finished
     found = records(out / "budget")
     assert 0 < len(found) < 500
     assert all(record.state in ("complete", "pruned") for record in found)
     assert any("time budget" in record.note for record in found)
-
-
-def test_the_sampler_may_choose_the_recipe(out: Path, common: list[str]) -> None:
-    arguments = ["--recipes", "mlp,knn", "--set", "mlp.width=32", "--trials", "8", "--allocate", "adaptive"]
-    assert main([*common, *arguments, "--final-seeds", "1", "--metric", "loss", "--name", "adaptive"]) == 0
-    found = records(out / "adaptive")
-    assert {record.recipe for record in found} == {"mlp", "knn"}
+    assert {record.recipe for record in found[:2]} == {"mlp", "knn"}
     for record in found:  # of loss, the best is the smallest
         losses = [epoch["loss"] for epoch in record.epochs]
-        assert record.value == min(losses)
+        assert record.value == min(losses, default=None)
