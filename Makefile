@@ -8,7 +8,7 @@ help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
-	@echo "make test-cluster  searches on hosts, nodes, buckets and databases of their own (12 minutes)"
+	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (12 minutes)"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
 	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"
@@ -23,7 +23,7 @@ test test-fast test-cluster: export OMP_NUM_THREADS = 1
 # what needs Ray comes after the rest: module by module, two at a time, each in a session of one core
 test: install
 	$(BIN)/python -m pytest -n auto --ignore tests/integration --ignore tests/cluster
-	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder tests/integration
+	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
 test-cluster: install
 	$(BIN)/python -m pytest -rs tests/cluster
