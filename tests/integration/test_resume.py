@@ -61,10 +61,12 @@ def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had
     hit: list[int] = []
 
     def hold_another(search: RunningSearch) -> list[Record]:
-        def another_in_the_middle(found: list[Record]) -> bool:
-            return in_the_middle(found) and found[-1].number not in hit
+        def another_trains(found: list[Record]) -> bool:
+            return (
+                bool(found) and found[-1].epochs != [] and found[-1].state == "running" and found[-1].number not in hit
+            )
 
-        found = search.until("another trial in the middle", another_in_the_middle, hold=True)
+        found = search.until("another trial that trains", another_trains, hold=True)
         hit.append(found[-1].number)
         return found
 
