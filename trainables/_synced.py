@@ -83,13 +83,24 @@ class SyncedFolder:
             return self
         return SyncedFolder(self.folder / name, self.copy and f"{self.copy}/{name}", self.patience)
 
-    def wait(self) -> None:
-        """Until a folder that all machines see is there: what is read or written while it is gone is not believed."""
-        if self.copy is None:
-            patiently(self._look, self.patience)
+    def believe(self, look: Callable[[], T]) -> T:
+        """What `look` finds in a folder that all machines see, asked again and again while the folder is gone.
+
+        Raises:
+            FileNotFoundError: what is asked for is not there, but the folder is.
+        """
+
+        def attempt() -> T:
+            self._look()
+            try:
+                return look()
+            finally:
+                self._look()
+
+        return patiently(attempt, self.patience)
 
     def _look(self) -> None:
-        if not self.folder.is_dir():
+        if self.copy is None and not self.folder.is_dir():
             raise OSError(errno.EHOSTDOWN, "is gone", str(self.folder))
 
     def exists(self, name: str) -> bool:
@@ -169,6 +180,23 @@ class SyncedFolder:
             elif info.type == FileType.File:
                 patiently(partial(system.delete_file, info.path), self.patience)
 
+    def write(self, name: str, text: str) -> None:
+        """Write a file, here and there, that appears whole."""
+
+        def write() -> None:
+            with whole(self.folder / name) as draft:
+                draft.write_text(text)
+
+        patiently(write, self.patience)
+        self.push(name)
+
+    def read(self, name: str) -> str | None:
+        """The text of a file, as it is there now or was here; None where there is none."""
+        self.fetch(name)
+        with suppress(FileNotFoundError):
+            return (self.folder / name).read_text()
+        return None
+
     def try_writing(self, name: str) -> None:
         """Write a file, here and there, and delete it again."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -242,6 +270,10 @@ def _opened(place: str) -> tuple[FileSystem, str]:
 def _bucket(url: str) -> FileSystem:
     try:
         return FileSystem.from_uri(url)[0]
-    except (ValueError, OSError, ImportError) as error:  # another scheme, or a name that no bucket can have
+    except OSError as error:
+        raise InputError(
+            f"{url}: cannot be reached: {reason_of(error)}; is there such a bucket, and a network?"
+        ) from None
+    except (ValueError, ImportError) as error:  # another scheme, or a name that no bucket can have
         reason = str(error).strip().splitlines()[0]
         raise InputError(f"{url}: is no bucket ({reason}); give s3://BUCKET/FOLDER or gs://BUCKET/FOLDER") from None

@@ -5,13 +5,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
 from typing import Any, TypeVar
 
 import ray
 
-from trainables._files import whole
-from trainables._synced import SyncedFolder, patiently
+from trainables._synced import SyncedFolder
 from tune.resources import is_alive, this_node
 
 T = TypeVar("T")
@@ -49,8 +47,8 @@ def attempt(place: SyncedFolder, name: str, train: Callable[..., T], *arguments:
 def _noted(place: SyncedFolder, file: str) -> Iterator[None]:
     """Note an attempt in a file, which is there until one of them ends."""
     job = ray.get_runtime_context().get_job_id()  # of an earlier driver, workers died with it
-    before = [each for each in _read(place, file) if each["job"] == job]
-    patiently(partial(_write, place, file, [*before, {"job": job, "node": this_node()}]))
+    before = [each for each in json.loads(place.read(file) or "[]") if each["job"] == job]
+    place.write(file, json.dumps([*before, {"job": job, "node": this_node()}]))
     try:
         _refuse([each["node"] for each in before])
         yield
@@ -58,21 +56,6 @@ def _noted(place: SyncedFolder, file: str) -> Iterator[None]:
         with suppress(OSError):
             (place.folder / file).unlink(missing_ok=True)
             replace(place, patience=0.0).remove(file)
-
-
-def _write(place: SyncedFolder, file: str, attempts: list[dict[str, str]]) -> None:
-    with whole(place.folder / file) as draft:
-        draft.write_text(json.dumps(attempts))
-    place.push(file)
-
-
-def _read(place: SyncedFolder, file: str) -> list[dict[str, str]]:
-    place.fetch(file)
-    try:
-        found: list[dict[str, str]] = json.loads((place.folder / file).read_text())
-    except FileNotFoundError:
-        return []
-    return found
 
 
 def _refuse(nodes: list[str]) -> None:

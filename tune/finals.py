@@ -31,7 +31,7 @@ from tune.attempts import trainer
 from tune.experiment import FINAL
 from tune.intervals import Interval, intervals
 from tune.record import Record, rung_of
-from tune.worker import TrialSettings, load_data
+from tune.worker import TrialSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,6 +179,8 @@ def run_finals(
 def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, int], None], *, before: int) -> list[str]:
     """Wait for all of `jobs`, which have names, beside `before` done earlier; returns a line for each that failed."""
     waiting, failures = list(jobs), []
+    if jobs:
+        progress(before, before + len(jobs))
     while waiting:
         (done,), waiting = ray.wait(waiting)
         try:
@@ -214,10 +216,10 @@ def train_final(
     The result is in the folder `name` of the experiment, which appears whole. The other arguments are those of `Final`.
     """
     settings.prepare_process()
-    data, _ = load_data(settings.folder, settings.device, train_on)
+    data = settings.load(train_on=train_on)
     shown = settings.evaluated_in or settings.folder
     if shown != settings.folder:
-        data = replace(data, val=load_data(shown, settings.device)[0].val)
+        data = replace(data, val=settings.load(shown).val)
     sign = 1 if settings.maximize else -1
     began = time.perf_counter()
     best, weights = None, b""
@@ -234,7 +236,9 @@ def train_final(
     if keep == "last" and best.epoch < len(curves):
         raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
-    tested_on = _test_split(shown, settings.device) if has_test(Path(shown)) else data.val
+    tested_on = data.val
+    if has_test(Path(shown)):
+        tested_on = settings.place.believe(partial(_test_split, shown, settings.device))
     test = evaluate(model, tested_on, len(data.classes))
     seconds = time.perf_counter() - began
     final = {

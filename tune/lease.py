@@ -100,15 +100,10 @@ class _Lease:
         return found["writer"] == self._own["writer"]
 
     def _read(self) -> dict[str, object] | None:
-        if not self._place.exists(LEASE):
-            return None
-        self._place.fetch(LEASE)
-        with suppress(FileNotFoundError):  # it was given back meanwhile
-            found: dict[str, object] = json.loads((self._place.folder / LEASE).read_text())
-            return found
-        return None
+        text = self._place.read(LEASE) if self._place.exists(LEASE) else None
+        found: dict[str, object] | None = json.loads(text) if text else None
+        return found
 
     def _write(self) -> None:
         self._beats += 1
-        (self._place.folder / LEASE).write_text(json.dumps({**self._own, "beats": self._beats}))
-        self._place.push(LEASE)
+        self._place.write(LEASE, json.dumps({**self._own, "beats": self._beats}))

@@ -9,6 +9,7 @@ import logging
 import shutil
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -124,19 +125,19 @@ def mirrored(mirror: Mirror | None, study: SearchStudy, console: Console) -> Ite
 
 
 def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> None:
-    ended, waited = -1, 0.0
+    ended, copied = -1, time.monotonic()
     while not done.wait(LOOK):
-        now, waited = sum(record.state != "running" for record in study.records), waited + LOOK
+        now = sum(record.state != "running" for record in study.records)
         if study.taken():
             return
-        if now == ended and waited < EVERY:
+        if now == ended and time.monotonic() - copied < EVERY - LOOK:
             continue
         try:
             mirror.copy()
         except (OSError, sqlite3.Error) as error:
             logger.warning("the study could not be copied to %s: %s; it is tried again", mirror.place, error)
         else:
-            ended, waited = now, 0.0
+            ended, copied = now, time.monotonic()
 
 
 def _writer(file: Path, name: str) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from search_spaces import InputError
 from trainables._synced import SyncedFolder, reason_of
 from tune.machine import Machine, look
-from tune.resources import is_alive
+from tune.resources import alive_nodes, is_alive
 from tune.worker import TrialSettings
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def mark(place: SyncedFolder) -> Iterator[Mark]:
         OSError: the place cannot be written to.
     """
     made = Mark(place, f".seen-{uuid4().hex}")
-    nodes = [node["NodeID"] for node in _alive()]
+    nodes = [node["NodeID"] for node in alive_nodes()]
     _write(place, made.name)
     try:
         yield made
@@ -139,7 +139,7 @@ def on_each_node(
     Yields:
         What came back, as it comes, and (nodes done, nodes in all).
     """
-    nodes = [node for node in _alive() if node["NodeID"] not in but]
+    nodes = [node for node in alive_nodes() if node["NodeID"] not in but]
     waiting = {
         _call.options(
             num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
@@ -162,10 +162,6 @@ def on_each_node(
                 continue  # what is lost needs to see nothing
             result, problem = None, f"a node cannot be used: {str(error).strip().splitlines()[-1]}"
         yield came(result=result, problem=problem), len(nodes) - len(waiting), len(nodes)
-
-
-def _alive() -> list[dict[str, Any]]:
-    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def _write(place: SyncedFolder, name: str) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import ray
 
+from tune.resources import alive_nodes
+
 PATIENCE = 3.0
 """Seconds that a port has to answer."""
 
@@ -39,10 +41,9 @@ class Peer:
 
 def peers() -> list[Peer]:
     """The nodes of the connected cluster that are there, the head first."""
-    alive = [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     gcs = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
     found = []
-    for node in sorted(alive, key=lambda node: HEAD not in node["Resources"]):
+    for node in sorted(alive_nodes(), key=lambda node: HEAD not in node["Resources"]):
         ports = {"node manager": node["NodeManagerPort"], "object manager": node["ObjectManagerPort"]}
         if HEAD in node["Resources"]:
             ports["GCS"] = gcs

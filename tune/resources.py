@@ -4,6 +4,7 @@ import math
 import time
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import ray
 import torch
@@ -47,9 +48,14 @@ def this_machine() -> Node:
     return {"CPU": float(cpu_count()), "GPU": float(torch.cuda.device_count())}
 
 
+def alive_nodes() -> list[dict[str, Any]]:
+    """The nodes of the connected cluster that are there, as Ray tells of them."""
+    return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+
+
 def cluster_nodes() -> tuple[list[Node], list[Node]]:
     """What the nodes of the connected cluster have, and those that its autoscaler can run."""
-    there = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
+    there = [node["Resources"] for node in alive_nodes()]
     config = cluster.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
     return there, [dict(group.resources) for group in groups for _ in range(group.max_count)]
@@ -78,7 +84,7 @@ def this_node() -> str:
 
 def is_alive(node: str) -> bool:
     """Whether a node of the connected cluster, by its id, is still there."""
-    return any(each["Alive"] for each in ray.nodes() if each["NodeID"] == node)  # type: ignore[no-untyped-call]
+    return any(each["NodeID"] == node for each in alive_nodes())
 
 
 def allot(settings: Settings, there: list[Node], startable: list[Node] | None = None) -> Resources:

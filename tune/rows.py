@@ -12,14 +12,13 @@ import numpy as np
 from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, space_of
 from trainables._data import Variant
 from trainables._data._spec import shares_text
-from trainables._files import whole
 from trainables._run import run
 from tune.attempts import trainer
 from tune.experiment import FINAL, Experiment
 from tune.finals import Final, train_final, wait_for
 from tune.preset import Preset, Row
 from tune.settings import Settings
-from tune.worker import TrialSettings, load_data
+from tune.worker import TrialSettings
 
 
 @dataclass(frozen=True)
@@ -255,23 +254,19 @@ def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: 
     `number` is that of the candidate. The result is kept in a file, from which a resumed search takes it.
     """
     name = score_of(row, number)
-    kept = settings.place.folder / name
-    settings.place.fetch(name)
-    if kept.exists():
-        found: dict[str, float] = json.loads(kept.read_text())
+    if kept := settings.place.read(name):
+        found: dict[str, float] = json.loads(kept)
         return found
     began = time.perf_counter()
     settings.prepare_process()
-    data, _ = load_data(settings.folder, settings.device, row.row.train_on)
+    data = settings.load(train_on=row.row.train_on)
     space = space_of(row.row.recipe)(**row.candidates[number])
     accuracies = []
     for fold in data.folds(row.row.folds):
         *_, last = run(row.row.recipe, space, fold, epochs=settings.max_epochs, seed=seed)
         accuracies.append(last.val.metrics["accuracy"])
     score = {"accuracy": float(np.mean(accuracies)), "seconds": time.perf_counter() - began}
-    with whole(kept) as draft:
-        draft.write_text(json.dumps(score))
-    settings.place.push(name)
+    settings.place.write(name, json.dumps(score))
     return score
 
 

@@ -9,9 +9,11 @@ change; these are filled from the study and keyed by its trial numbers.
 from collections import defaultdict
 from collections.abc import Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import ray
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
@@ -47,10 +49,15 @@ class Rungs:
 
 
 class RecipeASHA(FIFOScheduler):
-    """Stops trials that fall behind the others of their recipe; starts the rest in order."""
+    """Stops trials that fall behind the others of their recipe; starts the rest in order.
+
+    Attributes:
+        errors: what Ray says that trials have failed by, by Ray's ids: the searcher is not told.
+    """
 
     def __init__(self, at: list[int], reduction_factor: int, *, maximize: bool, known: Iterable[Record]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self.errors: dict[str, Exception] = {}
         self._rungs: defaultdict[str, Rungs] = defaultdict(partial(Rungs, at, reduction_factor, maximize=maximize))
         for record in known:
             decided = sorted(record.values.items())
@@ -64,3 +71,9 @@ class RecipeASHA(FIFOScheduler):
         rungs = self._rungs[trial.config["recipe"]]
         survives = rungs.survives(result["number"], result["epoch"], result["best"])
         return str(FIFOScheduler.CONTINUE if survives else FIFOScheduler.STOP)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:
+        """Ray calls this before it tells the searcher that a trial has failed."""
+        super().on_trial_error(tune_controller, trial)
+        if trial.pickled_error_file:
+            self.errors[trial.trial_id] = ray.cloudpickle.loads(Path(trial.pickled_error_file).read_bytes())

@@ -291,7 +291,8 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             console.print(f"note: the time budget is used up; {len(unfinished)} running trials were stopped")
         for record in unfinished:
             study.end(record.number, "pruned", "the time budget was used up")
-            TrialFiles(experiment.place, record.number).discard_checkpoints()
+            with suppress(OSError):
+                TrialFiles(experiment.place, record.number).discard_checkpoints()
         deadline.searching = False
         chosen = choose(study.records, at, settings.final_top, maximize=settings.maximize)
         failed = [record for record in study.records if record.state == "failed"]
@@ -371,6 +372,7 @@ def _search(
         if domains[recipe][name] != settings.domains(recipe)[name]:
             left = domains[recipe][name]
             console.print(f"warning: --set {key}={text}: these data allow {left}", style="yellow")
+    scheduler = RecipeASHA(at, settings.reduction_factor, maximize=settings.maximize, known=study.records)
     searcher = StudySearcher(
         study,
         domains,
@@ -380,9 +382,9 @@ def _search(
         settings=trial_settings,
         starts=starting_points(experiment, rows, domains),
         slots=Slots(settings, resources.concurrent),
+        errors=scheduler.errors,
     )
     deadline.hopeless = lambda: searcher.hopeless
-    scheduler = RecipeASHA(at, settings.reduction_factor, maximize=settings.maximize, known=study.records)
     progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)
     # an autoscaler then sees all trials that wait, and starts their nodes side by side
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
@@ -410,6 +412,7 @@ def _search(
         with progress:
             try:
                 tuner.fit()
+                searcher.discard()
             except Exception:
                 if error := study.taken() or study.gone:  # which Ray takes for a trial's, and makes its own of
                     raise error from None

@@ -8,12 +8,16 @@ import re
 import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from traceback import format_exception_only
 from typing import Any
 
+from ray.exceptions import ActorUnavailableError, RayTaskError
 from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
+from trainables._synced import PATIENCE
 from tune.attempts import ATTEMPTS, GIVEN_UP
 from tune.record import DIVERGED, Record
 from tune.resources import is_alive, this_node
@@ -24,6 +28,9 @@ from tune.worker import TrialSettings
 
 ALIKE = 5
 """So many trials that fail first and alike show that the fault is not theirs."""
+
+NODE_DIED = "its node has died"
+"""What Ray says of an actor that was lost with its node; the error has no field for it."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +62,7 @@ class StudySearcher(Searcher):
         settings: what all trials have in common.
         starts: configurations of each recipe to try after its default.
         slots: how many trials may run at a time.
+        errors: what Ray says that a trial has failed by, by Ray's id of the trial.
     """
 
     def __init__(
@@ -68,9 +76,10 @@ class StudySearcher(Searcher):
         settings: TrialSettings,
         starts: Mapping[str, Sequence[Space]],
         slots: Callable[[], int],
+        errors: Mapping[str, Exception],
     ) -> None:
         super().__init__()
-        self._study, self._settings = study, settings
+        self._study, self._settings, self._errors = study, settings, errors
         self._trials, self._seed, self._slots = trials, seed, slots
         groups = [tuple(domains)] if adaptive else [(recipe,) for recipe in domains]
         startup = min(10, max(4, trials // len(groups) // 3))
@@ -91,9 +100,10 @@ class StudySearcher(Searcher):
         self._waiting: deque[int] = deque()
         self._running: dict[str, int] = {}
         self._node: dict[int, str] = {}
-        self._failures: Counter[int] = Counter()
+        self._failures: defaultdict[int, list[str]] = defaultdict(list)
         self._deaths: defaultdict[int, list[_Death]] = defaultdict(list)
         self._in_doubt: set[int] = set()
+        self._useless: set[int] = set()
         self._first: list[Record] = []
         self._best: dict[str, Record] = {}
         for record in study.records:
@@ -104,6 +114,8 @@ class StudySearcher(Searcher):
                 self._waiting.append(record.number)
             else:
                 self._close(record)
+                if record.state != "failed":  # what an earlier process failed by may have been mended since
+                    self._first.append(record)
 
     def suggest(self, trial_id: str) -> Any:
         """The config of the next trial, one to go on with first; None to be asked again; FINISHED at the end."""
@@ -132,7 +144,7 @@ class StudySearcher(Searcher):
         number = self._running.pop(trial_id)
         node = self._node.pop(number, None)
         if error:
-            self._failed(number, node)
+            self._failed(number, node, self._errors.get(trial_id))
         elif result and "number" in result:
             if result["end"] == "diverged":
                 losses = f"train loss {result.get('figures/train_loss')}, val loss {result['figures/loss']}"
@@ -144,7 +156,10 @@ class StudySearcher(Searcher):
 
     @property
     def hopeless(self) -> str | None:
-        """The error with which the first trials that ended have all failed, or None."""
+        """The error with which the first trials that ended have all failed, or None.
+
+        Divergence is none: it depends on the configuration, and the sampler keeps away from it.
+        """
         if len(self._first) < ALIKE or any(record.state != "failed" or record.diverged for record in self._first):
             return None
         kinds = {re.sub(r"0x[0-9a-f]+|[0-9]+", "", record.note) for record in self._first}
@@ -174,13 +189,13 @@ class StudySearcher(Searcher):
         figures = {key.removeprefix("figures/"): v for key, v in result.items() if key.startswith("figures/")}
         self._study.report(number, result["epoch"], figures, result["best"])
 
-    def _failed(self, number: int, node: str | None) -> None:
-        """Note what a trial failed by: an error of its own, or the death of its worker."""
-        files, attempt = TrialFiles(self._settings.place, number), self._study.attempt(number)
-        if files.error(attempt) is not None:
-            self._failures[number] += 1
-        else:
-            self._deaths[number].append(_Death(node or files.node(attempt), time.monotonic()))
+    def _failed(self, number: int, node: str | None, error: Exception | None) -> None:
+        """Note what a trial failed by, an error of its own or the death of its worker; a lost connection is neither."""
+        if isinstance(error, RayTaskError):
+            self._failures[number].append(format_exception_only(error.cause)[-1].strip().splitlines()[-1])
+        elif not isinstance(error, ActorUnavailableError) and NODE_DIED not in str(error):
+            node = node or TrialFiles(self._settings.place, number).node(self._study.attempt(number))
+            self._deaths[number].append(_Death(node, time.monotonic()))
         self._judge(number)
 
     def _judge(self, number: int) -> None:
@@ -190,10 +205,10 @@ class StudySearcher(Searcher):
         """
         deaths = self._deaths[number] = [death for death in self._deaths[number] if not death.with_its_node]
         failures = self._failures[number]
-        if failures + sum(death.certain for death in deaths) >= ATTEMPTS:
-            error = TrialFiles(self._settings.place, number).error(self._study.attempt(number))
-            self._ended(self._study.end(number, "failed", error or f"its worker died {ATTEMPTS} times"))
-        elif failures + len(deaths) < ATTEMPTS:
+        if len(failures) + sum(death.certain for death in deaths) >= ATTEMPTS:
+            note = failures[-1] if failures else f"its worker died {ATTEMPTS} times"
+            self._ended(self._study.end(number, "failed", note))
+        elif len(failures) + len(deaths) < ATTEMPTS:
             self._waiting.append(number)
         else:
             self._in_doubt.add(number)
@@ -218,7 +233,16 @@ class StudySearcher(Searcher):
                 if best is None:
                     return
                 worse = best
-        TrialFiles(self._settings.place, worse.number).discard_checkpoints()
+        self._useless.add(worse.number)
+        self.discard(patience=0.0)
+
+    def discard(self, patience: float = PATIENCE) -> None:
+        """Delete checkpoints of no more use; while the storage fails, and beyond patience, they are left for later."""
+        place = replace(self._settings.place, patience=patience)
+        with suppress(OSError):
+            for number in sorted(self._useless):
+                place.believe(TrialFiles(place, number).discard_checkpoints)
+                self._useless.remove(number)
 
     def _better(self, one: Record, other: Record) -> bool:
         assert one.value is not None

@@ -38,48 +38,38 @@ class TrialFiles:
         return Checkpoints(self.place.sub(CHECKPOINTS), attempt, of)
 
     def discard_checkpoints(self) -> None:
-        """Delete them, as they are of no more use; of a storage that is gone, they are left there."""
+        """Delete them, as they are of no more use.
+
+        Raises:
+            OSError: the storage is gone, and they are left there.
+        """
         self.discard_local_checkpoints()
-        with suppress(OSError):
-            replace(self.place, patience=0.0).remove(CHECKPOINTS)
+        self.place.remove(CHECKPOINTS)
 
     def discard_local_checkpoints(self) -> None:
         """Delete what this machine has of them."""
-        shutil.rmtree(self.folder / CHECKPOINTS, ignore_errors=True)
+        with suppress(FileNotFoundError):
+            shutil.rmtree(self.folder / CHECKPOINTS)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def write_error(self, attempt: str) -> None:
-        """Keep the traceback of the error that is being handled."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / _error(attempt)).write_text(traceback.format_exc())
-        self.place.push(_error(attempt))
+        """Keep the traceback of the error that is being handled, for who reads it."""
+        self.place.write(f"error-{attempt}.txt", traceback.format_exc())
 
     def write_node(self, attempt: str, node: str) -> None:
         """Note where an attempt runs: it may be lost before it can tell."""
-        place = self.place.sub(CHECKPOINTS)
-        place.folder.mkdir(parents=True, exist_ok=True)
-        (place.folder / f"{attempt}.node").write_text(node)
-        place.push(f"{attempt}.node")
+        self.place.write(_node(attempt), node)
 
     def node(self, attempt: str) -> str | None:
         """Where an attempt ran, or None where it did not come so far."""
-        place = replace(self.place.sub(CHECKPOINTS), patience=0.0)
         with suppress(OSError):
-            place.fetch(f"{attempt}.node")
-            return (place.folder / f"{attempt}.node").read_text()
+            return replace(self.place, patience=0.0).read(_node(attempt))
         return None
 
-    def error(self, attempt: str) -> str | None:
-        """The last line of an attempt's traceback, or None where it left none."""
-        file = self.folder / _error(attempt)
-        with suppress(OSError):
-            replace(self.place, patience=0.0).fetch(file.name)
-        return file.read_text().strip().splitlines()[-1] if file.exists() else None
 
-
-def _error(attempt: str) -> str:
-    return f"error-{attempt}.txt"
+def _node(attempt: str) -> str:
+    return f"{CHECKPOINTS}/{attempt}.node"
 
 
 def trial_config(record: Record, attempt: str, settings: TrialSettings) -> dict[str, Any]:
@@ -123,7 +113,8 @@ class RecipeTrial(Trainable):
         try:
             return {**next(self._results), "node": self._node}
         except Exception:
-            self._files.write_error(self._attempt)
+            with suppress(OSError):
+                self._files.write_error(self._attempt)
             raise
 
     def cleanup(self) -> None:
@@ -143,11 +134,10 @@ def results(
     before it heard of them, or before it decided what follows.
     """
     settings.prepare_process()
-    settings.place.wait()
-    data, _ = load_data(settings.folder, settings.device)
+    data = settings.load()
     of = {key: config[key] for key in ("recipe", "config", "seed")}
     checkpoints = files.checkpoints(config["attempt"], of)
-    saved = checkpoints.load()
+    saved = settings.place.believe(checkpoints.load)
     history = saved.history if saved else []
     pick = max if settings.maximize else min
 

@@ -2,7 +2,7 @@
 
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -58,11 +58,19 @@ class TrialSettings:
             InputError, OSError: something is not to be had on this machine.
         """
         torch.set_num_threads(self.threads)
+        self.place.believe(self._prepare)
+
+    def _prepare(self) -> None:
         for folder in self.recipes_from:
             add_recipes(folder, "--recipes-from")
         if self.shared is not None:
             for folder in {self.folder, self.evaluated_in or self.folder}:
                 _bring(self.place, folder, self.shared)
+
+    def load(self, folder: str | None = None, train_on: TrainOn = "train") -> TrainData:
+        """The train and val splits of `folder`, or of one's own."""
+        data, _ = self.place.believe(partial(load_data, folder or self.folder, self.device, train_on))
+        return data
 
 
 @cache

@@ -5,6 +5,7 @@ Their recipe is one from outside: that the others go on shows that workers know 
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -60,9 +61,13 @@ def test_a_trial_with_an_error_fails_with_its_traceback(experiment: Path, probes
     record = probes["raise"]
     assert (record.state, record.note, record.attempts) == ("failed", "ArithmeticError: as it was told", 3)
     assert [epoch["epoch"] for epoch in record.epochs] == [1]
-    traceback = (experiment / "trials" / f"{record.number:05d}" / "error-01.03.txt").read_text()
-    assert "Traceback" in traceback
-    assert "probe.py" in traceback
+    files = sorted((experiment / "trials" / f"{record.number:05d}").glob("error-*.txt"))
+    assert [file.name for file in files] == [f"error-01.0{attempt}.txt" for attempt in (1, 2, 3)]
+    for file in files:
+        assert "Traceback" in file.read_text()
+        assert "probe.py" in file.read_text()
+    processes = {re.findall("in process ([0-9]+)", file.read_text())[0] for file in files}
+    assert len(processes) == 3, "an error may leave anything behind"
 
 
 def test_divergence_ends_a_trial_and_is_said_with_its_epoch(probes: dict[str, Record]) -> None:
@@ -135,8 +140,10 @@ def test_a_final_whose_workers_die_is_given_up_after_three_lost_nodes_aside(tmp_
     (tmp_path / "finals").mkdir()
     (tmp_path / "finals" / ".knn.attempts").write_text(json.dumps([lost] * 3 + [earlier] * 3 + [here]))
     job = trainer(cpus=1, gpus=0).remote(SyncedFolder(tmp_path), "finals/knn", die, str(tmp_path))
-    failures = wait_for({job: "final knn"}, lambda done, total: None, before=0)
+    told: list[tuple[int, int]] = []
+    failures = wait_for({job: "final knn"}, lambda done, total: told.append((done, total)), before=2)
     assert failures == ["final knn: RuntimeError: its worker died 3 times"]
+    assert told == [(2, 3), (3, 3)]
     assert (tmp_path / "begun").read_text() == "xx"
     assert not list((tmp_path / "finals").iterdir())
 

@@ -176,6 +176,25 @@ def test_it_is_tried_again_until_patience_is_at_its_end() -> None:
     assert tried == [ConnectionError, ConnectionError, FileNotFoundError]
 
 
+def test_what_is_missing_while_a_folder_is_gone_is_not_believed(tmp_path: Path) -> None:
+    place = SyncedFolder(tmp_path / "nfs", patience=60.0)
+    place.folder.mkdir()
+    (place.folder / "saved").write_text("1")
+    found: list[str] = []
+
+    def read() -> str:
+        if not found:  # it goes while it is read, and comes back
+            place.folder.rename(tmp_path / "away")
+            threading.Timer(0.2, (tmp_path / "away").rename, (place.folder,)).start()
+        found.append("")
+        return (place.folder / "saved").read_text() if (place.folder / "saved").exists() else "nothing"
+
+    assert place.believe(read) == "1"
+    with pytest.raises(FileNotFoundError):
+        place.believe((place.folder / "none").read_text)
+    assert SyncedFolder(tmp_path / "none", "s3://copy/x").believe(lambda: 1) == 1
+
+
 def test_no_bucket(server: Popen[str], one: SyncedFolder, tmp_path: Path) -> None:
     write(one, "a")
     with pytest.raises(OSError, match="does not exist") as failed:

@@ -114,6 +114,19 @@ def test_a_trial_that_has_ended_is_soon_in_the_copy(
     assert len(copied(mirror)) == 1
 
 
+def test_while_no_trial_ends_it_is_copied_from_time_to_time(
+    mirror: Mirror, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    monkeypatch.setattr(module, "EVERY", 0.1)
+    with mirrored(mirror, study, CONSOLE):
+        for number in range(3):
+            study.begin("knn", {"neighbors": number}, seed=0, params={}, distributions={})
+            end = time.monotonic() + 10
+            while not (mirror.copied_to.exists() and copied(mirror) == study.records):
+                assert time.monotonic() < end
+
+
 def test_a_storage_that_is_gone_for_a_while_loses_nothing(
     mirror: Mirror, study: SearchStudy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

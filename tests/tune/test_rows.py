@@ -224,6 +224,8 @@ def test_a_row_may_be_trained_on_whole_images_and_evaluated_on_their_boxes(
     np.save(store / "images.npy", np.load(store / "images.npy")[:, :, ::-1])
     (tmp_path / "data.json").write_text(json.dumps({**card, "store": str(store)}))
     whole = planned(experiment, row("mlp"))
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
     train_row(trial_settings(experiment, tmp_path / "one", 6), whole, 0)
     train_row(replace(trial_settings(experiment, tmp_path / "other", 6), evaluated_in=str(tmp_path)), whole, 0)
     one, other = (Final.load(tmp_path / name / "rows" / "r") for name in ("one", "other"))

@@ -1,9 +1,12 @@
 """Rungs decide as Ray's own ASHA does, and are the same when they are filled again."""
 
 import random
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tune.record import Record, rung_of
@@ -20,6 +23,19 @@ def record(number: int, values: list[float], recipe: str = "mlp", state: str = "
 def result(scheduler: RecipeASHA, number: int, epoch: int, best: float, recipe: str = "mlp") -> str:
     trial = SimpleNamespace(config={"recipe": recipe})
     return scheduler.on_trial_result(None, trial, {"number": number, "epoch": epoch, "best": best})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [ActorUnavailableError("Socket closed", b"1" * 16), RayActorError(error_msg="x")])
+def test_what_a_trial_failed_by_is_read_from_where_ray_keeps_it(tmp_path: Path, error: Exception) -> None:
+    scheduler = RecipeASHA([], 3, maximize=True, known=[])
+    file = tmp_path / "error.pkl"
+    file.write_bytes(ray.cloudpickle.dumps(error))
+    for trial_id, place in (("a", str(file)), ("b", None)):
+        trial = SimpleNamespace(trial_id=trial_id, pickled_error_file=place)
+        scheduler.on_trial_error(None, trial)  # type: ignore[arg-type]
+    assert {key: (type(found), str(found)) for key, found in scheduler.errors.items()} == {
+        "a": (type(error), str(error))
+    }
 
 
 def test_milestones_are_powers_of_the_factor_below_the_last_epoch() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.tune.search import Searcher
 
 from search_spaces import DataShape, space_of
@@ -15,6 +16,16 @@ from tune.trial import TrialFiles
 from tune.worker import TrialSettings
 
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
+
+ERRORS: dict[str, Exception] = {}
+"""What Ray says that trials of the searcher have failed by; of those that are not in it, nothing is known."""
+
+
+@pytest.fixture(autouse=True)
+def head(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster without Ray, whose nodes are all there."""
+    monkeypatch.setattr("tune.searcher.is_alive", lambda node: True)
+    monkeypatch.setattr("tune.searcher.this_node", lambda: "head")
 
 
 @pytest.fixture
@@ -30,8 +41,9 @@ def searcher(
         metric="accuracy", maximize=True,
     )  # fmt: skip
     domains = {recipe: space_of(recipe).clamped(SHAPE) for recipe in ("knn", "mlp")}
+    ERRORS.clear()
     return StudySearcher(
-        study, domains, trials=trials, seed=0, adaptive=False, settings=settings, starts={}, slots=slots
+        study, domains, trials=trials, seed=0, adaptive=False, settings=settings, starts={}, slots=slots, errors=ERRORS
     )
 
 
@@ -129,7 +141,6 @@ def test_whether_a_node_is_lost_may_be_known_later_than_that_its_workers_are(
     """Spot machines, lost one after the other before (`told`) or after the trial has reported an epoch."""
     lost: set[str] = set()
     monkeypatch.setattr("tune.searcher.is_alive", lambda node: node not in lost)
-    monkeypatch.setattr("tune.searcher.this_node", lambda: "head")
     s = searcher(study, tmp_path, trials=1)
     for n in range(3):
         config = s.suggest(f"ray{n}")
@@ -147,8 +158,6 @@ def test_whether_a_node_is_lost_may_be_known_later_than_that_its_workers_are(
 def test_a_trial_whose_workers_die_on_nodes_that_stay_has_failed(
     study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tune.searcher.is_alive", lambda node: True)
-    monkeypatch.setattr("tune.searcher.this_node", lambda: "head")
     s = searcher(study, tmp_path, trials=1)
     for n in range(3):
         s.on_trial_result(f"ray{n}", result(s.suggest(f"ray{n}"), epoch=n + 1, end=""))
@@ -163,7 +172,7 @@ def test_a_trial_fails_for_good_by_its_third_error(study: SearchStudy, tmp_path:
     s = searcher(study, tmp_path, trials=1)
     for n in range(3):
         assert study.records == [] or study.records[0].state == "running"
-        fail(s, tmp_path, f"ray{n}", f"no memory at 0x{n}")
+        fail(s, f"ray{n}", ValueError(f"no memory at 0x{n}\n"))
     assert (study.records[0].state, study.records[0].note) == ("failed", "ValueError: no memory at 0x2")
 
 
@@ -174,22 +183,72 @@ def test_trials_that_fail_first_and_alike_are_told(
     s = searcher(study, tmp_path)
     for number, message in enumerate(messages):
         for attempt in range(3):
-            fail(s, tmp_path, f"ray{number}-{attempt}", f"{message} {number} at {hex(10**6 * number + 10)}")
+            fail(s, f"ray{number}-{attempt}", ValueError(f"{message} {number} at {hex(10**6 * number + 10)}"))
     assert s.hopeless == ("ValueError: a 0 at 0xa" if hopeless else None)
+
+
+@pytest.mark.parametrize(("before", "hopeless"), [("complete", False), ("failed", True)])
+def test_of_a_resumed_search_trials_that_succeeded_count_and_errors_do_not_as_they_may_be_mended(
+    study: SearchStudy, tmp_path: Path, before: str, hopeless: bool
+) -> None:
+    s = searcher(study, tmp_path, trials=20)
+    for n in range(4):
+        if before == "complete":
+            s.on_trial_complete(f"first{n}", result(s.suggest(f"first{n}")))
+        else:
+            for attempt in range(3):
+                fail(s, f"first{n}-{attempt}", ValueError("mended"))
+    again = searcher(study, tmp_path, trials=20)
+    for n in range(5):
+        assert again.hopeless is None
+        for attempt in range(3):
+            fail(again, f"ray{n}-{attempt}", ValueError("a"))
+    assert (again.hopeless == "ValueError: a") == hopeless
 
 
 def test_a_search_of_which_one_trial_succeeds_is_not_hopeless(study: SearchStudy, tmp_path: Path) -> None:
     s = searcher(study, tmp_path)
     s.on_trial_complete("first", result(s.suggest("first")))
     for n in range(15):
-        fail(s, tmp_path, f"ray{n}", "a")
+        fail(s, f"ray{n}", ValueError("a"))
     assert s.hopeless is None
 
 
-def fail(s: StudySearcher, folder: Path, trial_id: str, message: str) -> None:
-    config = s.suggest(trial_id)
-    try:
-        raise ValueError(message)
-    except ValueError:
-        TrialFiles(SyncedFolder(folder), config["number"]).write_error(config["attempt"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ActorUnavailableError("the actor is unavailable: RPC error: Socket closed", b"1" * 16),
+        RayActorError(error_msg="The actor died because its node has died. Node Id: 1"),
+    ],
+)
+def test_what_ray_calls_a_lost_node_or_connection_is_no_failure(
+    study: SearchStudy, tmp_path: Path, error: Exception
+) -> None:
+    """Of a trial that had not told where it runs."""
+    s = searcher(study, tmp_path, trials=1)
+    for n in range(5):
+        s.suggest(f"ray{n}")
+        ERRORS[f"ray{n}"] = error
+        s.on_trial_complete(f"ray{n}", error=True)
+    assert (study.records[0].state, study.records[0].attempts) == ("running", 5)
+
+
+def test_checkpoints_that_a_failing_storage_keeps_are_deleted_later(study: SearchStudy, tmp_path: Path) -> None:
+    (tmp_path / "nfs").mkdir()
+    s = searcher(study, tmp_path / "nfs", trials=3)
+    for n in range(2):
+        (tmp_path / "nfs" / "trials" / f"{n:05d}" / "checkpoints").mkdir(parents=True)
+        config = s.suggest(f"ray{n}")
+        (tmp_path / "nfs").rename(tmp_path / "gone")
+        s.on_trial_complete(f"ray{n}", result(config, end=""))
+        (tmp_path / "gone").rename(tmp_path / "nfs")
+    assert [record.state for record in study.records] == ["pruned"] * 2
+    assert len(list((tmp_path / "nfs" / "trials").iterdir())) == 2
+    s.discard()
+    assert list((tmp_path / "nfs" / "trials").iterdir()) == []
+
+
+def fail(s: StudySearcher, trial_id: str, error: Exception) -> None:
+    s.suggest(trial_id)
+    ERRORS[trial_id] = RayTaskError("train", "Traceback ...", error)
     s.on_trial_complete(trial_id, error=True)

@@ -1,5 +1,6 @@
 """A trial's results and its files, without Ray."""
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,15 +9,15 @@ import pytest
 
 from search_spaces import space_of
 from trainables._data import TrainData
-from trainables._synced import SyncedFolder
 from tune.record import Record
-from tune.trial import TrialFiles, results, trial_config
-from tune.worker import TrialSettings
+from tune.trial import LEAK_BYTES, RecipeTrial, TrialFiles, results, trial_config
+from tune.worker import TrialSettings, load_data
 
 
 @pytest.fixture
 def settings(digits_folder: Path, tmp_path: Path) -> TrialSettings:
-    for name in ("data.json", "splits"):
+    (tmp_path / "splits").mkdir()
+    for name in ("data.json", "splits/train.npy", "splits/val.npy"):  # trials have no way to test
         (tmp_path / name).symlink_to(digits_folder / name)
     return TrialSettings(
         folder=str(tmp_path), experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
@@ -55,6 +56,14 @@ def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: Tr
     assert [r["epoch"] for r in resumed] == [1, 2, 3]
 
 
+def test_a_process_that_begins_while_the_storage_is_gone_waits_for_it(settings: TrialSettings, tmp_path: Path) -> None:
+    gone = Path(settings.folder).rename(tmp_path.parent / f"{tmp_path.name}-away")
+    back = threading.Timer(0.5, gone.rename, (settings.folder,))
+    back.start()
+    replace(settings, shared=str(tmp_path.parent / "shared")).prepare_process()
+    back.join()
+
+
 def test_best_is_the_best_so_far_of_the_metric(settings: TrialSettings) -> None:
     for metric, maximize, pick in (("accuracy", True, max), ("loss", False, min)):
         settings = replace(settings, metric=metric, maximize=maximize)
@@ -64,14 +73,28 @@ def test_best_is_the_best_so_far_of_the_metric(settings: TrialSettings) -> None:
         assert [r["best"] for r in found] == [pick(values[: n + 1]) for n in range(len(values))]
 
 
-def test_the_last_line_of_an_error_is_found_by_its_attempt(tmp_path: Path) -> None:
-    files = TrialFiles(SyncedFolder(tmp_path), 7)
-    try:
-        raise ValueError("broken")
-    except ValueError:
-        files.write_error("02")
-    assert files.error("02") == "ValueError: broken"
-    assert files.error("01") is None
+def test_a_process_goes_on_with_a_trial_of_another_recipe_unless_memory_was_left_behind(
+    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune.trial.this_node", lambda: "here")
+    configs = [
+        trial_config(
+            Record(number=n, recipe=recipe, config=space_of(recipe)().active(), seed=1, params={}, distributions={}),
+            "01.01",
+            settings,
+        )
+        for n, recipe in enumerate(("mlp", "knn"))
+    ]
+    process = RecipeTrial(configs[0])
+    first = process.step()
+    assert (first["number"], first["epoch"], first["end"]) == (0, 1, "")
+    assert process.reset_config(configs[1])
+    last = process.step()
+    assert (last["number"], last["end"], last["node"]) == (1, "complete", "here")
+    monkeypatch.setattr("tune.trial.release", lambda device: load_data(settings.folder, "cpu")[1] + LEAK_BYTES + 2**20)
+    with pytest.raises(RuntimeError, match="65 MiB of the last trial stay allocated on cpu"):
+        process.reset_config(configs[0])
+    process.cleanup()
 
 
 def test_the_data_are_those_of_the_experiment(settings: TrialSettings, digits: TrainData) -> None:

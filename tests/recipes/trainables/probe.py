@@ -35,7 +35,7 @@ def train(space: Probe, data: TrainData, *, epochs: int, state: State | None = N
     for epoch in range(state["epoch"] + 1 if state else 1, epochs + 1):
         if epoch == 2:
             if space.behaviour == "raise":
-                raise ArithmeticError("as it was told")
+                raise ArithmeticError("as it was told") from RuntimeError(f"in process {os.getpid()}")
             if space.behaviour == "diverge":
                 model.logits.data.fill_(float("nan"))
             if space.behaviour == "die" and state is None:
@@ -45,6 +45,7 @@ def train(space: Probe, data: TrainData, *, epochs: int, state: State | None = N
         with torch.no_grad():
             model.logits += 0.01
         yield Epoch(
-            model=model, last=epoch == epochs, train_loss=1.0, train_accuracy=0.1, lr=0.1,
+            model=model, last=epoch == epochs, train_loss=1.0, train_accuracy=0.1,
+            lr=float(os.getpid()),  # who trained, for tests that ask
             state=lambda val, epoch=epoch: {"epoch": epoch},
         )  # fmt: skip
