@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # its stub lacks them
 from rich.console import Console
 
 from search_spaces import InputError
@@ -23,6 +24,7 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables in the terminal at verbosity 0
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is handled by tune.stopping
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers: a search needs no network
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials without a GPU choose the CPU by themselves
 }
 for variable, value in ENVIRONMENT.items():
@@ -65,23 +67,46 @@ def ray_session(console: Console) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with working(console, "starting Ray"):
+    with _token():
+        with working(console, "starting Ray"):
+            try:
+                _start()
+            except InputError:  # Ray gives its processes half a minute, which a busy machine may not keep
+                console.print("Ray has not started in time; trying once more", style="yellow")
+                ray.shutdown()
+                _start()
         try:
-            _start()
-        except InputError:  # Ray gives its processes half a minute, which a busy machine may not keep
+            yield
+        finally:
             ray.shutdown()
-            _start()
+
+
+@contextmanager
+def _token() -> Iterator[None]:
+    """A token that this process and its workers alone know; Ray's own would be in a file that others may read.
+
+    Ray answers who has it, and nobody else. What the environment says of it counts.
+    """
+    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    new = {name: value for name, value in ours.items() if name not in os.environ}
+    os.environ.update(new)
+    _read_environment()
     try:
         yield
     finally:
-        ray.shutdown()
+        for name in new:
+            del os.environ[name]
+        _read_environment()
+
+
+def _read_environment() -> None:
+    """Have Ray read the environment anew: it may have done so, and does it once."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _start() -> None:
     machine = this_machine()
-    # Ray answers who has a token: one that this process and its workers alone know; its own would be in a file that
-    # others may read
-    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         with _on_loopback():
             _init(
