@@ -55,6 +55,15 @@ def test_folders_below_a_class_belong_to_it(tmp_path: Path) -> None:
     assert contents.labels.tolist() == [0, 0, 1]
 
 
+def test_pictures_of_other_formats_are_told(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 2, "b": 2})
+    for name in ("a/x.HEIC", "b/y.heic", "b/z.svg", "b/notes.txt"):
+        (tmp_path / name).touch()
+    folder = ImageFolder(tmp_path)
+    assert folder.ignored == 4
+    assert folder.notes == ("pictures of some formats are not read: 2 .heic, 1 .svg; convert them to JPEG or PNG",)
+
+
 def test_hidden_and_other_files_are_ignored_and_counted(tmp_path: Path) -> None:
     root = fill(tmp_path, {"a": 1, "b": 1, ".hidden": 1, "a/.git": 1})
     for name in ("README.md", "a/.DS_Store", "a/notes.txt", "b/._000.png", "b/x.png.part"):

@@ -1,6 +1,7 @@
 """An image folder: train/ val/ test/ with a folder a class in each, or the class folders alone."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,6 +17,11 @@ from trainables._data._spec import SPLITS, UNASSIGNED
 
 _SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 """Names of folders, in lower case, that are taken for a split."""
+
+_OTHER_PICTURES = frozenset(
+    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ppm", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
+)
+"""Suffixes of pictures that are not read, in lower case: a person may expect them to be."""
 
 _LAYOUT = "it must hold train/ (and val/, test/) with a folder a class in each, or class folders alone"
 
@@ -50,6 +56,7 @@ class ImageFolder:
         self._root = root
         self._linked: list[str] = []
         self._unread: list[str] = []
+        self._others: Counter[str] = Counter()
         try:
             class_folders = self._find_classes()
             self._files = sorted(
@@ -78,12 +85,15 @@ class ImageFolder:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Name the folders that a person may have expected to be read."""
+        """Name the folders and count the pictures that a person may have expected to be read."""
         notes = []
         if self._linked:
             notes.append(f"symbolic links to folders are not followed: {_some(sorted(self._linked))}")
         if self._unread:
             notes.append(f"folders beside train/ are not read: {_some(self._unread)}")
+        if self._others:
+            others = ", ".join(f"{count} {suffix}" for suffix, count in sorted(self._others.items()))
+            notes.append(f"pictures of some formats are not read: {others}; convert them to JPEG or PNG")
         return tuple(notes)
 
     def contents(self) -> Contents:
@@ -146,8 +156,9 @@ class ImageFolder:
             path = f"{below}/{entry.name}"
             if is_folder:
                 yield from self._walk(path)
-            elif Path(entry.name).suffix.lower() not in SUFFIXES:
+            elif (suffix := Path(entry.name).suffix.lower()) not in SUFFIXES:
                 self.ignored += 1
+                self._others.update({suffix} & _OTHER_PICTURES)
             elif entry.is_file():
                 status = entry.stat()
                 yield path, status.st_size, changed_ns(status)

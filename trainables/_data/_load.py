@@ -66,13 +66,13 @@ class Split:
         self.labels = torch.from_numpy(labels[rows]).to(device)
         size = len(rows) * images[:1].nbytes
         self.resident = size <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
-        self._images = _resident(images, rows, device) if self.resident else None
-
-        def load(indices: npt.NDArray[np.int64]) -> Tensor:
-            return _take(images, rows[indices], device)
-
-        # no attribute leads to the store, which holds the other splits, too
-        self._load: Callable[[npt.NDArray[np.int64]], Tensor] = load
+        # nothing leads from a resident split to the store, which holds the other splits, too; of another, only `rows`
+        self._images: Tensor | None = None
+        self._load: Callable[[npt.NDArray[np.int64]], Tensor] | None = None
+        if self.resident:
+            self._images = _resident(images, rows, device)
+        else:
+            self._load = lambda indices: _take(images, rows[indices], device)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -81,8 +81,9 @@ class Split:
         """Give the images uint8 (B, C, H, W) and labels int64 (B,) at `indices`, int64 (B,) in 0..N-1."""
         on_device = indices.to(self._device)
         labels = self.labels.index_select(0, on_device)
-        if self._images is None:
+        if self._load is not None:
             return self._load(indices.cpu().numpy()), labels
+        assert self._images is not None
         if self._device.type == "cpu":  # NumPy copies whole images, where torch's gather takes 10 times as long
             return _take(self._images.numpy(), on_device.numpy(), self._device), labels
         return self._images.index_select(0, on_device), labels
@@ -93,8 +94,8 @@ class Split:
         on_device = torch.from_numpy(indices).to(self._device)
         part.labels = self.labels.index_select(0, on_device)
         part._images = None if self._images is None else self._images.index_select(0, on_device)
-        whole = self._load
-        part._load = lambda within: whole(indices[within])
+        if (whole := self._load) is not None:
+            part._load = lambda within: whole(indices[within])
         return part
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -104,7 +105,11 @@ class Split:
 
     def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Give a copy of all images, uint8 (N, C, H, W), and labels, int64 (N,), in main memory."""
-        images = self._load(np.arange(len(self))).cpu().numpy()
+        if self._load is not None:
+            images = self._load(np.arange(len(self))).cpu().numpy()
+        else:
+            assert self._images is not None
+            images = self._images.cpu().numpy().copy()
         return images, self.labels.cpu().numpy().copy()
 
 
