@@ -6,6 +6,7 @@ A trial under Ray, a final re-training and a replay are this same loop.
 import gc
 import math
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,7 +91,8 @@ def peak_memory(device: torch.device) -> int:
     """Bytes: the most that was allocated on a GPU since `release`; on a CPU, the most that the process ever had."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def release(device: torch.device) -> int:

@@ -177,6 +177,8 @@ def _launched(file: Path, prepared: dict[str, Any], settings: Settings) -> Findi
     names, give = ", ".join(unknown), "say so in the file, such as resources: {CPU: 8, GPU: 1}"
     if provider == "local":
         why, way = "what the machines have is seen once Ray runs there", f"then ray exec {file} 'toprung doctor'"
+    elif provider == "aws" and find_spec("boto3") is None:
+        why, way = f"EC2 can be asked what {names} has by boto3 alone", f"pip install boto3, or {give}"
     elif provider != "aws":
         why, way = f"Ray does not look up what {names} has", give
     else:

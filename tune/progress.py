@@ -84,21 +84,27 @@ class Progress(Callback):
         counts = Counter(record.state for record in self._study.records)
         states = ", ".join(f"{counts[state]} {state}" for state in ("running", "pruned", "complete", "failed"))
         best = ", ".join(f"{recipe} {value:.4f}" for recipe, value in best_values(self._study).items())
-        return f"{clock(self._used())} {states}{f'; best {self._settings.metric}: {best}' if best else ''}"
+        left = self._left()
+        return (
+            f"{clock(self._used())}{f', {left}' if left else ''}: {states}"
+            f"{f'; best val {self._settings.metric}: {best}' if best else ''}"
+        )
+
+    def _left(self) -> str:
+        if self._settings.time_budget:
+            return f"{clock(max(0.0, self._settings.time_budget - self._used()))} left"
+        guess = seconds_left(self._study.records, self._settings)
+        return "" if not guess else f"about {clock(guess / self._concurrent)} left"
 
     def _screen(self) -> Group:
         records, settings = self._study.records, self._settings
         done = sum(record.state != "running" for record in records)
         head = Table.grid(padding=(0, 2))
-        used = self._used()
-        if settings.time_budget:
-            left = f"{clock(max(0.0, settings.time_budget - used))} left"
-        else:
-            guess = seconds_left(records, settings)
-            left = "" if guess is None else f"about {clock(guess / self._concurrent)} left"
         bar = ProgressBar(total=settings.trials, completed=done, width=40)
-        head.add_row(Text(settings.name, style="bold"), bar, f"{done}/{settings.trials}", clock(used), left)
-        table = Table("recipe", "running", "pruned", "complete", "failed", f"best {settings.metric}", "of trial")
+        head.add_row(
+            Text(settings.name, style="bold"), bar, f"{done}/{settings.trials}", clock(self._used()), self._left()
+        )
+        table = Table("recipe", "running", "pruned", "complete", "failed", f"best val {settings.metric}", "of trial")
         for column in table.columns[1:]:
             column.justify = "right"
         best = best_records(self._study)

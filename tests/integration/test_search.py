@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from tests.data.pictures import noise, save
 from trainables import Classifier
 from tune.cli import main
 from tune.experiment import Experiment
@@ -20,6 +21,9 @@ from tune.record import Record
 from tune.study import SearchStudy
 
 pytestmark = pytest.mark.usefixtures("ray_session")
+
+PROBE = Path(__file__).parent.parent / "recipes"
+"""A recipe that says in which process it is trained."""
 
 QUICK = ["--data", "digits", "--limit", "200", "--max-epochs", "6", "--grace-period", "1", "--reduction-factor", "2"]
 
@@ -253,6 +257,37 @@ def test_resumed_with_other_data_it_is_refused(searched: Path, capsys: pytest.Ca
     assert main(["search", "--resume", str(searched), "--trials", "16"]) == 2
     assert "is not what" in capsys.readouterr().err
     card.write_text(before)
+
+
+def test_a_folder_of_ones_own_photos_by_processes_that_are_used_again(
+    out: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    photos = tmp_path / "photos"
+    for number in range(36):
+        animal = ("cat", "dog", "yak")[number % 3]
+        size = (20 + number, 30)
+        save(photos / animal / f"p{number // 6}-{number}.jpg", noise(number, size))
+    (photos / "yak" / "broken.jpg").write_bytes(b"no picture")
+    asked = [
+        "search", "--data", str(photos), "--image-size", "8", "--group-by", "p[0-9]", "--out", str(out),
+        "--cache", str(cache), "--name", "photos", "--recipes", f"{PROBE},knn", "--set", "probe.behaviour=train",
+        "--trials", "6", "--max-epochs", "2", "--grace-period", "2", "--concurrent", "1", "--final-seeds", "1",
+    ]  # fmt: skip
+    assert main(asked) == 2
+    assert "yak/broken.jpg" in capsys.readouterr().err
+    assert main([*asked, "--on-bad-image", "skip"]) == 0
+    card = json.loads((out / "photos" / "data.json").read_text())
+    assert card["classes"] == ["cat", "dog", "yak"]
+    assert [bad["path"] for bad in card["bad_images"]] == ["yak/broken.jpg"]
+    assert card["groups"] == 6
+    found = records(out / "photos")
+    assert {record.state for record in found} == {"complete"}
+    probes = [record for record in found if record.recipe == "probe"]
+    assert len(probes) == 3
+    assert len({epoch["lr"] for record in probes for epoch in record.epochs}) == 1, "with kNN between them"
+    capsys.readouterr()
+    assert main(["predict", str(out / "photos"), str(photos / "cat" / "p0-0.jpg"), "--format", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split(",")[2] in card["classes"]
 
 
 def test_the_time_budget_ends_a_search_by_loss_whose_sampler_chooses_the_recipe(out: Path, common: list[str]) -> None:

@@ -42,6 +42,7 @@ def test_every_epoch_is_a_row_with_every_figure(finished: Experiment) -> None:
         (1, n) for n in range(1, 7)
     ]
     assert rows[5]["accuracy"] == 0.95
+    assert [row["best_so_far"] for row in rows if row["number"] == 1][-2:] == [0.95, 0.95]
     assert rows[5]["seconds"] == 1.5
     assert rows[5]["train_loss"] is None
 

@@ -188,6 +188,13 @@ def test_without_a_login_it_is_not_known_and_no_one_is_waited_for(monkeypatch: p
     ]
 
 
+def test_without_the_client_of_ec2_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster_file, "find_spec", lambda name: None)
+    ((level, text),) = found("cluster.yaml")["a trial"]
+    assert level == "warning"
+    assert "as EC2 can be asked what gpu (g6.2xlarge) has by boto3 alone; pip install boto3, or say so" in text
+
+
 def test_who_is_logged_in_and_does_not_reach_ec2_is_told_in_time(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

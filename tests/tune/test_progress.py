@@ -1,10 +1,15 @@
 """What the screen says of a search."""
 
-import pytest
+import io
+from pathlib import Path
 
-from tune.progress import seconds_left
+import pytest
+from rich.console import Console
+
+from tune.progress import Progress, seconds_left
 from tune.record import Record, State
 from tune.settings import make
+from tune.study import SearchStudy
 
 
 def record(number: int, recipe: str, state: State, *seconds: float) -> Record:
@@ -12,6 +17,24 @@ def record(number: int, recipe: str, state: State, *seconds: float) -> Record:
     return Record(
         number=number, recipe=recipe, config={}, seed=0, params={}, distributions={}, state=state, epochs=epochs
     )
+
+
+def test_what_is_shown_in_a_terminal_and_elsewhere(tmp_path: Path) -> None:
+    study = SearchStudy.create(f"sqlite:///{tmp_path / 'study.db'}", "s", maximize=True)
+    shown: list[str] = []
+    study.begin("knn", {"neighbors": 3}, seed=0, params={}, distributions={})
+    study.report(0, 1, {"accuracy": 0.5, "seconds": 4.0}, 0.5)
+    study.end(0, "complete")
+    for terminal, recipes in ((False, "knn,mlp"), (False, "knn"), (True, "knn")):
+        console = Console(file=io.StringIO(), width=120, force_terminal=terminal)
+        with Progress(console, make({"recipes": recipes, "trials": 16}), study, lambda: 61.0, concurrent=2):
+            pass
+        shown.append(console.file.getvalue())  # type: ignore[attr-defined]
+    counts = "0 running, 0 pruned, 1 complete, 0 failed; best val accuracy: knn 0.5000\n"
+    assert shown[:2] == [2 * f"1:01: {counts}", 2 * f"1:01, about 0:30 left: {counts}"]
+    screen = shown[2]
+    for text in ("1/16", "1:01", "about 0:30 left", "best val accuracy", "0.5000"):
+        assert text in screen
 
 
 def test_the_time_left_goes_by_recipe() -> None:

@@ -49,14 +49,19 @@ def trials_table(results: Results) -> pa.Table:
 
 
 def curves_table(records: Iterable[Record]) -> pa.Table:
-    """Every epoch of every trial."""
-    rows = [{"number": r.number, "recipe": r.recipe, **figures} for r in records for figures in r.epochs]
+    """Every epoch of every trial, with the best of the metric that the trial had until then."""
+    rows: list[dict[str, Any]] = [
+        {"number": r.number, "recipe": r.recipe, "best_so_far": r.values.get(int(figures["epoch"])), **figures}
+        for r in records
+        for figures in r.epochs
+    ]
     more = {name for row in rows for name in row if name not in FIGURES}
-    figures = (*FIGURES, *sorted(more - {"number", "recipe", "epoch"}))
+    figures = (*FIGURES, *sorted(more - {"number", "recipe", "epoch", "best_so_far"}))
     schema = {
         "number": pa.int64(),
         "recipe": pa.string(),
         "epoch": pa.int64(),
+        "best_so_far": pa.float64(),
         **{name: pa.float64() for name in figures},
     }
     return _table(schema, rows)
