@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.lab import Lab, missing
-from tests.cluster.ray_hosts import RayHosts
+from tests.cluster.ray_hosts import AHEAD, RayHosts
 from tests.running_search import RunningSearch
 from tune.record import Record
 from tune.scheduler import milestones
@@ -136,11 +136,11 @@ class Chaos:
             self.hosts.join(name)
 
     def add_or_take(self) -> None:
-        """Have the spare host join, or leave."""
+        """Have the spare host join, or leave; its clock is an hour ahead."""
         if self.spare:
             self.hosts.leave(SPARE)
         else:
-            self.hosts.join(SPARE)
+            self.hosts.join(SPARE, AHEAD)
         self.spare = not self.spare
 
     def kill_driver(self) -> None:
@@ -154,8 +154,10 @@ class Chaos:
         self.search.end()
         self.hosts.lab.replace("head")
         self.hosts.start_head()
-        for name in (*WORKERS, *([SPARE] if self.spare else [])):
+        for name in WORKERS:
             self.hosts.join(name)
+        if self.spare:
+            self.hosts.join(SPARE, AHEAD)
         self.go_on()
 
     def hide(self, how: str) -> None:

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.lab import Lab, missing
+from tests.cluster.lab import Lab, require_lab
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if reason := missing():
-        pytest.skip(reason)
+    require_lab()
     with Lab(tmp_path_factory.mktemp("lab"), ["head", "one", "two"], checkout=ROOT) as lab:
         yield lab

@@ -12,6 +12,8 @@ from shutil import which
 from types import TracebackType
 from typing import Self
 
+import pytest
+
 NETWORK = "10.77.0"
 LAUNCHER = "launcher"
 SHARED = Path("/mnt/shared")
@@ -90,6 +92,12 @@ def missing() -> str:
         ["unshare", "--net", *SPACES, "bash", "-c", ALLOWED], env={"PATH": _path()}, capture_output=True, text=True
     )
     return f"namespaces or mounts are not allowed: {tried.stderr.strip()}" if tried.returncode else ""
+
+
+def require_lab() -> None:
+    """Skip a test where there can be no lab, or fail it where the environment says that there has to be one."""
+    if reason := missing():
+        (pytest.fail if os.environ.get("TESTS_NEED_LAB") else pytest.skip)(reason)
 
 
 class Lab:

@@ -1,17 +1,17 @@
 """Nodes that come and go in the middle of a search, as processes of Ray on this machine."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from ray.cluster_utils import Cluster
 
+from tests.cluster.ray_hosts import AHEAD
 from tests.running_search import RUN, RunningSearch, records_in, records_of
 from tune.record import Record
 
-FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
-AHEAD = {"LD_PRELOAD": FAKETIME, "FAKETIME": "+1h", "FAKETIME_DONT_FAKE_MONOTONIC": "1"} if FAKETIME else {}
-"""The clock of a node that is an hour ahead, where Debian's package faketime is there."""
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
 
 
@@ -23,8 +23,9 @@ def cluster() -> Iterator[Cluster]:
     cluster.shutdown()
 
 
+@pytest.mark.skipif(not AHEAD, reason="no libfaketime: install Debian's faketime")
 def test_a_node_that_comes_is_used_though_its_clock_is_wrong_and_one_that_goes_costs_an_epoch_at_most(
-    cluster: Cluster, tmp_path: Path, cache: Path
+    cluster: Cluster, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = cluster.add_node(num_cpus=1, **SMALL)
     search = [
@@ -34,16 +35,32 @@ def test_a_node_that_comes_is_used_though_its_clock_is_wrong_and_one_that_goes_c
     ]  # fmt: skip
     with RunningSearch([*RUN, *search], lambda: on_the_head(cache)) as running:
         running.until("epoch", lambda found: [len(r.epochs) > 0 for r in found] == [True])
-        cluster.add_node(num_cpus=1, env_vars=AHEAD, **SMALL)
+        with monkeypatch.context() as there:
+            for variable, value in AHEAD.items():
+                there.setenv(variable, value)
+            second = cluster.add_node(num_cpus=1, **SMALL)
         running.until(
             "two trials that train", lambda found: sum(r.state == "running" and len(r.epochs) > 0 for r in found) == 2
         )
+        assert ahead(cluster, second.node_id) == pytest.approx(3600, abs=60)
         cluster.remove_node(first, allow_graceful=False)
         assert running.end() == 0, running.said
     found = records_of(tmp_path / "x")
     assert [record.state for record in found] == ["complete"] * 6
     assert all([epoch["epoch"] for epoch in record.epochs] == list(range(1, 13)) for record in found)
     assert sorted(record.attempts for record in found) == [1, 1, 1, 1, 1, 2]
+
+
+def ahead(cluster: Cluster, node: str) -> float:
+    """By how many seconds the clock of a node's workers is ahead."""
+    ask = (
+        "import ray, time; from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On; "
+        f"ray.init({cluster.address!r}); "
+        f"there = ray.remote(lambda: time.time()).options(num_cpus=0, scheduling_strategy=On({node!r}, soft=False)); "
+        "print('ahead', ray.get(there.remote()) - time.time())"
+    )
+    said = subprocess.run([sys.executable, "-W", "ignore", "-c", ask], capture_output=True, text=True, check=True)
+    return float(said.stdout.split()[-1])
 
 
 def on_the_head(cache: Path) -> list[Record]:

@@ -82,7 +82,8 @@ def cluster(lab: Lab) -> Iterator[Lab]:
         yield lab
         down(lab)
         server.kill()
-    assert lab.run("head", "pgrep -c raylet || true").strip() == "0"
+    for host in ("head", "one", "two"):
+        assert lab.run(host, "pgrep -c raylet || true").strip() == "0", host
 
 
 def bucket_environment(lab: Lab) -> list[str]:
@@ -148,6 +149,8 @@ def test_a_search_over_two_hosts_goes_on_when_one_is_switched_off(cluster: Lab) 
     assert all([epoch["epoch"] for epoch in record.epochs] == list(range(1, 16)) for record in found)
     assert sum(record.attempts > 1 for record in found) == 1
     assert (cluster.shared / "results/host/report/index.html").is_file()
+    written = [file for file in (cluster.shared / "results").rglob("*") if file.is_file()]
+    assert not [file for file in written if file.stat().st_mode & 0o111], "nobody executes what nodes have written"
 
 
 def test_a_head_is_lost_with_its_disk_and_another_goes_on_from_a_bucket(cluster: Lab) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.lab import Lab, missing
+from tests.cluster.lab import Lab, require_lab
 from tests.cluster.ray_hosts import RayHosts
 from tests.running_search import RunningSearch
 from tune.record import Record
@@ -22,8 +22,7 @@ SEARCH = (
 @pytest.fixture
 def hosts(tmp_path: Path) -> Iterator[RayHosts]:
     """A head and two workers."""
-    if reason := missing():
-        pytest.skip(reason)
+    require_lab()
     with Lab(tmp_path / "lab", ["head", "one", "two"], checkout=ROOT, everywhere=True) as lab:
         hosts = RayHosts(lab, "x")
         hosts.start_head()
