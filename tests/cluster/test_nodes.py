@@ -9,7 +9,7 @@ import pytest
 from ray.cluster_utils import Cluster
 
 from tests.cluster.ray_hosts import AHEAD
-from tests.running_search import RUN, RunningSearch, records_in, records_of
+from tests.running_search import RUN, RunningSearch, decisions, records_in, records_of
 from tune.record import Record
 
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
@@ -28,12 +28,8 @@ def test_a_node_that_comes_is_used_though_its_clock_is_wrong_and_one_that_goes_c
     cluster: Cluster, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = cluster.add_node(num_cpus=1, **SMALL)
-    search = [
-        "--data", "digits", "--recipes", "plain_cnn", "--set", "plain_cnn.batch_size=32", "--trials", "6",
-        "--max-epochs", "12", "--grace-period", "12", "--final-seeds", "1",
-        "--out", str(tmp_path), "--cache", str(cache), "--name", "x", "--address", cluster.address,
-    ]  # fmt: skip
-    with RunningSearch([*RUN, *search], lambda: on_the_head(cache)) as running:
+    flags = ["--recipes", "plain_cnn", "--trials", "6", "--max-epochs", "12", "--grace-period", "12"]
+    with searching(cluster, tmp_path, cache, "x", *flags) as running:
         running.until("epoch", lambda found: [len(r.epochs) > 0 for r in found] == [True])
         with monkeypatch.context() as there:
             for variable, value in AHEAD.items():
@@ -51,6 +47,35 @@ def test_a_node_that_comes_is_used_though_its_clock_is_wrong_and_one_that_goes_c
     assert sorted(record.attempts for record in found) == [1, 1, 1, 1, 1, 2]
 
 
+def test_with_one_trial_at_a_time_what_is_decided_is_the_same_though_its_node_is_lost(
+    cluster: Cluster, tmp_path: Path, cache: Path
+) -> None:
+    first = cluster.add_node(num_cpus=1, **SMALL)
+    flags = [
+        "--recipes", "plain_cnn,mlp", "--trials", "8", "--max-epochs", "9", "--grace-period", "2",
+        "--reduction-factor", "2", "--concurrent", "1",
+    ]  # fmt: skip
+    with searching(cluster, tmp_path, cache, "undisturbed", *flags) as running:
+        assert running.end() == 0, running.said
+    with searching(cluster, tmp_path, cache, "hit", *flags) as running:
+        running.until("trial in the middle", lambda found: len(found) >= 3 and 2 <= len(found[-1].epochs) <= 5)
+        cluster.remove_node(first, allow_graceful=False)
+        cluster.add_node(num_cpus=1, **SMALL)
+        assert running.end() == 0, running.said
+    found = records_of(tmp_path / "hit")
+    assert sorted(record.attempts for record in found) == [1, 1, 1, 1, 1, 1, 1, 2]
+    assert {record.state for record in found} == {"complete", "pruned"}
+    assert decisions(found) == decisions(records_of(tmp_path / "undisturbed"))
+
+
+def searching(cluster: Cluster, out: Path, cache: Path, name: str, *flags: str) -> RunningSearch:
+    search = [
+        "--data", "digits", "--set", "plain_cnn.batch_size=32", "--final-seeds", "1", *flags,
+        "--out", str(out), "--cache", str(cache), "--name", name, "--address", cluster.address,
+    ]  # fmt: skip
+    return RunningSearch([*RUN, *search], lambda: on_the_head(cache, name))
+
+
 def ahead(cluster: Cluster, node: str) -> float:
     """By how many seconds the clock of a node's workers is ahead."""
     ask = (
@@ -63,7 +88,7 @@ def ahead(cluster: Cluster, node: str) -> float:
     return float(said.stdout.split()[-1])
 
 
-def on_the_head(cache: Path) -> list[Record]:
+def on_the_head(cache: Path, name: str) -> list[Record]:
     """What the head's own study has, of which the folder of the experiment has but a copy."""
-    files = list(cache.glob("studies/x-*.db"))
-    return records_in(files[0], "x") if files else []
+    files = list(cache.glob(f"studies/{name}-*.db"))
+    return records_in(files[0], name) if files else []

@@ -1,6 +1,8 @@
 """Searches that are stopped or killed in the middle, as processes of their own, and go on."""
 
+import json
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -97,13 +99,15 @@ def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had
     assert sum(record.attempts for record in found) == len(found) + len(hit)
 
 
-def test_ctrl_c_twice_stops_at_once_and_loses_nothing_and_before_nobody_can_resume_it_beside(
+def test_ctrl_c_twice_stops_at_once_whatever_trains_and_nothing_is_lost_and_nobody_else_can_resume_it_before(
     out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start("twice") as search:
         search.until("a trial in the middle", in_the_middle, hold=True)
         assert main(["search", "--resume", str(out / "twice")]) == 2
         assert "is being searched by another process" in capsys.readouterr().err
+        (trial,) = trials_of(search)
+        trial.suspend()  # it never answers
         search.interrupt()
         time.sleep(0.2)
         search.interrupt()
@@ -111,6 +115,30 @@ def test_ctrl_c_twice_stops_at_once_and_loses_nothing_and_before_nobody_can_resu
         assert "Traceback" not in search.said
     stopped = [record for record in records_of(out / "twice") if record.state != "running"]
     assert decisions(stopped) == decisions([undisturbed[record.number] for record in stopped])
+
+
+def test_ctrl_c_in_the_finals_stops_at_once_and_the_finals_that_were_trained_are_kept(
+    out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch]
+) -> None:
+    shutil.copytree(out / "undisturbed", out / "finals")
+    for name in ("summary.json", "report.md"):
+        (out / "finals" / name).unlink()
+    kept, lost = sorted((out / "finals" / "finals").iterdir())
+    shutil.rmtree(lost)
+    before = {file: file.stat().st_mtime_ns for file in kept.iterdir()}
+    with start("finals", resumed=True) as search:
+        search.until("the finals", lambda _: "finalists trained: 1 of 2" in search.output)
+        search.interrupt()
+        assert search.end() == 130
+        assert "Traceback" not in search.said
+        assert f"go on with: toprung search --resume {out / 'finals'}" in search.errors
+    assert not (out / "finals" / "summary.json").exists()
+    assert main(["search", "--resume", str(out / "finals")]) == 0
+    assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
+    found, expected = (
+        json.loads((out / name / "summary.json").read_text())["recipes"] for name in ("finals", "undisturbed")
+    )
+    assert [found[recipe]["test"] for recipe in expected] == [expected[recipe]["test"] for recipe in expected]
 
 
 def trials_of(search: RunningSearch) -> list[psutil.Process]:

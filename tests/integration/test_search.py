@@ -1,6 +1,9 @@
 """A search as a person runs it: real Ray, real Optuna storage, real digits."""
 
 import json
+import shutil
+import sqlite3
+from contextlib import closing
 from io import BytesIO
 from pathlib import Path
 
@@ -137,6 +140,23 @@ def test_a_trial_is_reproduced_from_its_record(searched: Path, capsys: pytest.Ca
         assert "reproduced" in capsys.readouterr().out
     assert main(["replay", str(searched), "--trial", "99"]) == 2
     assert "trials 0 to 11" in capsys.readouterr().err
+
+
+def test_a_trial_that_another_seed_trains_is_not_reproduced(
+    searched: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = next(r.number for r in records(searched) if r.recipe == "mlp")
+    copy = shutil.copytree(searched, tmp_path / "copy")
+    with closing(sqlite3.connect(copy / "study.db")) as database:
+        seeds = "key = 'seed' AND trial_id = (SELECT trial_id FROM trials WHERE number = ?)"
+        with database:
+            changed = database.execute(f"UPDATE trial_user_attributes SET value_json = '1' WHERE {seeds}", (number,))
+    assert changed.rowcount == 1
+    assert main(["replay", str(copy), "--trial", str(number)]) == 1
+    said = capsys.readouterr().out
+    assert "epoch 1: " in said
+    assert "not reproduced: a figure deviates by" in said
+    assert "the environment is that of the record" in said
 
 
 def test_the_best_predicts_files_as_it_did_the_test_images(searched: Path) -> None:
