@@ -4,7 +4,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from torch import nn
 from search_spaces import InputError, space_of
 from search_spaces.timm_finetune import TimmFineTuning
 from trainables import timm_finetune, torchvision_finetune, yolo_cls
-from trainables._data import DataSpec, TrainData, load_train, prepare
+from trainables._data import TrainData
 from trainables._finetune import FineTuned, begin_head, count_stages, head_names, outlined, stages, trained_stages
 from trainables._protocol import Epoch
 
@@ -26,14 +25,6 @@ NETWORK = "test_resnet"
 def space(**fields: object) -> TimmFineTuning:
     common = {"model": NETWORK, "pretrained": "no", "resolution": 32, "rotation": 0, "crop": 0, "lr": 1e-2}
     return TimmFineTuning.parse(common | fields)
-
-
-@pytest.fixture(scope="module")
-def few(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrainData:
-    """Fifty digits to train on."""
-    folder = tmp_path_factory.mktemp("few")
-    prepare(DataSpec(source="digits", limit=50), cache=cache).write(folder)
-    return load_train(folder, torch.device("cpu"))
 
 
 def epochs_of(configuration: TimmFineTuning, data: TrainData, epochs: int = 1) -> Iterator[tuple[Epoch, set[str]]]:
