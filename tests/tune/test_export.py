@@ -15,13 +15,15 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from search_spaces import InputError
+from search_spaces import InputError, recipes
 from trainables import Classifier
-from trainables._data import load_test, load_train
-from trainables._onnx import OnnxClassifier
+from trainables._conformance import default
+from trainables._data import TrainData, load_test, load_train
+from trainables._onnx import Card, OnnxClassifier
+from trainables._protocol import build_of
 from tune.cli import main
 from tune.experiment import Experiment
-from tune.export import CHECKED, TOLERANCE, Parity, compare, export, images_of
+from tune.export import CHECKED, TOLERANCE, Parity, compare, export, images_of, to_onnx
 from tune.predict import find, load, predict
 from tune.trained import Trained
 
@@ -106,6 +108,27 @@ def test_another_model_does_not_pass(searched: Experiment, file: Path) -> None:
     for by in (torch.eye(10)[0] * 100, torch.full((10,), torch.nan)):
         other = compare(replace(classifier, model=Shifted(by)), exported, images)
         assert not other.passed
+
+
+@pytest.mark.parametrize("recipe", [recipe for recipe in recipes() if recipe != "knn"])
+def test_a_network_of_every_recipe_gives_the_same_logits_exported(recipe: str, digits: TrainData) -> None:
+    """Random, but with the statistics of images: with those that a norm begins with, logits are all alike."""
+    space, classes = default(recipe, digits), list(digits.classes)
+    torch.manual_seed(0)
+    model = build_of(recipe)(space, digits.shape).train()
+    for layer in model.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    images, _ = digits.val.arrays()
+    model(torch.from_numpy(images))
+    classifier = Classifier(model=model.eval(), classes=classes, shape=digits.shape, variant="whole")
+    told = {"shape": classifier.image_shape, "variant": "whole", "data": "", "decoding": ""}
+    card = Card(recipe=recipe, config=space.active(), classes=classes, **told)  # type: ignore[arg-type]
+    exported = OnnxClassifier.load(to_onnx(classifier, card))
+    parity = compare(classifier, exported, images[:70])
+    assert (parity.images, parity.disagreements) == (70, 0)
+    assert parity.difference < 1e-4
+    assert np.ptp(exported.logits(images), axis=0).min() > 0.01, "images are not told apart"
 
 
 class Louder:
