@@ -177,7 +177,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from tune.experiment import Experiment
-    from tune.reporting import chosen, leaderboard, not_as_published, published_table
+    from tune.reporting import chosen, leaderboard, not_as_published, pretrained, published_table
     from tune.search import resume, search
     from tune.stopping import Interrupted
 
@@ -205,6 +205,7 @@ def _search(arguments: argparse.Namespace) -> int:
         lines = [f"note: {note}" for note in summary["preset"]["notes"]]
         lines += [f"chosen by cross-validation: {line}" for line in chosen(entries)]
         lines += [f"not as published: {line}" for line in not_as_published(entries)]
+        lines += [f"pretrained weights: {line}" for line in pretrained(entries)]
         for line in lines:
             console.print(Text(line, style="dim"), soft_wrap=True)
     if not settings.rows_only:

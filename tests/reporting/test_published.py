@@ -1,6 +1,7 @@
 """The rows of a preset: published beside measured, whatever was run of them."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from rich.console import Console
 
 import tune.reporting
 from reporting.stories import TEST_IMAGES, Story
+from trainables._weights import Weights, write_weights
+from tune.cli import main
 from tune.intervals import wilson
 from tune.reporting import chosen, not_as_published, published_table, write_report
 
@@ -117,6 +120,67 @@ def test_the_reports_show_them_escaped_with_what_differs_and_the_notes(begin: Ca
     ]
     assert "confusion-row-three" in drawn
     assert "compared by cross-validation" in page
+
+
+TUNED: dict[str, Any] = {
+    "title": "Tuned",
+    "settings": {"data": "digits", "recipes": ["timm_finetune", "yolo_cls", "mlp"]},
+    "rows": {
+        name: {"title": title, "recipe": recipe, "published": {}}
+        for name, title, recipe in (
+            ("frozen", "ResNet, frozen", "timm_finetune"),
+            ("full", "ResNet, full", "timm_finetune"),
+            ("given", "YOLO", "yolo_cls"),
+            ("random", "YOLO, dropout", "yolo_cls"),
+            ("mlp", "MLP", "mlp"),
+        )
+    },
+}
+
+
+@pytest.mark.parametrize("rows_only", [True, False])
+def test_the_weights_that_rows_began_with_are_said_wherever_they_are_reported(
+    begin: Callable[..., Story],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    rows_only: bool,
+) -> None:
+    recipes = tuple(TUNED["settings"]["recipes"])
+    story = begin(preset="tuned.yaml", recipes=recipes, rows_only=rows_only)
+    (tmp_path / "tuned.yaml").write_text(yaml.safe_dump(TUNED, sort_keys=False))
+    story.experiment.write("preset.yaml", (tmp_path / "tuned.yaml").read_text())
+    hub = Weights(file="/nowhere", source="a hub", digest="ab" * 32)
+    file = Weights(file="/nowhere", source="/home/me/yolo11n-cls.safetensors", digest="cd" * 32)
+    write_weights(story.experiment.folder, {"timm_finetune.resnet50": hub, "yolo_cls.yolo11n-cls": file})
+    for name in ("frozen", "full"):
+        story.row(name, {"model": "resnet50", "pretrained": "yes"}, right=30, val_right=30)
+    for name, asked in (("given", "yes"), ("random", "no")):
+        story.row(name, {"model": "yolo11n-cls", "pretrained": asked}, right=30, val_right=30)
+    story.row("mlp", {"width": 64}, right=30, val_right=30)
+    summary = written(story)
+    said = [
+        "ResNet, frozen; ResNet, full: a hub (SHA-256 abababababababab)",
+        "YOLO: /home/me/yolo11n-cls.safetensors (SHA-256 cdcdcdcdcdcdcdcd)",
+        "YOLO, dropout: none, random weights instead (pretrained=no)",
+    ]
+    warning = "published rows that began with random weights, not with pretrained ones: YOLO, dropout"
+    assert warning in summary["warnings"]
+    page = (story.experiment.folder / "report/index.html").read_text()
+    visible = re.sub("<details.*?</details>", "", page, flags=re.DOTALL)
+    text = (story.experiment.folder / "report.md").read_text()
+    monkeypatch.setattr("tune.search.search", lambda experiment, settings, console: Path("page"))
+    flags = ["--rows-only"] if rows_only else []
+    places = ["--out", str(tmp_path), "--name", "story"]
+    main(["search", "--preset", str(tmp_path / "tuned.yaml"), *flags, *places])
+    terminal = capsys.readouterr().out.splitlines()
+    for line in said:
+        assert f"<b>Pretrained weights:</b> {line}." in visible
+        assert f"- {line}" in text
+        assert f"pretrained weights: {line}" in terminal
+    assert warning in visible
+    assert f"warning: {warning}" in terminal
 
 
 def test_rows_that_are_left_out_are_said(begin: Callable[..., Story]) -> None:

@@ -135,8 +135,11 @@ def test_random_weights_of_what_could_be_pretrained_are_said_loudly(begin: Calla
     assert summary["recipes"]["timm_finetune"]["weights"] is None
     assert "timm_finetune: its best began with random weights, not with pretrained ones" in summary["warnings"]
     page = (story.experiment.folder / "report" / "index.html").read_text()
-    assert "<b>Pretrained weights</b> none, random weights instead" in page
-    assert "pretrained weights: none, random weights instead" in (story.experiment.folder / "report.md").read_text()
+    assert "<b>Pretrained weights</b> none, random weights instead (pretrained=no)" in page
+    assert (
+        "pretrained weights: none, random weights instead (pretrained=no)"
+        in (story.experiment.folder / "report.md").read_text()
+    )
 
 
 def test_the_command_of_a_preset_says_only_what_is_not_its_own() -> None:

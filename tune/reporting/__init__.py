@@ -11,13 +11,13 @@ from tune.reporting._leaderboard import leaderboard
 from tune.reporting._markdown import markdown
 from tune.reporting._numbers import printable
 from tune.reporting._page import page
-from tune.reporting._published import chosen, not_as_published, published_table
+from tune.reporting._published import chosen, not_as_published, pretrained, published_table
 from tune.reporting._results import Results
 from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
 from tune.study import SearchStudy
 
-__all__ = ["chosen", "leaderboard", "not_as_published", "published_table", "rebuild", "write_report"]
+__all__ = ["chosen", "leaderboard", "not_as_published", "pretrained", "published_table", "rebuild", "write_report"]
 
 PAGE = "report/index.html"
 

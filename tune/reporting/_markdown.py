@@ -9,8 +9,8 @@ from tune.reporting import _published
 from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, cells, headings, rows, runner_up
 from tune.reporting._numbers import TIMES, duration, metric, setting
-from tune.reporting._results import Results
-from tune.reporting._summary import Summary, source
+from tune.reporting._results import Results, source
+from tune.reporting._summary import Summary
 
 LISTED = 50
 """Skipped images that are named one by one."""
@@ -40,14 +40,13 @@ def _published_rows(summary: Summary) -> list[str]:
     if not summary["preset"] or not summary["preset"]["rows"]:
         return []
     entries = summary["preset"]["rows"].values()
-    began = [f"{entry['title']}: {weights}" for entry in entries if (weights := source(entry))]
     return [
         f"## Published and measured: {_text(summary['preset']['title'])}",
         _table(_published.headings(), (line for entry in entries for line in _published.cells(entry))),
         *_list("Notes", summary["preset"]["notes"]),
         *_list("Chosen by cross-validation", _published.chosen(entries)),
         *_list("Not as published", _published.not_as_published(entries)),
-        *_list("Pretrained weights of the rows", began),
+        *_list("Pretrained weights of the rows", _published.pretrained(entries)),
     ]
 
 

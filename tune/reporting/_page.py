@@ -17,8 +17,8 @@ from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._leaderboard import answer, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
-from tune.reporting._results import Results
-from tune.reporting._summary import Summary, source
+from tune.reporting._results import Results, source
+from tune.reporting._summary import Summary
 
 PADDING = 0.06
 """Of the leaderboard's scale, on either side."""
@@ -89,6 +89,7 @@ def page(results: Results, summary: Summary) -> str:
             panels=panels,
             published=_rows(results, published, own_changes, figures),
             chosen=_published.chosen(published.values()),
+            pretrained=_published.pretrained(published.values()),
             changed=changed,
             searched=bool(results.records) or not results.settings.rows_only,
             notes=notes,
@@ -206,7 +207,6 @@ def _rows(
             "entry": entry,
             "changes": changes,
             "lines": _published.cells(entry),
-            "weights": source(entry),
             "pairs": _classes(results, f"row-{name}", entry, figures) if entry["test"] else [],
         }
         for (name, entry), changes in zip(entries.items(), own_changes, strict=True)

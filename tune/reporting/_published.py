@@ -1,5 +1,6 @@
 """The rows of a preset: published figures beside measured ones, as data, text and figures."""
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -12,7 +13,7 @@ from rich.text import Text
 from tune.finals import Final, Finalist
 from tune.intervals import Interval, intervals, mean_interval
 from tune.reporting._numbers import NOTHING, interval, metric, plotly_text, setting
-from tune.reporting._results import Results, of_images
+from tune.reporting._results import Results, of_images, source
 from tune.reporting._search_figures import PALETTE, step_of
 from tune.rows import PlannedRow
 
@@ -118,6 +119,15 @@ def not_as_published(entries: Collection[Entry]) -> list[str]:
     common, own = changes(entries)
     titles = ["all rows", *(entry["title"] for entry in entries)]
     return [f"{title}: {'; '.join(said)}" for title, said in zip(titles, [common, *own], strict=True) if said]
+
+
+def pretrained(entries: Iterable[Entry]) -> list[str]:
+    """The pretrained weights that rows began with, or that they had none, a line for those with the same."""
+    titles: defaultdict[str, list[str]] = defaultdict(list)
+    for entry in entries:
+        if weights := source(entry):
+            titles[weights].append(entry["title"])
+    return [f"{'; '.join(rows)}: {weights}" for weights, rows in titles.items()]
 
 
 def chosen(entries: Iterable[Entry]) -> list[str]:

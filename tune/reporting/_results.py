@@ -119,6 +119,15 @@ class Results:
         return space_of(recipe).clamped(self.experiment.shape, self.settings.domains(recipe))
 
 
+def source(entry: dict[str, Any]) -> str | None:
+    """Where pretrained weights come from, in words; None for a recipe that knows none, or without a configuration."""
+    if "pretrained" not in (entry["config"] or {}):
+        return None
+    if entry["weights"] is None:
+        return "none, random weights instead (pretrained=no)"
+    return f"{entry['weights']['source']} (SHA-256 {entry['weights']['digest'][:16]})"
+
+
 def of_images(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
     """Precision, recall, F1 and support of each class, and the confusion matrix."""
     confusion = confusion_matrix(labels, predictions, len(classes))

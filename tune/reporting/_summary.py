@@ -28,15 +28,16 @@ def summarize(results: Results) -> Summary:
 
     entries = {recipe: _entry(results, recipe) for recipe in results.settings.recipes}
     ranked = sorted(entries, key=rank)
+    preset = _preset(results)
     summary: Summary = finite(
         {
             "winner": ranked[0] if entries[ranked[0]]["test"] else None,
             "metric": metric,
             "tested_on": results.tested_on,
             "seconds": results.seconds,
-            "preset": _preset(results),
+            "preset": preset,
             "recipes": {recipe: entries[recipe] for recipe in ranked},
-            "warnings": [*results.card["warnings"], *_warnings(results, entries)],
+            "warnings": [*results.card["warnings"], *_warnings_of_rows(results, preset), *_warnings(results, entries)],
             "failures": results.failures,
         }
     )
@@ -81,15 +82,6 @@ def _preset(results: Results) -> dict[str, Any] | None:
     return {"title": results.preset.title, "notes": list(results.preset.notes), "rows": rows}
 
 
-def source(entry: dict[str, Any]) -> str | None:
-    """Where pretrained weights come from, in words; None for a recipe that knows none, or without a configuration."""
-    if "pretrained" not in (entry["config"] or {}):
-        return None
-    if entry["weights"] is None:
-        return "none, random weights instead"
-    return f"{entry['weights']['source']} (SHA-256 {entry['weights']['digest'][:16]})"
-
-
 def _finalist(finalist: Finalist) -> dict[str, Any]:
     intervals = {name: asdict(interval) for name, interval in finalist.test().items()}
     seeds = [final.seed for final in finalist.finals]
@@ -102,20 +94,31 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
     }
 
 
-def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
-    """What of the search itself a person should know before trusting its figures."""
+def _warnings_of_rows(results: Results, preset: dict[str, Any] | None) -> list[str]:
+    """What of the published rows a person should know before trusting their figures."""
+    if results.preset is None or preset is None:
+        return []
     warnings = []
-    if results.preset and (left_out := results.preset.rows.keys() - {row.name for row in results.rows}):
+    if left_out := results.preset.rows.keys() - {row.name for row in results.rows}:
         recipes = ", ".join(sorted({results.preset.rows[name].recipe for name in left_out}))
         warnings.append(f"{counted(len(left_out), 'published row')} not run, as --recipes leaves out {recipes}")
-    if not results.card["images"]["test"] and not results.settings.rows_only:
+    if results.rows and not results.card["images"]["test"]:
+        warnings.append("no test split: the published rows are measured on val")
+    random = [entry["title"] for entry in preset["rows"].values() if (entry["config"] or {}).get("pretrained") == "no"]
+    if random:
+        warnings.append(f"published rows that began with random weights, not with pretrained ones: {'; '.join(random)}")
+    return warnings
+
+
+def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
+    """What of the search itself a person should know before trusting its figures."""
+    if results.settings.rows_only:
+        return []
+    warnings = []
+    if not results.card["images"]["test"]:
         warnings.append(
             "no test split: winners were measured on val, which they were chosen on, so the figures are too good"
         )
-    if not results.card["images"]["test"] and results.rows:
-        warnings.append("no test split: the published rows are measured on val")
-    if results.settings.rows_only:
-        return warnings
     tested = [entry for entry in entries.values() if entry["test"]]
     if not tested:
         warnings.append("no recipe was tested, as no finalist was trained")
