@@ -120,13 +120,17 @@ def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, smoot
     return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing, reduction="sum") / total
 
 
-def lower_precision(device: torch.device) -> torch.autocast:
-    """Training in bfloat16 where a GPU computes in it; elsewhere in float32, as evaluation is everywhere.
+def gains_by_bfloat16(device: torch.device) -> bool:
+    """Whether networks are trained in bfloat16: where a GPU computes in it.
 
     A CPU gains little, and its results would depend on whether it has the instructions.
     """
-    gains = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.autocast(device.type, torch.bfloat16, enabled=gains)
+    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def lower_precision(device: torch.device) -> torch.autocast:
+    """Training in bfloat16 where that gains; elsewhere in float32, as evaluation is everywhere."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=gains_by_bfloat16(device))
 
 
 def order(data: TrainData, space: Training) -> Iterator[Tensor]:

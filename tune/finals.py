@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load
 
-from search_spaces import Value, space_of
+from search_spaces import Training, Value, space_of
 from trainables._checkpoint import weights_of
 from trainables._cost import cost_of, device_name
 from trainables._data import Split, TrainOn, has_test, load_test
@@ -50,6 +50,7 @@ class Final:
         folder: where model.safetensors and the labels and predictions of the images lie.
         model: what it costs (see `Cost`), with the processor or GPU that it was timed on as "device"; None where it
             was not measured.
+        mixed: whether it was trained in bfloat16.
     """
 
     recipe: str
@@ -65,6 +66,7 @@ class Final:
     scores: list[dict[str, Any]] = field(default_factory=list)
     folder: Path
     model: dict[str, Any] | None = None
+    mixed: bool = False
 
     @classmethod
     def load(cls, folder: Path) -> "Final":
@@ -254,6 +256,7 @@ def train_final(
         "curves": curves,
         "scores": list(scores),
         "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
+        "mixed": _mixed(recipe, data.device),
     }
     arrays = {
         "labels": test.labels,
@@ -265,6 +268,15 @@ def train_final(
     patiently(partial(_write, settings.place.folder / name, final, weights, arrays))
     settings.place.push(name, last=FINAL)
     release(data.device)
+
+
+def _mixed(recipe: str, device: torch.device) -> bool:
+    """Whether the loop that networks share trains a recipe in bfloat16."""
+    if not issubclass(space_of(recipe), Training):
+        return False
+    from trainables._fit import gains_by_bfloat16  # late, as it brings kornia; the recipe itself has, too
+
+    return gains_by_bfloat16(device)
 
 
 def _write(place: Path, final: dict[str, Any], weights: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:

@@ -38,6 +38,7 @@ class Row(BaseModel):
     eval_variant: Literal["whole", "box"] | None = Field(None, description="of val and test (default: variant)")
     image_size: int | None = Field(None, ge=4, le=1024, description="as --image-size (default: that of the settings)")
     published: Figures = Field(description="metrics by split")
+    changes: tuple[str, ...] = Field((), description="what is never as it was published, a phrase each")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -146,7 +146,12 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
         view=view,
         eval_view=eval_view_of(row, settings),
         compared=not moved,
-        changes=[*moved, *_scaled(preset, row, settings, epochs, view), *_other_data(preset, settings, card)],
+        changes=[
+            *row.changes,
+            *moved,
+            *_scaled(preset, row, settings, epochs, view),
+            *_other_data(preset, settings, card),
+        ],
     )
 
 

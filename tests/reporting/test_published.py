@@ -138,6 +138,17 @@ TUNED: dict[str, Any] = {
 }
 
 
+def test_training_in_bfloat16_is_not_as_published(begin: Callable[..., Story]) -> None:
+    story = told(begin)
+    file = story.experiment.folder / "rows/mlp/final.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"mixed": True}))
+    rows = written(story)["preset"]["rows"]
+    said = "trained in bfloat16 on a GPU, convolutions channels-last"
+    assert {name: said in row["changes"] for name, row in rows.items()} == {"three": False, "mlp": True, "other": False}
+    for report in ("report/index.html", "report.md"):
+        assert said in (story.experiment.folder / report).read_text()
+
+
 @pytest.mark.parametrize("rows_only", [True, False])
 def test_the_weights_that_rows_began_with_are_said_wherever_they_are_reported(
     begin: Callable[..., Story],

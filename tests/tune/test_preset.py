@@ -67,6 +67,21 @@ def test_the_published_rows_are_all_there() -> None:
     }
 
 
+def test_rows_with_decay_say_what_is_not_decayed() -> None:
+    """Here norms and biases never are; ultralytics leaves them out, too."""
+    said = {
+        (name, row): line.changes
+        for name in names()
+        for row, line in read_preset(file_of(name)).rows.items()
+        if space_of(line.recipe).parse(line.config).active().get("weight_decay")
+    }
+    assert said == {
+        ("flowers_cnn", "residual-cnn"): ("norms and biases are not decayed",),
+        ("yolo_dropout", "base"): (),
+        ("yolo_dropout", "dropout"): (),
+    }
+
+
 def test_a_grid_is_in_the_order_of_scikit_learn() -> None:
     from sklearn.model_selection import ParameterGrid
 

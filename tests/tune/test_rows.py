@@ -172,6 +172,27 @@ def test_a_row_is_as_published_unless_data_or_person_say_otherwise(experiment: E
     assert small.changes == ["neighbors 20, not 50"]
 
 
+def test_what_a_row_says_of_itself_comes_before_what_data_and_person_change(experiment: Experiment) -> None:
+    line = row("mlp", epochs=100, changes=["biases are not decayed"])
+    assert planned(experiment, line).changes == ["biases are not decayed"]
+    found = planned(experiment, line, max_epochs=2)
+    assert found.changes == ["biases are not decayed", "2 of 100 epochs"]
+    assert found.compared
+
+
+def test_a_network_that_was_trained_in_bfloat16_is_known_by_its_final(
+    experiment: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixed = {}
+    for gains in (True, False):
+        monkeypatch.setattr("trainables._fit.gains_by_bfloat16", lambda device, gains=gains: gains)
+        for recipe in ("mlp", "knn"):
+            (folder := tmp_path / f"{recipe}-{gains}").mkdir()
+            train_row(trial_settings(experiment, folder), planned(experiment, row(recipe)), 0)
+            mixed[recipe, gains] = Final.load(folder / "rows" / "r").mixed
+    assert mixed == {("mlp", True): True, ("knn", True): False, ("mlp", False): False, ("knn", False): False}
+
+
 def test_what_a_preset_narrows_for_its_search_does_not_change_its_rows(experiment: Experiment) -> None:
     preset = Preset(
         title="t",

@@ -19,6 +19,9 @@ from tune.rows import PlannedRow
 
 Entry = dict[str, Any]
 
+MIXED = "trained in bfloat16 on a GPU, convolutions channels-last"
+"""No publication says so of its networks."""
+
 
 def entry_of(results: Results, row: PlannedRow) -> Entry:
     """A row for `summary.json`; what was not measured is null."""
@@ -44,6 +47,7 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
         tested = {name: asdict(values) for name, values in Finalist(finals=[final]).test().items()}
         entry |= of_images(final.labels, final.predictions, results.classes)
         entry |= {
+            "changes": [*row.changes, *([MIXED] if final.mixed else [])],
             "config": final.config,
             "weights": results.weights_of(row.row.recipe, final.config),
             "seconds": final.seconds + sum(score["seconds"] for score in final.scores),
