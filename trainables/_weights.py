@@ -32,6 +32,9 @@ FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 MANY = 10
 """So many files of a folder are named to a person."""
 
+NAMED = 5
+"""So many parameters of each kind that differ are."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
@@ -169,7 +172,7 @@ def _fitting(state: dict[str, Tensor], network: nn.Module, file: Path) -> dict[s
     deeper = any(state[name].ndim > 1 for name in inside)  # not a further head
     if missing or other or deeper:
         facts = [
-            f"{len(names)} {what}, such as {names[0]}"
+            f"{len(names)} {what}: {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}"
             for names, what in ((missing, "missing"), (other, "of another shape"), (unknown, "unknown"))
             if names
         ]

@@ -102,7 +102,22 @@ def test_another_head_is_no_hindrance(tmp_path: Path) -> None:
 
 def test_weights_of_another_network_are_refused_with_what_differs(tmp_path: Path) -> None:
     save_file(dict(timm.create_model("test_vit").state_dict()), tmp_path / "w.safetensors")
-    message = r"are of another network: \d+ missing, such as conv1.0.weight; \d+ unknown, such as blocks.0"
+    theirs, ours = (list(timm.create_model(name).state_dict()) for name in ("test_vit", NETWORK))
+    missing = [name for name in ours if name not in theirs and not name.startswith("fc.")]
+    unknown = sorted(name for name in theirs if name not in ours)  # as safetensors has them
+    with pytest.raises(InputError) as error:
+        find_weights(Zoo(), NETWORK, given=tmp_path / "w.safetensors", cache=tmp_path / "c")
+    assert str(error.value) == (
+        f"--weights {tmp_path / 'w.safetensors'}: are of another network: "
+        f"{len(missing)} missing: {', '.join(missing[:5])}, ...; {len(unknown)} unknown: {', '.join(unknown[:5])}, ..."
+    )
+
+
+def test_up_to_five_differences_are_all_named(tmp_path: Path, network: nn.Module) -> None:
+    state = dict(network.state_dict())
+    del state["bn1.weight"], state["bn1.bias"]
+    save_file({**state, "conv1.0.weight": torch.zeros(1, 3, 3, 3)}, tmp_path / "w.safetensors")
+    message = "another network: 2 missing: bn1.weight, bn1.bias; 1 of another shape: conv1.0.weight$"
     with pytest.raises(InputError, match=message):
         find_weights(Zoo(), NETWORK, given=tmp_path / "w.safetensors", cache=tmp_path / "c")
 
@@ -113,7 +128,7 @@ def test_weights_of_a_deeper_network_of_the_family_are_refused(tmp_path: Path) -
     save_file({**state, "aux.weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
     find_weights(Zoo(), "resnet18", given=tmp_path / "w.safetensors", cache=tmp_path / "c")
     save_file(dict(timm.create_model("resnet34").state_dict()), tmp_path / "w.safetensors")
-    with pytest.raises(InputError, match=r"are of another network: \d+ unknown, such as layer1.2"):
+    with pytest.raises(InputError, match=r"are of another network: \d+ unknown: layer1.2"):
         find_weights(Zoo(), "resnet18", given=tmp_path / "w.safetensors", cache=tmp_path / "c")
 
 
