@@ -45,7 +45,6 @@ def test_the_recipe_in_the_readme_does_what_one_must(readme_recipe: Path, sample
 LAST_LINE = "    yield from fit("
 MODEL = "nn.Linear(pixels, shape.classes)"
 SLOWLY = "    space = type(space)(lr=1e-4, batch_size=256)\n"
-SLOWLY = "    space = type(space)(lr=1e-4, batch_size=256)\n"
 MIXING = "Mixing(), "
 
 
