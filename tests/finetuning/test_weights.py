@@ -2,15 +2,19 @@
 
 import pickle
 import shlex
+import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_sample_image
 from torch import nn
@@ -226,6 +230,54 @@ def test_what_lies_in_a_librarys_cache_cannot_run_code(tmp_path: Path, monkeypat
     assert not (tmp_path / "ran").exists()
     torch.save(models.resnet18().state_dict(), file)
     assert find_weights(torchvision_finetune, "resnet18", given=None, cache=tmp_path / "kept").digest
+
+
+def in_torchs_cache(home: Path, state: dict[str, torch.Tensor]) -> None:
+    """As `torch.hub` lays it out."""
+    name = models.get_model_weights("resnet18").DEFAULT.url.rpartition("/")[2]
+    (home / "hub" / "checkpoints").mkdir(parents=True, exist_ok=True)
+    torch.save(state, home / "hub" / "checkpoints" / name)
+
+
+def in_the_hubs_cache(home: Path, state: dict[str, torch.Tensor]) -> None:
+    """As huggingface_hub lays it out: a commit's files are links to blobs."""
+    folder = home / f"models--{timm.get_pretrained_cfg(NETWORK).hf_hub_id.replace('/', '--')}"
+    commit = "c0ffee" * 6 + "c0ff"
+    for part in ("blobs", f"snapshots/{commit}", "refs"):
+        (folder / part).mkdir(parents=True)
+    (folder / "refs/main").write_text(commit)
+    save_file(state, folder / "blobs/0123")
+    (folder / f"snapshots/{commit}/model.safetensors").symlink_to("../../blobs/0123")
+
+
+@pytest.mark.parametrize(
+    ("zoo", "model", "lay_out", "source"),
+    [
+        (torchvision_finetune, "resnet18", in_torchs_cache, "ResNet18_Weights.IMAGENET1K_V1, https://"),
+        (timm_finetune, NETWORK, in_the_hubs_cache, f"timm/{NETWORK}."),
+    ],
+    ids=["torch", "hugging-face"],
+)
+def test_weights_in_a_librarys_cache_are_found_without_a_network(
+    zoo: Any, model: str, lay_out: Callable[..., None], source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(*_: object, **__: object) -> NoReturn:
+        raise OSError("no network")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, nowhere)
+    for name in ("HTTPS_PROXY", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home"))  # read from HF_HOME at the import
+    with pytest.raises(InputError, match=f"weights of {model} are not on this machine and cannot be had"):
+        find_weights(zoo, model, given=None, cache=tmp_path / "kept")
+    torch.manual_seed(7)
+    state = dict(zoo.untrained(model).state_dict())
+    lay_out(tmp_path / "home", state)
+    found = find_weights(zoo, model, given=None, cache=tmp_path / "kept")
+    assert source in found.source
+    torch.testing.assert_close(load_file(found.file), state, rtol=0, atol=0)
 
 
 class Touch:
