@@ -1,7 +1,9 @@
 """The presets that are shipped, and what may be wrong with one of a person's own."""
 
 import re
-from pathlib import Path
+import tomllib
+from importlib import resources
+from pathlib import Path, PurePath
 
 import pytest
 import yaml
@@ -27,6 +29,16 @@ def own(folder: Path, **changes: object) -> Path:
 
 def row(**changes: object) -> dict[str, object]:
     return {"three": OWN["rows"]["three"] | changes}  # type: ignore[index]
+
+
+def test_presets_are_files_of_the_package_that_is_installed() -> None:
+    root = Path(__file__).parent.parent.parent
+    shipped = tomllib.loads((root / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["tune"]
+    files = {file.name: file for file in (resources.files("tune") / "presets").iterdir()}
+    assert sorted(files) == [f"{name}.yaml" for name in names()]
+    for name, file in files.items():
+        assert any(PurePath("presets", name).match(pattern) for pattern in shipped)
+        assert read_preset(file_of(name.removesuffix(".yaml"))).title == yaml.safe_load(file.read_text())["title"]
 
 
 @pytest.mark.parametrize("name", names())
