@@ -1,10 +1,11 @@
 """The rows of every preset, run on stand-ins: Fashion-MNIST in the form of each experiment's own data, scaled down.
 
-    python benchmarks/presets.py [--only yolo_dropout] [--out FOLDER]
+    python benchmarks/presets.py [--only yolo_dropout] [--search] [--out FOLDER]
 
 What it shows is that each row runs by its one command on data of its form, not that the published figures come out:
 the images are others, fewer and smaller, and without a network no pretrained weights are there (`pretrained=no`).
-Prints the command of each preset, and a table with all figures of its rows, as docs/recipes.md has them.
+Prints the command of each preset, and a table with all figures of its rows, as docs/recipes.md has them; with --search
+also a line of what a few trials around the rows have found.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import shlex
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,29 +27,34 @@ from PIL import Image
 
 Images = NDArray[np.uint8]
 
+TRIALS = 6
+"""So many are a search around the rows: the default of each recipe, rows, and what is drawn."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--fashion-mnist", type=Path, default=Path("/usr/share/datasets/fashion-mnist"))
     parser.add_argument("--only", choices=STAND_INS, action="append")
+    parser.add_argument("--search", action="store_true", help=f"{TRIALS} trials around the rows, too")
     parser.add_argument("--out", type=Path, help="keep data and experiments here")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="toprung-presets-") as scratch:
         out = arguments.out or Path(scratch)
         images, labels = read(arguments.fashion_mnist)
         for preset in arguments.only or STAND_INS:
-            run(preset, images, labels, out)
+            run(preset, images, labels, out, search=arguments.search)
 
 
-def run(preset: str, images: Images, labels: Images, out: Path) -> None:
-    """Write the stand-in, run the rows, print them."""
+def run(preset: str, images: Images, labels: Images, out: Path, *, search: bool) -> None:
+    """Write the stand-in, run the rows, and search around them if asked to; print what came out."""
     write, flags = STAND_INS[preset]
     folder = out / "data" / preset
     if not folder.exists():
         write(folder, images, labels)
     source = {"cifar10_classic": f"cifar10:{folder}", "product_masks": f"parquet:{folder}/*.parquet"}
     data = source.get(preset, str(folder))
-    command = ["toprung", "search", "--preset", preset, "--rows-only", "--data", data, *shlex.split(flags)]
+    extent = ["--trials", str(TRIALS), "--final-seeds", "1"] if search else ["--rows-only"]
+    command = ["toprung", "search", "--preset", preset, *extent, "--data", data, *shlex.split(flags)]
     shown = shlex.join(command).replace(str(folder), "DIR")
     print(f"\n### `{preset}`\n\n    {shown}\n", flush=True)
     places = ["--out", str(out / "results"), "--name", preset, "--cache", str(out / "cache")]
@@ -59,6 +66,8 @@ def run(preset: str, images: Images, labels: Images, out: Path) -> None:
         raise SystemExit(f"{preset}: exit code {done.returncode}")
     summary = json.loads((out / "results" / preset / "summary.json").read_text())
     print("\n".join(table(summary["preset"]["rows"].values())))
+    if search:
+        print(f"\n{found(summary)}")
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
@@ -78,6 +87,17 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
             lines.append(f"| {' | '.join(cells)} |")
             title, beside = "", ["", ""]
     return lines
+
+
+def found(summary: Mapping[str, Any]) -> str:
+    """What a search around the rows came to, in a line."""
+    trials = sum((Counter(entry["trials"]) for entry in summary["recipes"].values()), Counter())
+    states = ", ".join(f"{count} {state}" for state, count in trials.items() if count)
+    best, accuracy = summary["winner"], summary["recipes"][summary["winner"]]["test"]["accuracy"]
+    return (
+        f"Searched around them: {trials.total()} trials ({states}); the best is {best}, with {summary['tested_on']} "
+        f"accuracy {_number(accuracy['mean'])} ({accuracy['low']:.3f}-{accuracy['high']:.3f})."
+    )
 
 
 def _number(value: float | None) -> str:
