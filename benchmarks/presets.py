@@ -65,6 +65,8 @@ def run(preset: str, images: Images, labels: Images, out: Path, *, search: bool)
         print(done.stdout)
         raise SystemExit(f"{preset}: exit code {done.returncode}")
     summary = json.loads((out / "results" / preset / "summary.json").read_text())
+    if summary["failures"]:
+        raise SystemExit(f"{preset}: {'; '.join(summary['failures'])}")
     print("\n".join(table(summary["preset"]["rows"].values())))
     if search:
         print(f"\n{found(summary)}")
