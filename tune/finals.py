@@ -120,10 +120,14 @@ class Finalist:
         """Each val metric, its mean over the seeds."""
         return {name: float(np.mean([f.val[name] for f in self.finals])) for name in self.first.val}
 
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The predicted class of each test image, by each seed (seeds, images)."""
+        return np.stack([final.predictions for final in self.finals])
+
     def test(self) -> dict[str, Interval]:
         """Each test metric with its 95% interval."""
-        predictions = np.stack([final.predictions for final in self.finals])
-        return intervals(self.first.labels, predictions, self.first.classes)
+        return intervals(self.first.labels, self.predictions, self.first.classes)
 
     def median(self, metric: str) -> Final:
         """The seed of median val metric (of an even number, the lower middle one)."""

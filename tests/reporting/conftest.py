@@ -16,6 +16,7 @@ def _few_draws() -> Iterator[None]:
     """Intervals of these made-up predictions need not be exact."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tune.intervals.DRAWS", 40)
+        patch.setattr("tune.comparisons.DRAWS", 40)
         yield
 
 

@@ -73,6 +73,45 @@ def test_figures_of_a_recipe_are_means_over_its_seeds(finished: Experiment) -> N
     assert entry["final_epochs"] == [3, 4, 5]
 
 
+def test_recipes_are_compared_with_the_winner_on_the_same_images(begin: Callable[..., Story]) -> None:
+    """8 images more are right of knn, and 1 of plain_cnn; and none of them less."""
+    story = begin(recipes=("knn", "mlp", "plain_cnn"))
+    told = {"mlp": (0.9, 30), "knn": (0.8, 38), "plain_cnn": (0.7, 31)}
+    trials = [story.trial(recipe, [val]) for recipe, (val, _) in told.items()]
+    for trial in trials:
+        val, right = told[trial.recipe]
+        story.final(trial, seed=0, val=val, right=right)
+    recipes = summary_of(story, *trials)["recipes"]
+    assert recipes["mlp"]["against_winner"] is None
+    assert recipes["knn"]["against_winner"]["p"] == pytest.approx(2 / 2**8)  # by Holm twice that of McNemar
+    assert recipes["knn"]["against_winner"]["difference"]["mean"] == pytest.approx(8 / 40)
+    assert recipes["knn"]["against_winner"]["difference"]["low"] > 0
+    assert recipes["plain_cnn"]["against_winner"]["p"] == pytest.approx(0.5)
+    text = (story.experiment.folder / "report.md").read_text()
+    assert "Second on val is knn with a test accuracy of 0.9500. On the same images that is +0.200 (+0." in text
+    assert " against mlp, p 0.008: ahead of it beyond chance, but winners are chosen on val." in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| 3 | plain\\_cnn |")]
+    assert " | not distinguishable (+0.000 to +0." in row
+    assert '<td class="n">not distinguishable<br><span class="soft">(+0.000 to +0.' in page_of(story)
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [(38, "against mlp, p 0.500: not distinguishable."), (20, "against mlp, p below 0.001: behind it beyond chance.")],
+)
+def test_the_second_is_behind_or_not_to_be_told_apart(begin: Callable[..., Story], right: int, said: str) -> None:
+    story = begin()
+    knn, mlp = story.trial("knn", [0.8]), story.trial("mlp", [0.8])
+    story.final(knn, seed=0, val=0.8, right=right)
+    story.final(mlp, seed=0, val=0.9, right=39)
+    assert summary_of(story, knn, mlp)["winner"] == "mlp"
+    assert said in page_of(story)
+
+
+def page_of(story: Story) -> str:
+    return (story.experiment.folder / "report" / "index.html").read_text()
+
+
 def test_the_model_is_that_of_the_seed_of_median_val(finished: Experiment) -> None:
     for recipe, entry in finished.read("summary.json")["recipes"].items():
         assert entry["model"] == finished.read(f"best/{recipe}/metrics.json")["model"] == cost()

@@ -7,7 +7,7 @@ from tune.experiment import Experiment
 from tune.finals import Finalist, choose, load_finalists
 from tune.record import Record
 from tune.reporting._best import write_best
-from tune.reporting._leaderboard import leaderboard
+from tune.reporting._leaderboard import leaderboard, runner_up
 from tune.reporting._markdown import markdown
 from tune.reporting._numbers import printable
 from tune.reporting._page import page
@@ -17,7 +17,16 @@ from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
 from tune.study import SearchStudy
 
-__all__ = ["chosen", "leaderboard", "not_as_published", "pretrained", "published_table", "rebuild", "write_report"]
+__all__ = [
+    "chosen",
+    "leaderboard",
+    "not_as_published",
+    "pretrained",
+    "published_table",
+    "rebuild",
+    "runner_up",
+    "write_report",
+]
 
 PAGE = "report/index.html"
 

@@ -1,13 +1,15 @@
 """The table of recipes, best first: its cells as text, and as the command line prints it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from tune.reporting._numbers import NOTHING, TIMES, counted, interval, metric
+from tune.intervals import LEVEL
+from tune.reporting._numbers import NOTHING, TIMES, counted, differences, interval, metric, signed
 from tune.reporting._summary import STATES, Summary
 
 
@@ -22,6 +24,8 @@ class Row:
     accuracy_interval: str
     macro_f1: str
     macro_f1_interval: str
+    against: str
+    against_interval: str
     tested: str
     trials: str
     won: bool
@@ -42,6 +46,7 @@ def headings(summary: Summary) -> list[str]:
         "95% interval",
         "macro F1",
         "95% interval",
+        "against the winner's accuracy",
         f"images {TIMES} seeds",
         "complete/pruned/failed",
     ]
@@ -57,6 +62,7 @@ def cells(row: Row) -> list[str]:
         row.accuracy_interval,
         row.macro_f1,
         row.macro_f1_interval,
+        f"{row.against} {row.against_interval}".strip(),
         row.tested,
         row.trials,
     ]
@@ -93,7 +99,7 @@ def leaderboard(summary: Summary) -> Table:
 
 def _row(summary: Summary, rank: int, recipe: str) -> Row:
     entry = summary["recipes"][recipe]
-    test, trials = entry["test"], entry["trials"]
+    test, trials, against = entry["test"], entry["trials"], entry["against_winner"]
     states = [str(trials[state]) for state in STATES if state != "running"]
     running = f" + {trials['running']} running" if trials["running"] else ""
     return Row(
@@ -104,6 +110,8 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
         accuracy_interval=interval(test["accuracy"]) if test else NOTHING,
         macro_f1=metric(test["macro_f1"]["mean"]) if test else NOTHING,
         macro_f1_interval=interval(test["macro_f1"]) if test else NOTHING,
+        against=_against(against),
+        against_interval=differences(against["difference"]) if against else "",
         tested=f"{test['n']} {TIMES} {len(test['seeds'])}" if test else NOTHING,
         trials="/".join(states) + running,
         won=recipe == summary["winner"],
@@ -134,14 +142,33 @@ def runner_up(summary: Summary) -> str:
     tested = [recipe for recipe, entry in summary["recipes"].items() if entry["test"]]
     if len(tested) < 2:
         return ""
-    first, second = (summary["recipes"][recipe]["test"]["accuracy"] for recipe in tested[:2])
-    values = [summary["recipes"][recipe]["val"][summary["metric"]] for recipe in tested[:2]]
-    place = "Equal to it on val, and named after it," if values[0] == values[1] else "Second on val"
-    on = summary["tested_on"]
-    text = f"{place} is {tested[1]} with a {on} accuracy of {metric(second['mean'])} ({interval(second)})"
-    if first["low"] <= second["high"] and second["low"] <= first["high"]:
-        return f"{text}; the intervals overlap, so these images do not settle which is better."
-    return f"{text}."
+    winner, second = tested[:2]
+    entry = summary["recipes"][second]
+    equal = entry["val"][summary["metric"]] == summary["recipes"][winner]["val"][summary["metric"]]
+    place = "Equal to it on val, and named after it," if equal else "Second on val"
+    against = entry["against_winner"]
+    if not _distinguishable(against):
+        verdict = "not distinguishable"
+    elif against["difference"]["mean"] < 0:
+        verdict = "behind it beyond chance"
+    else:
+        verdict = "ahead of it beyond chance, but winners are chosen on val"
+    accuracy = f"{summary['tested_on']} accuracy of {metric(entry['test']['accuracy']['mean'])}"
+    p = "below 0.001" if against["p"] < 0.001 else f"{against['p']:.3f}"
+    figures = f"{signed(against['difference']['mean'])} {differences(against['difference'])}"
+    against_winner = f"On the same images that is {figures} against {winner}, p {p}: {verdict}."
+    return f"{place} is {second} with a {accuracy}. {against_winner}"
+
+
+def _against(against: Mapping[str, Any] | None) -> str:
+    if against is None:
+        return NOTHING
+    return signed(against["difference"]["mean"]) if _distinguishable(against) else "not distinguishable"
+
+
+def _distinguishable(against: Mapping[str, Any]) -> bool:
+    p: float = against["p"]
+    return p < 1 - LEVEL
 
 
 def _running(summary: Summary) -> bool:

@@ -54,7 +54,9 @@ def _search(summary: Summary) -> list[str]:
     return [
         _text(" ".join(filter(None, [answer(summary), runner_up(summary)]))),
         _table(headings(summary), (cells(row) for row in rows(summary))),
-        "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's.",
+        "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
+        "Against the winner: on the same images, by McNemar's mid-p for single models, else a paired bootstrap; with "
+        "Holm's correction.",
     ]
 
 

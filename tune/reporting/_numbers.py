@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 DASH = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTHING = DASH
 
@@ -22,6 +23,16 @@ def metric(value: float | None) -> str:
 def interval(values: Mapping[str, float]) -> str:
     """The ends of an interval, with three decimals."""
     return f"{values['low']:.3f}{DASH}{values['high']:.3f}"
+
+
+def differences(values: Mapping[str, float]) -> str:
+    """The ends of a difference's interval."""
+    return f"({signed(values['low'])} to {signed(values['high'])})"
+
+
+def signed(value: float) -> str:
+    """A difference, with three decimals."""
+    return f"{value:+.3f}".replace("-", MINUS)
 
 
 def percent(value: float) -> str:

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+from tune.comparisons import compare, holm
 from tune.finals import Finalist
 from tune.record import VAL_METRICS, State
 from tune.reporting._numbers import counted, finite
@@ -28,10 +29,13 @@ def summarize(results: Results) -> Summary:
 
     entries = {recipe: _entry(results, recipe) for recipe in results.settings.recipes}
     ranked = sorted(entries, key=rank)
+    winner = ranked[0] if entries[ranked[0]]["test"] else None
+    for recipe, comparison in _against(results, winner).items():
+        entries[recipe]["against_winner"] = comparison
     preset = _preset(results)
     summary: Summary = finite(
         {
-            "winner": ranked[0] if entries[ranked[0]]["test"] else None,
+            "winner": winner,
             "metric": metric,
             "tested_on": results.tested_on,
             "seconds": results.seconds,
@@ -54,6 +58,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         "model": None,
         "val": None,
         "test": None,
+        "against_winner": None,
         "final_epochs": [],
         "per_class": None,
         "confusion": None,
@@ -72,6 +77,20 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
     if entry["config"]:
         entry["weights"] = results.weights_of(recipe, entry["config"])
     return entry
+
+
+def _against(results: Results, winner: str | None) -> dict[str, dict[str, Any]]:
+    """How the accuracy of each other recipe that was tested compares with the winner's, on the same images."""
+    best = {recipe: own[0] for recipe in results.settings.recipes if (own := results.finalists_of(recipe))}
+    if winner is None:
+        return {}
+    labels, ours = best[winner].first.labels, best.pop(winner).predictions
+    found = {recipe: compare(labels, finalist.predictions, ours) for recipe, finalist in best.items()}
+    adjusted = holm({recipe: comparison.p for recipe, comparison in found.items()})
+    return {
+        recipe: {"difference": asdict(comparison.difference), "p": adjusted[recipe]}
+        for recipe, comparison in found.items()
+    }
 
 
 def _preset(results: Results) -> dict[str, Any] | None:

@@ -1,0 +1,93 @@
+"""Paired comparisons: hand-made cases, and how often they err where the truth is known."""
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from tune.comparisons import compare, holm, mid_p_mcnemar
+from tune.intervals import bootstrap, wilson
+
+
+def test_mid_p_is_the_exact_p_less_half_of_what_is_as_likely_as_what_was_seen() -> None:
+    # the example of Fagerland, Lydersen and Laake 2013, with 1 and 7 discordant pairs: exact p .070, mid-p .039
+    assert mid_p_mcnemar(1, 7) == mid_p_mcnemar(7, 1) == pytest.approx(binomtest(1, 8).pvalue - 8 / 2**8)
+    assert mid_p_mcnemar(1, 7) == pytest.approx(0.0391, abs=5e-5)
+    assert mid_p_mcnemar(0, 0) == 1
+    assert mid_p_mcnemar(2, 2) == pytest.approx(1 - 6 / 16 / 2)
+
+
+def test_mid_p_mcnemar_rejects_as_often_as_it_says_where_there_is_no_difference() -> None:
+    """1,000 images, of which a tenth is told apart by chance alone."""
+    rng = np.random.default_rng(0)
+    discordant = rng.binomial(1000, 0.1, size=4000)
+    rejected = np.mean(
+        [
+            mid_p_mcnemar(ours, n - ours) < 0.05
+            for n, ours in zip(discordant, rng.binomial(discordant, 0.5), strict=True)
+        ]
+    )
+    assert 0.035 < rejected < 0.06
+
+
+@pytest.mark.parametrize("n", [500, 2000])
+@pytest.mark.parametrize("accuracy", [0.7, 0.9])
+def test_95_of_100_intervals_of_single_models_hold_the_true_accuracy(n: int, accuracy: float) -> None:
+    right, times = np.unique(np.random.default_rng(1).binomial(n, accuracy, size=2000), return_counts=True)
+    ends = [wilson(int(count), n) for count in right]
+    covered = sum(t for end, t in zip(ends, times, strict=True) if end.low <= accuracy <= end.high) / 2000
+    assert 0.93 < covered < 0.97
+
+
+def said(rng: np.random.Generator, accuracy: float, seeds: int, n: int) -> NDArray[np.int64]:
+    """Classes that models say of images of class 0: seeds agree on most images, as those of one recipe do."""
+    easy = rng.beta(accuracy * 0.4, (1 - accuracy) * 0.4, size=n)
+    return (rng.random((seeds, n)) > easy).astype(np.int64)
+
+
+@pytest.mark.slow
+def test_intervals_over_images_and_seeds_hold_the_true_accuracy() -> None:
+    rng, covered = np.random.default_rng(2), []
+    for accuracy in (0.7, 0.9):
+        for n in (500, 2000):
+            for _ in range(50):
+                found = bootstrap(np.zeros(n, np.int64), said(rng, accuracy, 3, n), 2)["accuracy"]
+                covered.append(found.low <= accuracy <= found.high)
+    assert 0.93 < np.mean(covered) < 0.99
+
+
+def test_a_better_recipe_is_found_and_one_as_good_is_not() -> None:
+    rng, labels = np.random.default_rng(3), np.zeros(1000, np.int64)
+    better = compare(labels, said(rng, 0.95, 3, 1000), said(rng, 0.9, 3, 1000))
+    assert better.difference.low > 0
+    assert 0 < better.p < 0.05
+    same = compare(labels, said(rng, 0.9, 3, 1000), said(rng, 0.9, 1, 1000))
+    assert same.difference.low < 0 < same.difference.high
+    assert same.p > 0.05
+
+
+def test_what_is_compared_is_the_accuracy_on_the_same_images() -> None:
+    labels = np.arange(100) % 5
+    ours, theirs = np.tile(labels, (2, 1)), labels[None].copy()
+    theirs[0, :10] = 9
+    ours[1, 0] = 9
+    found = compare(labels, ours, theirs)
+    assert found.difference.mean == pytest.approx(0.995 - 0.9)
+    reverse = compare(labels, theirs, ours)
+    assert reverse.difference.mean == pytest.approx(0.9 - 0.995)
+    assert found.p == pytest.approx(2 / 2001)
+    equal = compare(labels, theirs, theirs)
+    assert (equal.difference.mean, equal.difference.low, equal.difference.high, equal.p) == (0, 0, 0, 1)
+
+
+def test_rarely_is_a_difference_found_where_recipes_are_as_good() -> None:
+    rng = np.random.default_rng(4)
+    labels = np.zeros(500, np.int64)
+    found = [compare(labels, said(rng, 0.9, 3, 500), said(rng, 0.9, 3, 500), seed=i).p < 0.05 for i in range(200)]
+    assert np.mean(found) < 0.08
+
+
+def test_several_comparisons_are_held_to_more() -> None:
+    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == {"a": 0.03, "c": 0.06, "b": 0.06}
+    assert holm({"a": 0.9, "b": 0.8}) == {"b": 1.0, "a": 1.0}
+    assert holm({}) == {}

@@ -1,0 +1,90 @@
+"""Whether one recipe is more accurate than another on the same test images, beyond chance."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.intervals import DRAWS, LEVEL, Interval
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much more accurate one recipe's models are than another's.
+
+    Attributes:
+        difference: of the mean accuracies over seeds, with its 95% interval.
+        p: how likely at least such a difference, in either direction, were if there were none.
+    """
+
+    difference: Interval
+    p: float
+
+
+def compare(
+    labels: NDArray[np.int64], ours: NDArray[np.int64], theirs: NDArray[np.int64], *, seed: int = 0
+) -> Comparison:
+    """Compare models on the images on which all of them were tested.
+
+    Single models are compared by McNemar's test, several seeds by a paired bootstrap over images and seeds: each draw
+    has the same images for both. What seeds and images have together is counted more than once in it, so that p and
+    interval are rather too cautious than too bold (Owen 2007, The pigeonhole bootstrap).
+
+    Args:
+        labels: true classes (images,).
+        ours: predicted classes (seeds, images), on the same images in the same order.
+        theirs: the same of the other; with seeds of its own.
+        seed: of the draws.
+    """
+    right = np.vstack([ours, theirs]) == labels
+    # images on which the same models are right are alike: a draw of images is a draw of how many of each kind
+    kinds, counts = np.unique(right, axis=1, return_counts=True)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(labels), counts / len(labels), size=DRAWS) / len(labels)
+    accuracies = drawn @ kinds.T  # (draws, models)
+    means = (counts / len(labels)) @ kinds.T
+    parts = np.split(accuracies, [len(ours)], axis=1)
+    first, second = ((part * _shares(rng, part.shape[1])).sum(axis=1) for part in parts)
+    differences = first - second
+    mean = float(means[: len(ours)].mean() - means[len(ours) :].mean())
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(differences, [tail, 100 - tail]).tolist()
+    if len(ours) == len(theirs) == 1:
+        p = mid_p_mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()))
+    else:
+        beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+        p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
+    return Comparison(Interval(mean, low, high), p)
+
+
+def mid_p_mcnemar(ours: int, theirs: int) -> float:
+    """McNemar's test of two models on the same images, two-sided with mid-p (Fagerland, Lydersen and Laake 2013).
+
+    Args:
+        ours: images on which the first alone is right.
+        theirs: images on which the second alone is.
+    """
+    from scipy.stats import binom  # a second, which workers need not wait
+
+    fewer, both = min(ours, theirs), ours + theirs
+    if both == 0:
+        return 1.0
+    at = float(binom.pmf(fewer, both, 0.5))
+    return 1 - at / 2 if ours == theirs else 2 * float(binom.cdf(fewer, both, 0.5)) - at
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """The p of several comparisons, so much larger that any of them errs no more often than one alone (Holm 1979)."""
+    adjusted: dict[str, float] = {}
+    least = 0.0
+    for done, name in enumerate(sorted(values, key=lambda name: values[name])):
+        least = max(least, min(1.0, (len(values) - done) * values[name]))
+        adjusted[name] = least
+    return adjusted
+
+
+def _shares(rng: np.random.Generator, models: int) -> NDArray[np.float64]:
+    """The weight of each model in each draw (draws, models)."""
+    shares: NDArray[np.float64] = rng.multinomial(models, np.full(models, 1 / models), size=DRAWS) / models
+    return shares
