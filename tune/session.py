@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import TextIOBase
 from pathlib import Path
@@ -67,7 +67,8 @@ def ray_session(console: Console) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with _token():
+    forget = _make_token()
+    try:
         with working(console, "starting Ray"):
             try:
                 _start()
@@ -75,28 +76,28 @@ def ray_session(console: Console) -> Iterator[None]:
                 console.print("Ray has not started in time; trying once more", style="yellow")
                 ray.shutdown()
                 _start()
-        try:
-            yield
-        finally:
-            ray.shutdown()
+        yield
+    finally:
+        ray.shutdown()
+        forget()  # after it: where a second Ctrl-C ends it, what Ray does at exit still wants the token
 
 
-@contextmanager
-def _token() -> Iterator[None]:
-    """A token that this process and its workers alone know; Ray's own would be in a file that others may read.
+def _make_token() -> Callable[[], None]:
+    """Make a token that this process and its workers alone know; Ray's own would be in a file that others may read.
 
-    Ray answers who has it, and nobody else. What the environment says of it counts.
+    Ray answers who has it, and nobody else. What the environment says of it counts. Returns what takes it back.
     """
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     new = {name: value for name, value in ours.items() if name not in os.environ}
     os.environ.update(new)
     _read_environment()
-    try:
-        yield
-    finally:
+
+    def forget() -> None:
         for name in new:
             del os.environ[name]
         _read_environment()
+
+    return forget
 
 
 def _read_environment() -> None:

@@ -201,6 +201,16 @@ def test_where_all_trials_failed_it_says_so(begin: Callable[..., Story]) -> None
     ]
 
 
+def test_where_time_was_up_before_the_first_epoch_it_says_so(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",))
+    story.trial("mlp", [], "pruned", note="the time budget was used up")
+    story.trial("mlp", [], "failed", note="RuntimeError: no")
+    assert summary_of(story)["warnings"] == [
+        "no recipe was tested, as no finalist was trained",
+        "mlp: the time budget was used up before a trial had trained an epoch",
+    ]
+
+
 def test_what_is_no_number_becomes_null(begin: Callable[..., Story]) -> None:
     story = begin(recipes=("mlp",))
     story.trial("mlp", [0.5], loss=float("nan"), train_loss=float("inf"))

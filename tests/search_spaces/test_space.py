@@ -111,7 +111,7 @@ def test_set_fixes_narrows_or_lists(text: str, domain: Float | Int | Choice) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("rate=1e-2..1e-3", r"rate=1e-2..1e-3: is reversed; write 0.001..0.01"),
+        ("rate=1e-2..1e-3", r"rate=1e-2..1e-3 is reversed; write 0.001..0.01"),
         ("rate=0..1e-2", r"rate=0 is outside its domain; choose from 0.0001..0.1 \(log\)"),
         ("rate=1", r"rate=1 is outside its domain"),
         ("rate=fast", r"rate=fast is outside its domain"),

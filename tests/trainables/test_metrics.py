@@ -44,3 +44,14 @@ def test_evaluation_is_the_mean_over_images_not_over_batches(digits: TrainData) 
 class Scale(torch.nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.float() / 255
+
+
+def test_a_model_without_a_logit_for_each_class_is_refused(digits: TrainData) -> None:
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.LazyLinear(11))
+    with pytest.raises(ValueError, match=r"logits are \(\d+, 11\), not \(\d+, 10\): one for each class"):
+        evaluate(torch.nn.Sequential(AsFloat(), model), digits.val, 10)
+
+
+class AsFloat(torch.nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return images.float()

@@ -51,7 +51,7 @@ def test_a_name_is_made_of_data_set_and_time() -> None:
         ({"cpus_per_trial": 1.5}, "use a whole number"),
         ({"name": "../up"}, "'../up': cannot name a folder"),
         *(({"name": n}, "cannot name a folder") for n in ("/tmp/x", "..", ".x", "a/b", "a\nb", "<b>", "a" * 65)),
-        ({"set": {"knn.neighbors": "9..3"}}, "knn.neighbors=9..3: is reversed; write 3..9"),
+        ({"set": {"knn.neighbors": "9..3"}}, "knn.neighbors=9..3 is reversed; write 3..9"),
         ({"set": {"knn.neighbors": "100"}}, "knn.neighbors=100 is outside its domain; choose from 1..64"),
         ({"set": {"mlp.lr": "0..1e-2"}}, "mlp.lr=0 is outside its domain"),
         ({"set": {"knn.depth": "2"}}, "knn has no field 'depth'; it has: scale"),

@@ -64,6 +64,7 @@ class PublishedFiles:
     """
 
     kind: ClassVar[str]
+    to_be_had: ClassVar[str]
     places: ClassVar[str] = "the folder"
     mirrors = True
 
@@ -76,7 +77,8 @@ class PublishedFiles:
         if missing:
             raise InputError(
                 f"{self.name} lacks {', '.join(missing)}: {self.places} must have "
-                f"{', '.join(path.name for path in self._files)}"
+                f"{'these' if len(missing) == len(self._files) else ', '.join(path.name for path in self._files)}; "
+                f"{self.to_be_had}"
             )
 
     @property
@@ -99,6 +101,7 @@ class FashionMNIST(PublishedFiles):
     """Fashion-MNIST as it is published: a folder of four gzipped IDX files, split into train and test."""
 
     kind = "fashion_mnist"
+    to_be_had = "Debian has them: apt install dataset-fashion-mnist"
 
     @property
     def _files(self) -> list[Path]:

@@ -32,6 +32,7 @@ class CIFAR10(PublishedFiles):
     """
 
     kind = "cifar10"
+    to_be_had = "toprung fetch cifar10 brings them"
     places = f"the folder, or {_SUBFOLDER} in it,"
 
     @property
