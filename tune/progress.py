@@ -15,6 +15,7 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
+from search_spaces import space_of
 from tune.record import Record
 from tune.settings import Settings
 from tune.study import SearchStudy
@@ -123,7 +124,10 @@ class Progress(Callback):
 
 
 def seconds_left(records: list[Record], settings: Settings) -> float | None:
-    """What the trials to come will take, from what those that ended took, a recipe; None before enough ended."""
+    """What trials and finals to come will take, from what those that ended took, a recipe; None before enough ended.
+
+    A trial that runs longer than most is taken for one that is not stopped early; finals are none of those.
+    """
     left = 0.0
     share = settings.trials / len(settings.recipes)
     for recipe in settings.recipes:
@@ -131,9 +135,13 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
         ended = [record.seconds for record in own if record.state != "running"]
         if not ended:
             return None
-        each = sum(ended) / len(ended)
+        each, longest = sum(ended) / len(ended), max(record.seconds for record in own)
         left += max(0.0, share - len(own)) * each
-        left += sum(max(0.0, each - record.seconds) for record in own if record.state == "running")
+        for record in own:
+            if record.state == "running":
+                left += (each if record.seconds < each else longest) - record.seconds
+        seeds = 1 if space_of(recipe).deterministic else len(settings.seeds_of_finals)
+        left += settings.final_top * seeds * longest
     return left
 
 
