@@ -31,7 +31,7 @@ def draw(space: type[Space], domains: Domains, rng: random.Random) -> Space:
                 values[name] = rng.randint(low, high)
             case Choice(options):
                 values[name] = rng.choice(options)
-    return space(**values)
+    return space.of(values)
 
 
 def dataclass_with_docstring(space: type[Space]) -> Iterator[str]:

@@ -8,12 +8,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self, TypeGuard, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeGuard, get_args, get_origin, get_type_hints
 
 from search_spaces._errors import InputError, meant
 from search_spaces._shape import DataShape
 
 Value = float | int | str
+
+Variant = Literal["whole", "box"]
+"""What a model is shown of an image: all of it, or what lies in its box."""
 
 
 @dataclass(frozen=True)
@@ -177,10 +180,14 @@ class Space:
 
     A field with a condition comes after the field that the condition names. It needs no `FIXED` where the condition
     holds for no searched value.
+
+    Every space has `input_variant`, and no recipe needs to look at it: the images that it is given are already so.
     """
 
     deterministic: ClassVar[bool] = False
     """True where training draws nothing at random: one seed says all."""
+
+    input_variant: Annotated[Variant, Choice(get_args(Variant)), FIXED] = "whole"
 
     @classmethod
     @cache
@@ -245,11 +252,16 @@ class Space:
         Raises:
             InputError: an unknown field, or a value outside its domain.
         """
-        return cls(**{name: read_value(cls, name, value) for name, value in values.items()})
+        return cls.of({name: read_value(cls, name, value) for name, value in values.items()})
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A configuration with these values, as they were drawn or recorded; what is not named keeps its default."""
+        return cls(**values)
 
     def within(self, domains: Domains) -> Self:
         """This configuration, each field moved to the nearest value in its domain."""
-        return type(self)(**{name: domain.nearest(getattr(self, name)) for name, domain in domains.items()})
+        return self.of({name: domain.nearest(getattr(self, name)) for name, domain in domains.items()})
 
     def active(self) -> dict[str, Value]:
         """The fields that matter in this configuration, in order: those whose conditions hold."""

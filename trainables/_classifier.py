@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
-from trainables._data import Box, BrokenImageError, Variant, decode
+from search_spaces import DataShape, InputError, Variant, add_recipes, recipes, space_of
+from trainables._data import Box, BrokenImageError, decode
 from trainables._protocol import build_of
 
 BATCH = 256
@@ -59,7 +59,7 @@ class Classifier:
                 f"{folder} is of recipe {recipe!r}, which is not known here; give the folder that it came from: "
                 'Classifier.load(..., recipes_from="my_recipes")'
             )
-        model = build_of(recipe)(space_of(recipe)(**card["config"]), shape)
+        model = build_of(recipe)(space_of(recipe).of(card["config"]), shape)
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return cls(model=model.eval(), classes=card["classes"], shape=shape, variant=card["variant"])
 

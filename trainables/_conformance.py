@@ -241,7 +241,7 @@ def corners(recipe: str, samples: Samples) -> Iterator[str]:
                 values[name] = min(values[name], 32)  # quick: width has no corner of its own
         if "last_stages" in values:  # more than a network has are refused before a search
             values["last_stages"] = min(int(values["last_stages"]), 4)
-        *_, last = run(recipe, small(recipe, space(**values)), photos, epochs=2, seed=0)
+        *_, last = run(recipe, small(recipe, space.of(values)), photos, epochs=2, seed=0)
         if last.val.predictions.shape != (len(photos.val),):
             yield f"{last.val.predictions.shape} predictions of {len(photos.val)} images ({_written(values)})"
 

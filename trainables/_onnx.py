@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import softmax
 
-from search_spaces import InputError
-from trainables._data import Variant
+from search_spaces import InputError, Variant
 
 EXTRA = "needs onnx, onnxscript and onnxruntime: pip install 'toprung[export]'"
 

@@ -16,7 +16,7 @@ def suggest(trial: Trial, recipe: str, space: type[Space], domains: Domains) -> 
     for name, conditions in space.conditions().items():
         if holds(conditions, active):
             active[name] = _draw(trial, f"{recipe}.{name}", domains[name])
-    return space(**active)
+    return space.of(active)
 
 
 def parameters(recipe: str, configuration: Space, domains: Domains) -> dict[str, Value]:

@@ -23,10 +23,10 @@ from tune.machine import CODE, Finding, Machine, differences, examined, look, ne
 from tune.nodes import Mark, mark, on_each_node
 from tune.ports import Peer, near, peers, unreached
 from tune.resources import allot, cluster_nodes, this_machine, this_node
-from tune.rows import main_view
 from tune.search import spec_of
 from tune.session import connect
 from tune.settings import HERE, Settings
+from tune.views import searched_views
 
 LATE = 3.0
 """Seconds that W&B has to answer, and by which clocks may differ."""
@@ -72,8 +72,9 @@ def _versions(here: Machine) -> Finding:
 def _data(settings: Settings) -> Finding:
     """Whether the data can be listed and an image of them read, here alone: other nodes get decoded images."""
     try:
-        contents = open_source(spec_of(settings, main_view(settings))).contents()
-        contents.image(0)
+        for view in searched_views(settings):
+            contents = open_source(spec_of(settings, view)).contents()
+            contents.image(0)
     except BrokenImageError as error:
         return Finding("warning", "data", f"{contents.names[0]} is broken: {error}; see --on-bad-image of the search")
     except InputError as error:

@@ -222,16 +222,18 @@ def train_final(
     The result is in the folder `name` of the experiment, which appears whole. The other arguments are those of `Final`.
     """
     settings.prepare_process()
-    data = settings.load(train_on=train_on)
-    shown = settings.evaluated_in or settings.folder
-    if shown != settings.folder:
-        data = replace(data, val=settings.load(shown).val)
+    space = space_of(recipe).of(config)
+    data = settings.load(space.input_variant, train_on)
+    eval_variant = settings.eval_variant or space.input_variant
+    if eval_variant != space.input_variant:
+        data = replace(data, val=settings.load(eval_variant).val)
+    shown = settings.folders[eval_variant]
     sign = 1 if settings.maximize else -1
     began = time.perf_counter()
     best, weights = None, b""
     model = None
     curves = []
-    for epoch in run(recipe, space_of(recipe)(**config), data, epochs=settings.max_epochs, seed=seed):
+    for epoch in run(recipe, space, data, epochs=settings.max_epochs, seed=seed):
         model = epoch.model
         curves.append(epoch.report)
         value = sign * epoch.report[settings.metric]

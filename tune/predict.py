@@ -16,8 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from search_spaces import InputError
-from trainables._data import Variant, decode
+from search_spaces import InputError, Variant
+from trainables._data import decode
 from trainables._data._decode import SUFFIXES
 from trainables._onnx import OnnxClassifier
 from tune.trained import Trained

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from search_spaces import InputError, Value, space_of
+from search_spaces import InputError, Value, Variant, space_of
 from search_spaces._errors import meant
 from tune.record import VAL_METRICS
 from tune.settings import NAME, Settings, flat, read_yaml
@@ -34,8 +34,7 @@ class Row(BaseModel):
     folds: Annotated[int, Field(ge=2)] = Field(3, description="of the cross-validation that finds them")
     epochs: Annotated[int, Field(ge=1)] = Field(1, description="of which the last is tested")
     train_on: Literal["train", "train+val"] = Field("train", description="splits that it is trained on")
-    variant: Literal["whole", "box"] | None = Field(None, description="as --variant (default: that of the settings)")
-    eval_variant: Literal["whole", "box"] | None = Field(None, description="of val and test (default: variant)")
+    eval_variant: Variant | None = Field(None, description="what is shown of val and test (default: input_variant)")
     image_size: int | None = Field(None, ge=4, le=1024, description="as --image-size (default: that of the settings)")
     published: Figures = Field(description="metrics by split")
     changes: tuple[str, ...] = Field((), description="what is never as it was published, a phrase each")
@@ -88,6 +87,12 @@ class Preset(BaseModel):
         """What the settings say of fields, by `RECIPE.FIELD`."""
         restrictions: dict[str, str] = flat(self.settings.get("set", {}))
         return restrictions
+
+    @property
+    def variant(self) -> str:
+        """What trials of the search are shown of an image, unless a person says otherwise."""
+        variant: str = self.settings.get("variant", Settings.model_fields["variant"].default)
+        return variant
 
     @property
     def max_epochs(self) -> int:

@@ -13,8 +13,9 @@ from trainables._finetune import count_stages
 from trainables._weights import Weights, find_weights, zoo_of
 from tune.preset import Preset
 from tune.progress import working
-from tune.rows import View, main_view, plan
+from tune.rows import plan
 from tune.settings import Settings
+from tune.views import View, main_view
 
 
 def pretrained_weights(

@@ -11,6 +11,7 @@ from trainables._data import load_train
 from trainables._run import run
 from tune.experiment import Experiment, environment
 from tune.study import SearchStudy
+from tune.views import folder_of, shown_to
 
 TOLERANCE = 1e-6
 TIMINGS = ("epoch", "seconds", "images_per_second", "memory_mib")
@@ -47,8 +48,8 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
     torch.set_num_threads(recorded["threads"])
     now = environment(device, recorded["threads"])
     differences = [f"{key}: {recorded[key]} then, {now[key]} now" for key in now if recorded[key] != now[key]]
-    data = load_train(experiment.folder, torch.device(device))
-    space = space_of(record.recipe)(**record.config)
+    space = space_of(record.recipe).of(record.config)
+    data = load_train(folder_of(experiment, shown_to(space, settings)), torch.device(device))
     deviations = []
     steps = run(record.recipe, space, data, epochs=settings.max_epochs, seed=record.seed)
     for known, step in zip(record.epochs, steps, strict=False):  # a pruned trial has fewer epochs than it could

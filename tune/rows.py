@@ -4,13 +4,11 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from search_spaces import DataShape, Domains, InputError, Space, Value, narrow, space_of
-from trainables._data import Variant
+from search_spaces import DataShape, Domains, InputError, Space, Value, Variant, space_of
 from trainables._data._spec import shares_text
 from trainables._run import run
 from tune.attempts import trainer
@@ -18,19 +16,18 @@ from tune.experiment import FINAL, Experiment
 from tune.finals import Final, train_final, wait_for
 from tune.preset import Preset, Row
 from tune.settings import Settings
+from tune.views import (
+    Cards,
+    View,
+    eval_variant_of,
+    folder_of,
+    folders_of,
+    restricted,
+    rows_of,
+    views_of,
+    views_of_row,
+)
 from tune.worker import TrialSettings
-
-
-@dataclass(frozen=True)
-class View:
-    """What models are shown of the images."""
-
-    variant: Variant
-    image_size: int | None
-
-
-Cards = Mapping[View, Mapping[str, Any]]
-"""What the data are (`data.json`), by view."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,8 +38,8 @@ class PlannedRow:
         name, row: what was published.
         candidates: the configurations, one unless the row has a grid; their active fields.
         epochs: how many are trained.
-        view: what it is shown of the images.
-        eval_view: the same of those that it is evaluated on.
+        views: what it is shown of the images, the first configuration's first, and what it is evaluated on.
+        eval_variant: what is shown of the images that it is evaluated on; None for what it is trained on.
         compared: whether it is the configuration that was published, so that figures can be held against each other.
         changes: what is not as it was published, a phrase each.
     """
@@ -51,8 +48,8 @@ class PlannedRow:
     row: Row
     candidates: list[dict[str, Value]]
     epochs: int
-    view: View
-    eval_view: View
+    views: list[View]
+    eval_variant: Variant | None
     compared: bool
     changes: list[str]
 
@@ -65,42 +62,6 @@ class PlannedRow:
         """What came out, where it was run already."""
         place = experiment.folder / self.folder
         return Final.load(place) if (place / FINAL).exists() else None
-
-
-def rows_of(preset: Preset, settings: Settings) -> dict[str, Row]:
-    """The rows that are run: those of the recipes that a person has not left out."""
-    return {name: row for name, row in preset.rows.items() if row.recipe in settings.recipes}
-
-
-def main_view(settings: Settings) -> View:
-    """What the search is shown."""
-    return View(settings.variant, settings.image_size)
-
-
-def view_of(row: Row, settings: Settings) -> View:
-    """What a row is shown, no larger than what the settings ask for."""
-    sizes = [size for size in (row.image_size, settings.image_size) if size is not None]
-    return View(row.variant or settings.variant, min(sizes, default=None))
-
-
-def eval_view_of(row: Row, settings: Settings) -> View:
-    """What a row is evaluated on."""
-    view = view_of(row, settings)
-    return replace(view, variant=row.eval_variant or view.variant)
-
-
-def views_of(preset: Preset | None, settings: Settings) -> list[View]:
-    """What the search and all rows are shown, the search's first."""
-    rows = rows_of(preset, settings).values() if preset else ()
-    shown = (view for row in rows for view in (view_of(row, settings), eval_view_of(row, settings)))
-    return list(dict.fromkeys([main_view(settings), *shown]))
-
-
-def folder_of(experiment: Experiment, view: View) -> Path:
-    """Where the data lie as `view` shows them: those of the search in the experiment's folder, others in rows/."""
-    if view == main_view(experiment.settings):
-        return experiment.folder
-    return experiment.folder / "rows" / f".data-{view.variant}-{view.image_size}"
 
 
 def planned_rows(experiment: Experiment) -> list[PlannedRow]:
@@ -122,34 +83,31 @@ def plan(preset: Preset, settings: Settings, cards: Cards) -> list[PlannedRow]:
 
 
 def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: Row) -> PlannedRow:
-    view = view_of(row, settings)
-    card = cards[view]
+    views = views_of_row(preset, row, settings)
+    card = cards[views[0]]
     if row.train_on == "train+val" and not card["images"]["test"]:
         raise InputError(f"--split: row {name} is trained on train and val, but there is no test split; leave it some")
     space = space_of(row.recipe)
-    restricted = {
-        field: narrow(space, field, text)
-        for key, text in settings.set.items()
-        for recipe, _, field in [key.partition(".")]
-        if recipe == row.recipe and preset.set.get(key) != text  # a preset's own narrow the search alone
-    }
-    domains = space.clamped(DataShape(**card["shape"]), {**space.domains(), **restricted})
+    domains = space.clamped(DataShape(**card["shape"]), {**space.domains(), **restricted(preset, row, settings)})
     asked = [space.parse(candidate) for candidate in row.candidates()]
     found = {str(one): one for one in (candidate.within(domains) for candidate in asked)}
-    moved = dict.fromkeys(change for one in asked for change in _moved(one, one.within(domains)))
+    moved = list(dict.fromkeys(change for one in asked for change in _moved(one, one.within(domains))))
+    eval_variant = eval_variant_of(preset, row, settings)
+    if eval_variant != row.eval_variant:
+        moved.append(f"val and test {eval_variant}, not {row.eval_variant}")
     epochs = _epochs(preset, row, settings)
     return PlannedRow(
         name=name,
         row=row,
         candidates=[one.active() for one in found.values()],
         epochs=epochs,
-        view=view,
-        eval_view=eval_view_of(row, settings),
+        views=views,
+        eval_variant=eval_variant,
         compared=not moved,
         changes=[
             *row.changes,
             *moved,
-            *_scaled(preset, row, settings, epochs, view),
+            *_scaled(preset, row, settings, epochs, views[0]),
             *_other_data(preset, settings, card),
         ],
     )
@@ -175,9 +133,6 @@ def _scaled(preset: Preset, row: Row, settings: Settings, epochs: int, view: Vie
     size = row.image_size or preset.settings.get("image_size")
     if size is not None and view.image_size != size:
         yield f"images of {view.image_size} pixels, not {size}"
-    variant = row.variant or preset.settings.get("variant", view.variant)
-    if view.variant != variant:
-        yield f"variant {view.variant}, not {variant}"
     if settings.limit:
         yield f"at most {settings.limit} images of train{', and val' if row.train_on == 'train+val' else ''}"
 
@@ -214,8 +169,8 @@ def run_rows(
         if row.result(experiment) is None:
             own = replace(
                 settings,
-                folder=str(folder_of(experiment, row.view)),
-                evaluated_in=str(folder_of(experiment, row.eval_view)),
+                folders=folders_of(experiment, row.views),
+                eval_variant=row.eval_variant,
                 max_epochs=row.epochs,
             )
             compared = len(row.candidates) if len(row.candidates) > 1 else 0
@@ -264,8 +219,8 @@ def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: 
         return found
     began = time.perf_counter()
     settings.prepare_process()
-    data = settings.load(train_on=row.row.train_on)
-    space = space_of(row.row.recipe)(**row.candidates[number])
+    space = space_of(row.row.recipe).of(row.candidates[number])
+    data = settings.load(space.input_variant, row.row.train_on)
     accuracies = []
     for fold in data.folds(row.row.folds):
         *_, last = run(row.row.recipe, space, fold, epochs=settings.max_epochs, seed=seed)
@@ -283,5 +238,5 @@ def starting_points(
     for row in rows:
         result = row.result(experiment)
         if result is not None:
-            points[result.recipe].append(space_of(result.recipe)(**result.config).within(domains[result.recipe]))
+            points[result.recipe].append(space_of(result.recipe).of(result.config).within(domains[result.recipe]))
     return points

@@ -97,7 +97,7 @@ class RecipeSampler:
             if not all(options) or prod(map(len, options)) > LISTED:
                 continue
             for values in product(*options):
-                space = space_of(recipe)(**dict(zip(domains, values, strict=True)))
+                space = space_of(recipe).of(dict(zip(domains, values, strict=True)))
                 left[fingerprint(recipe, space.active())] = self._parameters(recipe, space)
         return [params for key, params in left.items() if key not in tried]
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search_spaces import InputError, space_of
-from trainables._data import DataSpec, Prepared, prepare
+from trainables._data import DataSpec, Prepared, prepare_views
 from trainables._protocol import import_recipes
 from trainables._synced import patiently, reason_of
 from trainables._weights import Weights, share_weights, write_weights
@@ -29,16 +29,7 @@ from tune.pretrained import pretrained_weights
 from tune.progress import Progress, clock, working
 from tune.reporting import write_report
 from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
-from tune.rows import (
-    PlannedRow,
-    View,
-    folder_of,
-    main_view,
-    planned_rows,
-    run_rows,
-    starting_points,
-    views_of,
-)
+from tune.rows import PlannedRow, planned_rows, run_rows, starting_points
 from tune.scheduler import RecipeASHA, milestones
 from tune.searcher import ALIKE, StudySearcher
 from tune.session import connect, log_to, ray_session
@@ -46,6 +37,7 @@ from tune.settings import HERE, SETTINGS, Settings
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
 from tune.trial import RecipeTrial, TrialFiles
+from tune.views import View, folder_of, folders_of, main_view, searched_views, views_of
 from tune.worker import DATA_FILES, TrialSettings
 
 LOG = "logs/driver.log"
@@ -184,7 +176,7 @@ def _prepare_nodes(
         except OSError as error:
             raise InputError(f"--out {settings.out}: cannot be written: {reason_of(error)}") from None
     of_trials = _trial_settings(experiment, settings, resources)
-    shown = [replace(of_trials, folder=str(folder_of(experiment, view))) for view in views]
+    shown = [replace(of_trials, folders=folders_of(experiment, [view])) for view in views]
     with working(console, "preparing the nodes") as say:
         found = prepare_nodes(
             shown, places_of(settings), progress=lambda done, total: say(f"preparing the nodes: {done} of {total}")
@@ -198,7 +190,7 @@ def _prepare_nodes(
 def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialSettings:
     """What all trials of a search have in common."""
     return TrialSettings(
-        folder=str(experiment.folder),
+        folders=folders_of(experiment, searched_views(settings)),
         experiment=str(experiment.folder),
         copied_to=experiment.url,
         shared=None if settings.address == HERE else settings.out,
@@ -214,16 +206,14 @@ def _trial_settings(experiment: Experiment, settings: Settings, resources: Resou
 def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dict[View, Prepared]:
     """The data as the search sees them, and as each row of a preset does."""
     import_recipes(settings.recipes)
-    return {view: _prepare_view(settings, view, console) for view in views_of(preset, settings)}
-
-
-def _prepare_view(settings: Settings, view: View, console: Console) -> Prepared:
+    views = views_of(preset, settings)
     with working(console, f"reading {settings.data}") as say:
-        return prepare(
-            spec_of(settings, view),
+        prepared = prepare_views(
+            [spec_of(settings, view) for view in views],
             cache=Path(settings.cache),
             progress=lambda done, total: say(f"decoding {settings.data}: {done} of {total} images"),
         )
+    return dict(zip(views, prepared, strict=True))
 
 
 def spec_of(settings: Settings, view: View) -> DataSpec:
@@ -234,7 +224,7 @@ def spec_of(settings: Settings, view: View) -> DataSpec:
         variant=view.variant,
         image_column=settings.image_column,
         label_column=settings.label_column,
-        box_column=settings.box_column,
+        box_column=settings.box_column if view.variant == "box" else None,
         normalize_classes=settings.normalize_classes,
         drop_unseen_classes=settings.drop_unseen_classes,
         split=settings.split,

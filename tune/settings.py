@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
-from search_spaces import Domain, InputError, add_recipes, narrow, recipes, space_of
+from search_spaces import Choice, Domain, InputError, Variant, add_recipes, narrow, recipes, space_of
 from search_spaces._errors import meant
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
@@ -158,7 +158,9 @@ class Settings(BaseModel):
     image_size: int | None = Field(
         None, ge=4, le=1024, description="side in pixels (default: as it is; 64 for folders of larger images)"
     )
-    variant: Literal["whole", "box"] = Field("whole", description="see whole images, or each cut to its box")
+    variant: Literal["whole", "box", "either"] = Field(
+        "whole", description="see whole images, or each cut to its box; either: a trial sees one or the other"
+    )
     image_column: str | None = Field(None, description="Parquet: the column of images (default: it is found)")
     label_column: str | None = Field(
         None, description="Parquet: the column of labels (default: label, labels, category or class)"
@@ -286,12 +288,17 @@ class Settings(BaseModel):
             InputError: an unknown field, or a value outside its domain.
         """
         space = space_of(recipe)
-        domains = dict(space.searched())
+        domains = {**space.searched(), "input_variant": Choice(self.variants)}
         for key, text in self.set.items():
             owner, _, name = key.partition(".")
             if owner == recipe:
                 domains[name] = narrow(space, name, text)
         return domains
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """What trials may be shown of an image, unless `set` says otherwise of a recipe."""
+        return ("whole", "box") if self.variant == "either" else (self.variant,)
 
     @property
     def seeds_of_finals(self) -> list[int]:

@@ -85,7 +85,7 @@ class Trained:
         return Classifier.load(self.folder)
 
     def data(self) -> Path:
-        """The folder of the data as the model was shown them; rows of a preset may have a view of their own.
+        """The folder of the data as the model was shown them.
 
         Raises:
             InputError: the folder was taken away from its experiment.
@@ -96,7 +96,7 @@ class Trained:
                 "inside: EXPERIMENT/best/RECIPE or EXPERIMENT/rows/NAME"
             )
         card = self.card
-        for folder in (self.experiment.folder, *sorted((self.experiment.folder / "rows").glob(".data-*"))):
+        for folder in (self.experiment.folder, *sorted((self.experiment.folder / "views").glob("*"))):
             data = Experiment(folder).read("data.json")
             if (data["digest"], data["variant"]) == (card["data"], card["variant"]):
                 return folder

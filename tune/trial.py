@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import Any
 
+import torch
 from ray.tune import Trainable
 
 from search_spaces import space_of
@@ -18,7 +19,7 @@ from trainables._run import release, run
 from trainables._synced import SyncedFolder
 from tune.record import Record
 from tune.resources import this_node
-from tune.worker import TrialSettings, load_data
+from tune.worker import TrialSettings, data_bytes
 
 CHECKPOINTS = "checkpoints"
 
@@ -101,10 +102,10 @@ class RecipeTrial(Trainable):
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in this process; or fail, so that Ray replaces it, where memory was left behind."""
         self.cleanup()
-        data, needed = load_data(self._settings.folder, self._settings.device)
-        left = release(data.device) - needed
+        device = self._settings.device
+        left = release(torch.device(device)) - data_bytes[device]
         if left > LEAK_BYTES:
-            raise RuntimeError(f"{left / 2**20:.0f} MiB of the last trial stay allocated on {data.device}")
+            raise RuntimeError(f"{left / 2**20:.0f} MiB of the last trial stay allocated on {device}")
         self.setup(new_config)
         return True
 
@@ -134,7 +135,8 @@ def results(
     before it heard of them, or before it decided what follows.
     """
     settings.prepare_process()
-    data = settings.load()
+    space = space_of(config["recipe"]).of(config["config"])
+    data = settings.load(space.input_variant)
     of = {key: config[key] for key in ("recipe", "config", "seed")}
     checkpoints = files.checkpoints(config["attempt"], of)
     saved = settings.place.believe(checkpoints.load)
@@ -150,7 +152,6 @@ def results(
         yield result(epoch, saved.end if saved and epoch == len(history) else "")
     if saved and saved.end:
         return
-    space = space_of(config["recipe"])(**config["config"])
     state = saved.state if saved else None
     for step in run(config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state):
         history.append(step.report)

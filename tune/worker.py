@@ -1,13 +1,14 @@
 """What every process that trains knows; without Ray Tune, which finals need not wait for."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 
 import torch
 
-from search_spaces import add_recipes
+from search_spaces import Variant, add_recipes
 from trainables._data import PREPARED, TrainData, TrainOn, bring_store, load_train
 from trainables._run import release
 from trainables._synced import SyncedFolder
@@ -22,19 +23,19 @@ class TrialSettings:
     """What all trials of a search have in common.
 
     Attributes:
-        folder: of the data, absolute: the experiment's, or one of a view of its own in it.
+        folders: of the data, absolute, by what is shown of an image.
         device: "cpu" or "cuda".
         threads: torch's threads.
         max_epochs: epochs of a trial that is never stopped.
         metric, maximize: what is optimised on val.
         recipes_from: folders of recipes from outside.
-        evaluated_in: the folder of the same data in another view, whose val and test stand for the own ones.
+        eval_variant: what is shown of the images of val and test; None for the same as of those of train.
         experiment: the experiment's folder, absolute.
         copied_to: URL of its copy in a bucket; None where the folder itself is seen by all machines.
         shared: folder or URL where all machines find decoded images and weights; None for a search on one machine.
     """
 
-    folder: str
+    folders: Mapping[Variant, str]
     experiment: str
     device: str
     threads: int
@@ -42,7 +43,7 @@ class TrialSettings:
     metric: str
     maximize: bool
     recipes_from: tuple[str, ...] = ()
-    evaluated_in: str | None = None
+    eval_variant: Variant | None = None
     copied_to: str | None = None
     shared: str | None = None
 
@@ -64,13 +65,12 @@ class TrialSettings:
         for folder in self.recipes_from:
             add_recipes(folder, "--recipes-from")
         if self.shared is not None:
-            for folder in {self.folder, self.evaluated_in or self.folder}:
+            for folder in self.folders.values():
                 _bring(self.place, folder, self.shared)
 
-    def load(self, folder: str | None = None, train_on: TrainOn = "train") -> TrainData:
-        """The train and val splits of `folder`, or of one's own."""
-        data, _ = self.place.believe(partial(load_data, folder or self.folder, self.device, train_on))
-        return data
+    def load(self, variant: Variant, train_on: TrainOn = "train") -> TrainData:
+        """The train and val splits as a variant shows them."""
+        return self.place.believe(partial(load_data, self.folders[variant], self.device, train_on))
 
 
 @cache
@@ -81,8 +81,13 @@ def _bring(place: SyncedFolder, folder: str, shared: str) -> None:
     bring_weights(Path(folder), shared)
 
 
+data_bytes: dict[str, int] = {}
+"""What all data that this process has loaded take on a device; 0 but on a GPU."""
+
+
 @cache
-def load_data(folder: str, device: str, train_on: TrainOn = "train") -> tuple[TrainData, int]:
-    """The train and val splits of an experiment, kept from trial to trial, and the bytes they take on a GPU."""
+def load_data(folder: str, device: str, train_on: TrainOn) -> TrainData:
+    """The train and val splits of an experiment, kept from trial to trial."""
     data = load_train(Path(folder), torch.device(device), train_on=train_on)
-    return data, release(data.device)
+    data_bytes[device] = release(data.device)
+    return data

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces._errors import InputError
-from trainables._data import DataSpec, Prepared, prepare
+from trainables._data import DataSpec, Prepared, prepare, prepare_views
 from trainables._data import _parquet as parquet
 from trainables._data._parquet import ParquetShards
 
@@ -72,6 +72,35 @@ def test_whole_images_and_boxes_are_two_stores(hub: Path, tmp_path: Path) -> Non
     assert whole.store.key != box.store.key
     assert whole.digest != box.digest
     assert not prepared(hub, tmp_path, variant="box").card["decoded_now"]
+
+
+def test_images_that_are_seen_in_two_ways_are_split_once(tmp_path: Path) -> None:
+    """Whole images are other pixels than what lies in their boxes, and would be dealt in another order."""
+    write_hub(tmp_path / "d" / "x.parquet", range(60))
+    specs = [DataSpec(source=f"parquet:{tmp_path}/d", variant=variant) for variant in ("whole", "box")]
+    whole, box = prepare_views(specs, cache=tmp_path / "cache")
+    alone = prepare(specs[1], cache=tmp_path / "cache")
+    for split in ("train", "val", "test"):
+        assert whole.splits[split].tolist() == box.splits[split].tolist()
+    assert alone.splits["test"].tolist() != box.splits["test"].tolist()
+    assert box.store.images.shape[-1] == whole.store.images.shape[-1] != alone.store.images.shape[-1]
+    assert whole.digest != box.digest
+
+
+def test_an_image_that_cannot_be_seen_in_one_way_is_seen_in_none(tmp_path: Path) -> None:
+    boxes = [placed(i)[1] for i in range(60)]
+    write_hub(tmp_path / "d" / "x.parquet", range(60), bbox=[[-1.0, 0.0, 5.0, 5.0], *boxes[1:]])
+    specs = [
+        DataSpec(source=f"parquet:{tmp_path}/d", variant=variant, on_bad_image="skip", image_size=20)
+        for variant in ("whole", "box")
+    ]
+    for asked in (specs, specs[::-1]):
+        views = prepare_views(asked, cache=tmp_path / "cache")
+        seen = [[np.array(view.store.names())[view.splits[s]].tolist() for s in view.splits] for view in views]
+        assert seen[0] == seen[1]
+        assert sum(map(len, seen[0])) == 59
+        for view in views:
+            assert [image["path"] for image in view.card["bad_images"]] == ["x.parquet/0"]
 
 
 @pytest.mark.parametrize("threads_keep", [0, 2**30])

@@ -54,8 +54,8 @@ class Restless(Space):
     @classmethod
     def clamped(cls, shape: DataShape, domains: object = None) -> dict[str, Int | Float | Choice]:
         """One less each time."""
-        (domain,) = domains.values() if isinstance(domains, dict) else [Int(1, 9)]
-        return {"width": Int(1, domain.high - 1 if isinstance(domain, Int) else 9)}
+        domain = domains["width"] if isinstance(domains, dict) else Int(1, 9)
+        return {"input_variant": Choice(("whole",)), "width": Int(1, domain.high - 1 if isinstance(domain, Int) else 9)}
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:

@@ -138,7 +138,7 @@ def test_an_installed_package_brings_its_recipes(tmp_path: Path) -> None:
 def test_a_worker_is_told_of_the_folders(tmp_path: Path) -> None:
     written(tmp_path, "mine")
     settings = TrialSettings(
-        folder="",
+        folders={},
         experiment="",
         device="cpu",
         threads=1,

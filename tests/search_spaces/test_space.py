@@ -58,6 +58,7 @@ class Part(Space):
 
 def test_a_part_is_searched_and_the_rest_is_there_by_name() -> None:
     assert Part.searched() == {
+        "input_variant": Choice(("whole",)),
         "kind": Choice(("a", "b")),
         "decay": Float(1e-6, 0.1, log=True),
         "clip": Choice((0.0,)),
@@ -121,7 +122,7 @@ def test_set_fixes_narrows_or_lists(text: str, domain: Float | Int | Choice) -> 
         ("kind=a..b", r"kind is a choice, not a range; list options: a\|b"),
         ("kind=c", r"kind=c is outside its domain; choose from a\|b"),
         ("kind=a|a", r"names an option twice"),
-        ("colour=red", r"has no field 'colour'; it has: kind, inner, deep, rate, size"),
+        ("colour=red", r"has no field 'colour'; it has: input_variant, kind, inner, deep, rate, size"),
     ],
 )
 def test_set_refuses_with_the_value_the_rule_and_the_way_out(text: str, message: str) -> None:

@@ -64,7 +64,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     prepare(DataSpec(source="digits", limit=300), cache=cache).write(experiment.folder)
     study = SearchStudy.create(experiment.storage, "done", maximize=True)
     trial = TrialSettings(
-        folder=str(experiment.folder),
+        folders={"whole": str(experiment.folder)},
         experiment=str(experiment.folder),
         device="cpu",
         threads=1,

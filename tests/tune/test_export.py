@@ -184,7 +184,7 @@ def test_a_row_is_exported_with_the_data_that_it_was_shown(
 ) -> None:
     """A view of its own: images that are brighter than those of the search."""
     folder = rows_alone.folder
-    view = folder / "rows" / ".data-whole-8"
+    view = folder / "views" / "whole-8"
     shutil.copytree(folder / "splits", view / "splits")
     card = rows_alone.read("data.json")
     store = tmp_path / "store"

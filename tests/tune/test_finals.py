@@ -24,7 +24,7 @@ def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: P
     prepared = prepare(DataSpec(source="digits", split=(0.85 - share, 0.15, share), limit=100), cache=cache)
     prepared.write(tmp_path)
     settings = TrialSettings(
-        folder=str(tmp_path),
+        folders={"whole": str(tmp_path)},
         experiment=str(tmp_path),
         device="cpu",
         threads=1,

@@ -14,8 +14,8 @@ from trainables._finetune import count_stages
 from trainables._weights import Weights, zoo_of
 from tune import pretrained
 from tune.pretrained import pretrained_weights
-from tune.rows import View, main_view
 from tune.settings import Settings, make
+from tune.views import View, main_view
 
 
 def views(settings: Settings) -> dict[View, Any]:

@@ -20,8 +20,9 @@ from trainables._data import DataSpec, load_test, load_train, prepare
 from tune.experiment import Experiment
 from tune.finals import Final
 from tune.preset import Preset, Row, file_of, read_preset, settings_with
-from tune.rows import PlannedRow, View, cross_validate, eval_view_of, plan, starting_points, train_row, view_of
+from tune.rows import PlannedRow, cross_validate, plan, starting_points, train_row
 from tune.settings import Settings, make
+from tune.views import View, views_of, views_of_row
 from tune.worker import TrialSettings
 
 CPU = torch.device("cpu")
@@ -36,7 +37,7 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experim
 
 def trial_settings(experiment: Experiment, into: Path, epochs: int = 1) -> TrialSettings:
     return TrialSettings(
-        folder=str(experiment.folder),
+        folders={"whole": str(experiment.folder)},
         experiment=str(into),
         device="cpu",
         threads=1,
@@ -56,7 +57,8 @@ def row(recipe: str = "knn", **given: object) -> Row:
 
 def planned(experiment: Experiment, line: Row, **settings: object) -> PlannedRow:
     asked = make({"recipes": ["knn", "mlp"], "max_epochs": 200, "name": "x", **settings})
-    (found,) = plan(preset_of(r=line), asked, {view_of(line, asked): experiment.read("data.json")})
+    preset = preset_of(r=line)
+    (found,) = plan(preset, asked, {views_of_row(preset, line, asked)[0]: experiment.read("data.json")})
     return found
 
 
@@ -164,7 +166,7 @@ def test_a_row_is_as_published_unless_data_or_person_say_otherwise(experiment: E
         "at most 50 images of train",
     ]
     assert changed.epochs == 2
-    assert changed.view == View("whole", 32)
+    assert changed.views == [View("whole", 32)]
     assert changed.candidates[0]["lr"] == 0.01
     few = replace(experiment.shape, samples=20)
     card = {**experiment.read("data.json"), "shape": vars(few)}
@@ -235,26 +237,57 @@ def test_a_row_may_be_trained_on_whole_images_and_evaluated_on_their_boxes(
     experiment: Experiment, tmp_path: Path, cache: Path
 ) -> None:
     """As the box view, the same digits upside down."""
-    line = row("mlp", eval_variant="box", published={"val": {"loss": 0.1}})
-    asked = make({"name": "x"})
-    assert view_of(line, asked).variant == "whole"
-    assert eval_view_of(line, asked).variant == "box"
     shutil.copytree(experiment.folder / "splits", tmp_path / "splits")
     card = experiment.read("data.json")
     store = Path(shutil.copytree(card["store"], tmp_path / "store"))
     np.save(store / "images.npy", np.load(store / "images.npy")[:, :, ::-1])
     (tmp_path / "data.json").write_text(json.dumps({**card, "store": str(store)}))
-    whole = planned(experiment, row("mlp"))
+    line = planned(experiment, row("mlp", eval_variant="box"))
+    assert line.views == [View("whole", None), View("box", None)]
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
-    train_row(trial_settings(experiment, tmp_path / "one", 6), whole, 0)
-    train_row(replace(trial_settings(experiment, tmp_path / "other", 6), evaluated_in=str(tmp_path)), whole, 0)
+    train_row(trial_settings(experiment, tmp_path / "one", 6), line, 0)
+    folders = {"whole": str(experiment.folder), "box": str(tmp_path)}
+    own = replace(trial_settings(experiment, tmp_path / "other", 6), folders=folders, eval_variant=line.eval_variant)
+    train_row(own, line, 0)
     one, other = (Final.load(tmp_path / name / "rows" / "r") for name in ("one", "other"))
     assert other.curves[-1]["train_loss"] == one.curves[-1]["train_loss"]
     for figures, wrong in ((one.val, other.val), (one.test, other.test)):
         assert wrong["accuracy"] < figures["accuracy"] - 0.2
     assert other.val_losses.mean() == pytest.approx(other.val["loss"])
     assert other.losses.mean() == pytest.approx(other.test["loss"])
+
+
+@pytest.mark.parametrize(
+    ("given", "variant", "evaluated", "changes"),
+    [
+        ({}, "box", "whole", []),
+        ({"variant": "box"}, "box", "box", ["val and test box, not whole"]),
+        ({"variant": "whole"}, "whole", "whole", ["input_variant whole, not box"]),
+        ({"set": {"mlp.input_variant": "whole"}}, "whole", "whole", ["input_variant whole, not box"]),
+        ({"set": {"knn.input_variant": "whole"}}, "box", "whole", []),
+    ],
+)
+def test_a_person_may_have_rows_see_something_else(
+    experiment: Experiment, given: dict[str, object], variant: str, evaluated: str, changes: list[str]
+) -> None:
+    line = row("mlp", config={"input_variant": "box"}, eval_variant="whole")
+    settings = {"data": "digits", "variant": "either", "recipes": ["knn", "mlp"], "set": {"mlp.input_variant": "box"}}
+    preset = Preset(title="t", settings=settings, rows={"r": line})
+    asked = make(settings_with(preset, {"name": "x", **given}))
+    cards = {view: experiment.read("data.json") for view in views_of(preset, asked)}
+    (found,) = plan(preset, asked, cards)
+    assert (found.candidates[0]["input_variant"], found.eval_variant) == (variant, evaluated)
+    assert found.changes == changes
+    assert found.compared == (not changes)
+    assert {view.variant for view in found.views} == {variant, evaluated}
+
+
+def test_a_column_of_boxes_is_refused_where_no_box_is_looked_at() -> None:
+    asked = make({"name": "x", "data": "parquet:x", "box_column": "b", "recipes": ["knn"]})
+    with pytest.raises(InputError, match="--box-column b: no box is looked at; leave it out, or add --variant box"):
+        views_of(None, asked)
+    assert views_of(preset_of(r=row(eval_variant="box")), asked) == [View("whole", None), View("box", None)]
 
 
 def test_what_cross_validation_found_is_kept_for_a_resumed_search(experiment: Experiment, tmp_path: Path) -> None:

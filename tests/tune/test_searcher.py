@@ -37,7 +37,7 @@ def searcher(
     study: SearchStudy, tmp_path: Path, trials: int = 6, slots: Callable[[], int] = lambda: 4
 ) -> StudySearcher:
     settings = TrialSettings(
-        folder=str(tmp_path), experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
+        folders={"whole": str(tmp_path)}, experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
         metric="accuracy", maximize=True,
     )  # fmt: skip
     domains = {recipe: space_of(recipe).clamped(SHAPE) for recipe in ("knn", "mlp")}

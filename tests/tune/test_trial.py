@@ -11,7 +11,7 @@ from search_spaces import space_of
 from trainables._data import TrainData
 from tune.record import Record
 from tune.trial import LEAK_BYTES, RecipeTrial, TrialFiles, results, trial_config
-from tune.worker import TrialSettings, load_data
+from tune.worker import TrialSettings, data_bytes
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def settings(digits_folder: Path, tmp_path: Path) -> TrialSettings:
     for name in ("data.json", "splits/train.npy", "splits/val.npy"):  # trials have no way to test
         (tmp_path / name).symlink_to(digits_folder / name)
     return TrialSettings(
-        folder=str(tmp_path), experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
+        folders={"whole": str(tmp_path)}, experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
         metric="accuracy", maximize=True,
     )  # fmt: skip
 
@@ -57,8 +57,8 @@ def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: Tr
 
 
 def test_a_process_that_begins_while_the_storage_is_gone_waits_for_it(settings: TrialSettings, tmp_path: Path) -> None:
-    gone = Path(settings.folder).rename(tmp_path.parent / f"{tmp_path.name}-away")
-    back = threading.Timer(0.5, gone.rename, (settings.folder,))
+    gone = Path(settings.experiment).rename(tmp_path.parent / f"{tmp_path.name}-away")
+    back = threading.Timer(0.5, gone.rename, (settings.experiment,))
     back.start()
     replace(settings, shared=str(tmp_path.parent / "shared")).prepare_process()
     back.join()
@@ -91,7 +91,7 @@ def test_a_process_goes_on_with_a_trial_of_another_recipe_unless_memory_was_left
     assert process.reset_config(configs[1])
     last = process.step()
     assert (last["number"], last["end"], last["node"]) == (1, "complete", "here")
-    monkeypatch.setattr("tune.trial.release", lambda device: load_data(settings.folder, "cpu")[1] + LEAK_BYTES + 2**20)
+    monkeypatch.setattr("tune.trial.release", lambda device: data_bytes["cpu"] + LEAK_BYTES + 2**20)
     with pytest.raises(RuntimeError, match="65 MiB of the last trial stay allocated on cpu"):
         process.reset_config(configs[0])
     process.cleanup()

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from trainables._data._decode import Box, BrokenImageError, decode
-from trainables._data._prepare import PREPARED, Prepared, prepare
-from trainables._data._spec import DataSpec, Shares, Variant
+from trainables._data._prepare import PREPARED, Prepared, prepare, prepare_views
+from trainables._data._spec import DataSpec, Shares
 
 if TYPE_CHECKING:
     from trainables._data._load import (
@@ -27,13 +27,13 @@ __all__ = [
     "Split",
     "TrainData",
     "TrainOn",
-    "Variant",
     "bring_store",
     "decode",
     "has_test",
     "load_test",
     "load_train",
     "prepare",
+    "prepare_views",
 ]
 
 

@@ -32,6 +32,7 @@ def describe(
     *,
     names: Sequence[str],
     groups: Sequence[str] | None,
+    bad: Sequence[dict[str, str]],
     decoded_now: bool,
 ) -> dict[str, Any]:
     """Compile the card, JSON-able: digests, sizes, counts, doubtful images and warnings.
@@ -44,6 +45,7 @@ def describe(
         codes: (N,), the split of each image of the store, or UNASSIGNED.
         names: N paths.
         groups: N groups, or None.
+        bad: the images that cannot be decoded, or cut to their boxes where that is wanted, with path and reason.
         decoded_now: whether the images were decoded for this card.
     """
     labels = classes.labels(store)
@@ -78,7 +80,7 @@ def describe(
         "splits_of_source": [split for code, split in enumerate(SPLITS) if (store.official == code).any()],
         "groups": None if groups is None else len(set(groups)),
         "decoded_now": decoded_now,
-        "bad_images": list(store.bad),
+        "bad_images": list(bad),
         "ignored_files": source.ignored,
         "duplicates": duplicates,
         "warnings": [
@@ -88,7 +90,7 @@ def describe(
             *_count_warnings(classes.names, counts),
             *_duplicate_warnings(duplicates),
             *_group_warnings(groups, codes),
-            *_bad_warnings(store.bad),
+            *_bad_warnings(bad),
         ],
     }
 

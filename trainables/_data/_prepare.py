@@ -2,8 +2,8 @@
 
 import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,12 @@ from search_spaces._errors import InputError
 from search_spaces._shape import DataShape
 from trainables._data._build import Progress
 from trainables._data._card import describe
-from trainables._data._classes import DROPPED, class_rules
+from trainables._data._classes import DROPPED, Classes, class_rules
+from trainables._data._contents import Source
 from trainables._data._folder import ImageFolder
 from trainables._data._sources import open_source
 from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec
-from trainables._data._split import limit_train, split_images
+from trainables._data._split import Codes, limit_train, split_images
 from trainables._data._store import Store, ensure_store, share
 from trainables._files import whole
 
@@ -80,6 +81,67 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
     Raises:
         InputError: if the source cannot be used as the spec says.
     """
+    (prepared,) = prepare_views([spec], cache=cache, progress=progress)
+    return prepared
+
+
+def prepare_views(specs: Sequence[DataSpec], *, cache: Path, progress: Progress | None = None) -> list[Prepared]:
+    """Decode a data set once for each way to see it, and split it once.
+
+    All have the same images, those that can be seen in every way, and the split that the first is dealt.
+
+    Args:
+        specs: the data set, with different `variant` and `image_size`; of those after the first, None is the side
+            that the first has.
+        cache: as for `prepare`.
+        progress: as for `prepare`.
+
+    Raises:
+        InputError: if the source cannot be used as a spec says.
+    """
+    views: list[_Seen] = []
+    for spec in specs:
+        side = views[0].store.images.shape[-1] if views else None
+        views.append(_see(replace(spec, image_size=spec.image_size or side), cache, progress))
+    first = views[0]
+    classes = class_rules(
+        first.store, normalize=first.spec.normalize_classes, drop_unseen=first.spec.drop_unseen_classes
+    )
+    codes = _split(first, classes, seen_by_all=set.intersection(*(set(view.names) for view in views)))
+    split_of = dict(zip(first.names, codes.tolist(), strict=True))
+    bad = list({image["path"]: image for view in views for image in view.store.bad}.values())
+    prepared = []
+    for view in views:
+        own = codes if view is first else np.array([split_of.get(name, UNASSIGNED) for name in view.names], np.int8)
+        card = describe(
+            view.spec,
+            view.source,
+            view.store,
+            classes,
+            own,
+            names=view.names,
+            groups=view.groups,
+            bad=bad,
+            decoded_now=view.decoded_now,
+        )
+        splits = {split: np.flatnonzero(own == code) for code, split in enumerate(SPLITS) if card["images"][split]}
+        prepared.append(Prepared(store=view.store, splits=splits, card=card))
+    return prepared
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Seen:
+    """A data set as one spec has it seen, decoded but not split."""
+
+    spec: DataSpec
+    source: Source
+    store: Store
+    names: list[str]
+    groups: list[str] | None
+    decoded_now: bool
+
+
+def _see(spec: DataSpec, cache: Path, progress: Progress | None) -> _Seen:
     source = open_source(spec)
     if spec.group_by is not None and not isinstance(source, ImageFolder):
         raise InputError(f"--group-by searches in paths, but --data {spec.source} is not an image folder; leave it out")
@@ -90,9 +152,14 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
         raise InputError(_refusal(store.bad))
     names = store.names()
     groups = None if spec.group_by is None else _groups(names, spec.group_by)
-    classes = class_rules(store, normalize=spec.normalize_classes, drop_unseen=spec.drop_unseen_classes)
+    return _Seen(spec=spec, source=source, store=store, names=names, groups=groups, decoded_now=decoded_now)
+
+
+def _split(view: _Seen, classes: Classes, *, seen_by_all: Collection[str]) -> Codes:
+    """The split of each image of a view, or UNASSIGNED."""
+    spec, store, groups = view.spec, view.store, view.groups
     labels = classes.labels(store)
-    kept = np.flatnonzero(labels != DROPPED)
+    kept = np.flatnonzero((labels != DROPPED) & np.array([name in seen_by_all for name in view.names]))
     codes = np.full(len(labels), UNASSIGNED, np.int8)
     codes[kept] = split_images(
         labels=labels[kept],
@@ -112,9 +179,7 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
             limit=spec.limit,
             seed=spec.seed,
         )
-    card = describe(spec, source, store, classes, codes, names=names, groups=groups, decoded_now=decoded_now)
-    splits = {split: np.flatnonzero(codes == code) for code, split in enumerate(SPLITS) if card["images"][split]}
-    return Prepared(store=store, splits=splits, card=card)
+    return codes
 
 
 def _refusal(bad: Sequence[dict[str, str]]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from search_spaces._errors import InputError
+from search_spaces._space import Variant
 
 SPLITS = ("train", "val", "test")
 """The splits, in the order of their codes 0, 1, 2 wherever an array of them is kept."""
@@ -14,9 +15,6 @@ UNASSIGNED = -1
 """The code of an image that is in no split: not dealt yet, or left out by `limit`."""
 
 BadImagePolicy = Literal["refuse", "skip"]
-
-Variant = Literal["whole", "box"]
-"""What a model is shown of an image: all of it, or what lies in its box."""
 
 Share = float | Literal["rest"]
 """What a split gets: a fraction, a number of images, or what the other splits leave."""

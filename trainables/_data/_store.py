@@ -16,10 +16,10 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from search_spaces._errors import InputError
+from search_spaces._space import Variant
 from trainables._data._build import Progress, write_arrays
 from trainables._data._contents import Contents, Source, absolute
 from trainables._data._decode import RESIZE_RULE
-from trainables._data._spec import Variant
 from trainables._synced import SyncedFolder
 
 _FORMAT = 1  # raise it when the files of a store, or the pixels in them, come out otherwise for the same source

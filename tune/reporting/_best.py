@@ -11,7 +11,8 @@ from tune.experiment import Experiment
 from tune.finals import Final
 from tune.reporting._numbers import finite
 from tune.reporting._results import Results
-from tune.rows import PlannedRow, folder_of
+from tune.rows import PlannedRow
+from tune.views import View, folder_of, shown_to
 
 
 def write_best(results: Results) -> None:
@@ -64,11 +65,14 @@ def _write(results: Results, final: Final) -> None:
     with results.experiment.writing(f"{place}/model.safetensors") as draft:
         shutil.copyfile(final.folder / "model.safetensors", draft)
     results.experiment.write(f"{place}/config.yaml", configuration(results, final.recipe, final.config))
-    results.experiment.write(f"{place}/metrics.json", _metrics(results, final, results.experiment))
+    view = shown_to(space_of(final.recipe).of(final.config), results.settings)
+    data = Experiment(folder_of(results.experiment, view))
+    results.experiment.write(f"{place}/metrics.json", _metrics(results, final, data))
 
 
 def _write_row(results: Results, row: PlannedRow, final: Final) -> None:
-    data = Experiment(folder_of(results.experiment, row.view))
+    view = View(space_of(final.recipe).of(final.config).input_variant, row.views[0].image_size)
+    data = Experiment(folder_of(results.experiment, view))
     results.experiment.write(f"rows/{row.name}/metrics.json", _metrics(results, final, data))
 
 

@@ -31,7 +31,7 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
         "recipe": row.row.recipe,
         "train_on": row.row.train_on,
         "epochs": row.epochs,
-        "variant": row.view.variant,
+        "eval_variant": row.eval_variant,
         "changes": row.changes,
         "config": None,
         "weights": None,
