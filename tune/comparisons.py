@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.intervals import DRAWS, LEVEL, Interval
+from tune.intervals import DRAWS, Interval, Models, percentiles, widened
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,8 @@ def compare(
 ) -> Comparison:
     """Compare models on the images on which all of them were tested.
 
-    Single models are compared by McNemar's test, several seeds by a paired bootstrap over images and seeds: each draw
-    has the same images for both. What seeds and images have together is counted more than once in it, so that p and
-    interval are rather too cautious than too bold (Owen 2007, The pigeonhole bootstrap).
+    Single models are compared by McNemar's test, several seeds by a paired bootstrap: each draw has the same images for
+    both, and seeds add what they differ (see `widened`).
 
     Args:
         labels: true classes (images,).
@@ -43,19 +42,16 @@ def compare(
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(labels), counts / len(labels), size=DRAWS) / len(labels)
     accuracies = drawn @ kinds.T  # (draws, models)
-    means = (counts / len(labels)) @ kinds.T
-    parts = np.split(accuracies, [len(ours)], axis=1)
-    first, second = ((part * _shares(rng, part.shape[1])).sum(axis=1) for part in parts)
-    differences = first - second
-    mean = float(means[: len(ours)].mean() - means[len(ours) :].mean())
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(differences, [tail, 100 - tail]).tolist()
+    values = (counts / len(labels)) @ kinds.T
+    first, second = (Models(values[part], accuracies[:, part]) for part in (slice(len(ours)), slice(len(ours), None)))
+    mean = float(first.values.mean() - second.values.mean())
+    differences = widened(first.drawn.mean(axis=1) - second.drawn.mean(axis=1), mean, [first, second])
     if len(ours) == len(theirs) == 1:
         p = mid_p_mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()))
     else:
         beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
         p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
-    return Comparison(Interval(mean, low, high), p)
+    return Comparison(percentiles(mean, differences), p)
 
 
 def mid_p_mcnemar(ours: int, theirs: int) -> float:
@@ -82,9 +78,3 @@ def holm(values: Mapping[str, float]) -> dict[str, float]:
         least = max(least, min(1.0, (len(values) - done) * values[name]))
         adjusted[name] = least
     return adjusted
-
-
-def _shares(rng: np.random.Generator, models: int) -> NDArray[np.float64]:
-    """The weight of each model in each draw (draws, models)."""
-    shares: NDArray[np.float64] = rng.multinomial(models, np.full(models, 1 / models), size=DRAWS) / models
-    return shares

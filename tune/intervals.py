@@ -1,5 +1,6 @@
 """95% intervals of test metrics."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,7 @@ def mean_interval(values: NDArray[np.float64]) -> Interval:
 def bootstrap(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int, *, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile intervals of the metrics' mean over seeds; images and seeds are both drawn anew.
+    """Percentile intervals of the metrics' mean over seeds: images are drawn anew, and seeds add what they differ.
 
     Args:
         labels: true classes (images,).
@@ -66,35 +67,76 @@ def bootstrap(
     """
     # images of which all models say the same are alike: a draw of images is a draw of how many of each kind
     kinds, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
-    even = np.full(len(predictions), 1 / len(predictions))
-    means = {name: float(value[0]) for name, value in _means(kinds, classes, counts[None], even[None]).items()}
+    found = {name: value[0] for name, value in _metrics(kinds, classes, counts[None]).items()}
     if (predictions == labels).all():
-        return dict.fromkeys(means, wilson(len(labels), len(labels)))
+        return dict.fromkeys(found, wilson(len(labels), len(labels)))
     rng = np.random.default_rng(seed)
-    models = rng.multinomial(len(predictions), even, size=DRAWS) / len(predictions)
     parts = [
-        _means(kinds, classes, rng.multinomial(len(labels), counts / len(labels), size=len(part)), part)
-        for part in np.split(models, range(DRAWS_AT_ONCE, DRAWS, DRAWS_AT_ONCE))
+        _metrics(kinds, classes, rng.multinomial(len(labels), counts / len(labels), size=DRAWS_AT_ONCE))
+        for _ in range(0, DRAWS, DRAWS_AT_ONCE)
     ]
+    ends = {}
+    for name, values in found.items():
+        drawn = np.concatenate([part[name] for part in parts])
+        spread = widened(drawn.mean(axis=1), float(values.mean()), [Models(values, drawn)])
+        ends[name] = percentiles(float(values.mean()), spread.clip(0, 1))
+    return ends
+
+
+def percentiles(mean: float, draws: NDArray[np.float64]) -> Interval:
+    """The interval between the outer percentiles of draws (draws,)."""
     tail = 100 * (1 - LEVEL) / 2
-    return {
-        name: Interval(
-            mean, *np.percentile(np.concatenate([part[name] for part in parts]), [tail, 100 - tail]).tolist()
-        )
-        for name, mean in means.items()
-    }
+    return Interval(mean, *np.percentile(draws, [tail, 100 - tail]).tolist())
 
 
-def _means(
-    kinds: NDArray[np.int64], classes: int, counts: NDArray[np.int64], models: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """Each metric (draws,), its mean over the models.
+@dataclass(frozen=True)
+class Models:
+    """A metric of the models of several seeds.
+
+    Attributes:
+        values: on the images (models,).
+        drawn: on images that were drawn anew, the same for all models (draws, models).
+    """
+
+    values: NDArray[np.float64]
+    drawn: NDArray[np.float64]
+
+
+def widened(draws: NDArray[np.float64], mean: float, of: Sequence[Models]) -> NDArray[np.float64]:
+    """Draws (draws,) of a mean over seeds, or of the difference of two, as far apart as with other seeds, too.
+
+    Drawing images alone leaves the seeds as they are; drawing seeds and images counts what they have together more than
+    once, and three seeds are too few to draw from (Owen 2007, The pigeonhole bootstrap). So the variance between seeds
+    that images do not explain is estimated as in a two-way layout of images and seeds and added, with Student's
+    quantile for as many degrees of freedom as that leaves (Satterthwaite 1946).
+    """
+    from scipy.stats import norm, t  # a second, which workers need not wait
+
+    of_images = float(draws.var(ddof=1))
+    total, uncertain = of_images, 0.0
+    for models in of:
+        seeds = len(models.values)
+        if seeds > 1:
+            between = float(models.values.var(ddof=1))
+            residual = float((models.drawn - models.drawn.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum())
+            extra = between - residual / (seeds - 1)
+            if extra > 0:
+                total += extra / seeds
+                uncertain += (between / seeds) ** 2 / (seeds - 1)
+    if not uncertain or not of_images:
+        return draws
+    quantile = (1 + LEVEL) / 2
+    factor = np.sqrt(total / of_images) * t.ppf(quantile, total**2 / uncertain) / norm.ppf(quantile)
+    return np.asarray(mean + (draws - mean) * factor)
+
+
+def _metrics(kinds: NDArray[np.int64], classes: int, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Each metric of each model (draws, models).
 
     Args:
         kinds: of images: their true class and what each model says (1 + models, kinds).
         classes: number of classes.
         counts: of each kind in each draw (draws, kinds).
-        models: the weight of each model in each draw (draws, models).
     """
     from scipy.sparse import csr_array  # late, as above
 
@@ -106,9 +148,9 @@ def _means(
 
     labels, *said = kinds
     support = by_class(labels, counts)
-    means: dict[str, NDArray[np.float64]] = {}
-    for predictions, weight in zip(said, models.T, strict=True):
-        tally = Tally(by_class(labels, counts * (predictions == labels)), by_class(predictions, counts), support)
-        for name, values in tally.averages().items():
-            means[name] = means.get(name, 0) + weight * values
-    return means
+    tallies = (
+        Tally(by_class(labels, counts * (predictions == labels)), by_class(predictions, counts), support)
+        for predictions in said
+    )
+    averages = [tally.averages() for tally in tallies]
+    return {name: np.stack([of_model[name] for of_model in averages], axis=1) for name in averages[0]}

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import t
 
 from trainables._data import DataSpec, has_test, prepare
 from trainables._metrics import confusion_matrix
@@ -114,16 +115,15 @@ def test_the_bootstrap_agrees_with_the_normal_interval_for_accuracy() -> None:
     }  # fmt: skip
 
 
-def test_the_bootstrap_is_that_of_images_and_models_drawn_one_by_one() -> None:
+def test_the_bootstrap_is_that_of_images_drawn_one_by_one() -> None:
+    """Of models that differ no more than images explain."""
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 150)
-    wrong = rng.random((2, 150)) < [[0.1], [0.3]]
-    predictions = np.where(wrong, rng.integers(0, 3, (2, 150)), labels)
+    predictions = np.where(rng.random((2, 150)) < 0.2, rng.integers(0, 3, (2, 150)), labels)
     drawn = []
     for _ in range(1000):
         images = rng.integers(150, size=150)
-        models = predictions[rng.integers(2, size=2)][:, images]
-        drawn.append(np.mean([f1(labels[images], model) for model in models]))
+        drawn.append(np.mean([f1(labels[images], model) for model in predictions[:, images]]))
     found = bootstrap(labels, predictions, 3)["macro_f1"]
     low, high = np.percentile(drawn, [2.5, 97.5])
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
@@ -142,10 +142,24 @@ def test_models_without_an_error_are_not_certain() -> None:
     assert found["accuracy"].low < 0.97
 
 
-def test_seeds_that_disagree_widen_the_interval() -> None:
+def test_seeds_that_disagree_widen_the_interval_as_the_analysis_of_variance_says() -> None:
+    """In a two-way layout the variance of the mean is (MS images + MS seeds - MS error) / (images x seeds)."""
+    seeds, n, rng = 4, 2000, np.random.default_rng(3)
+    difficulty = rng.random(n)
+    predictions = (rng.random((seeds, n)) > 0.5 * difficulty + np.array([[0.3], [0.34], [0.38], [0.42]])).astype(int)
+    right = 1.0 - predictions
+    rows, columns = right.mean(1, keepdims=True), right.mean(0, keepdims=True)
+    ms_seeds = n * float(rows.var(ddof=1))
+    ms_images = seeds * float(columns.var(ddof=1))
+    ms_error = float(((right - rows - columns + right.mean()) ** 2).sum()) / (n - 1) / (seeds - 1)
+    variance = (ms_images + ms_seeds - ms_error) / (n * seeds)
+    freedom = variance**2 / ((ms_seeds / n / seeds) ** 2 / (seeds - 1))
+    found = bootstrap(np.zeros(n, np.int64), predictions, 2)["accuracy"]
+    assert found.high - found.low == pytest.approx(2 * t.ppf(0.975, freedom) * np.sqrt(variance), rel=0.05)
+    assert found.high - found.low > 1.5 * (wilson(round(found.mean * n), n).high - wilson(round(found.mean * n), n).low)
+
+
+def test_no_end_lies_outside_of_what_a_metric_can_be() -> None:
     labels = np.zeros(400, dtype=np.int64)
-    alike = np.stack([np.repeat([0, 1], [360, 40])] * 3)
-    apart = np.stack([np.repeat([0, 1], [right, 400 - right]) for right in (320, 360, 400)])
-    narrow, wide = (bootstrap(labels, p, 2)["accuracy"] for p in (alike, apart))
-    assert narrow.mean == pytest.approx(wide.mean)
-    assert wide.high - wide.low > 1.3 * (narrow.high - narrow.low)
+    apart = np.stack([np.repeat([0, 1], [right, 400 - right]) for right in (200, 380, 400)])
+    assert all(0 <= end.low <= end.high <= 1 for end in bootstrap(labels, apart, 2).values())
