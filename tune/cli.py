@@ -177,7 +177,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from tune.experiment import Experiment
-    from tune.reporting import chosen, leaderboard, not_as_published, pretrained, published_table, runner_up
+    from tune.reporting import chosen, gain, leaderboard, not_as_published, pretrained, published_table, runner_up
     from tune.search import resume, search
     from tune.stopping import Interrupted
 
@@ -211,8 +211,8 @@ def _search(arguments: argparse.Namespace) -> int:
     if not settings.rows_only:
         console.print(leaderboard(summary))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
-        if second := runner_up(summary):
-            console.print(Text(second), soft_wrap=True)
+        for line in filter(None, (gain(summary), runner_up(summary))):
+            console.print(Text(line), soft_wrap=True)
     for warning in [*summary["warnings"], *summary["failures"]]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"report: {report}")

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from filelock import FileLock, Timeout
 
-from search_spaces import DataShape, InputError
+from search_spaces import DataShape, Domains, InputError, Value, space_of
 from trainables._files import whole
 from trainables._synced import SyncedFolder, is_url, reason_of
 from tune.lease import Taken, leased
@@ -235,6 +235,14 @@ class Experiment:
     def shape(self) -> DataShape:
         """Sizes of the data."""
         return DataShape(**self.read("data.json")["shape"])
+
+    def domains(self, recipe: str) -> Domains:
+        """What is searched of a recipe: what a person leaves of its space, and the data."""
+        return space_of(recipe).clamped(self.shape, self.settings.domains(recipe))
+
+    def default(self, recipe: str) -> dict[str, Value]:
+        """The configuration that a recipe is searched from: the default point of its space, inside `domains`."""
+        return space_of(recipe).default(self.domains(recipe)).active()
 
     def read(self, name: str) -> Any:
         """A JSON file of the folder."""

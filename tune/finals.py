@@ -1,4 +1,4 @@
-"""Whole trainings with a test at the end: of each recipe's best configurations, and of published rows.
+"""Whole trainings with a test at the end: each recipe's best configurations, a default point, published rows.
 
 This is the only module that evaluates on the test split.
 """
@@ -31,7 +31,11 @@ from tune.attempts import trainer
 from tune.experiment import FINAL
 from tune.intervals import Interval, intervals
 from tune.record import Record, rung_of
+from tune.settings import Settings
 from tune.worker import TrialSettings
+
+DEFAULT = "default"
+"""What stands for the number of a trial in the names of finals of a default point."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +43,8 @@ class Final:
     """One training with one seed, tested.
 
     Attributes:
-        recipe, config, trial: what was trained, and the trial that found it; None for a published row.
+        recipe, config, trial: what was trained, and the trial that found it; None for a default point, which may
+            not have been a trial, and for a published row.
         seed: of this training.
         epoch: the one whose weights were tested.
         val, test: metrics on the two splits; val is empty where it was trained on.
@@ -135,6 +140,31 @@ class Finalist:
         return ranked[(len(ranked) - 1) // 2]
 
 
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that is to be trained again; without `trial` the default point of its recipe."""
+
+    recipe: str
+    config: dict[str, Value]
+    trial: int | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> "Candidate":
+        """That of a trial."""
+        return cls(record.recipe, record.config, record.number)
+
+    def folder(self, seed: int) -> str:
+        """The folder of an experiment where the final of a seed lies."""
+        return f"finals/{self.recipe}-{DEFAULT if self.trial is None else f'{self.trial:05d}'}-{seed}"
+
+
+def winner_of(finalists: Iterable[Finalist], settings: Settings) -> Finalist | None:
+    """The finalist with the best mean val metric; of equals the one whose recipe was named first."""
+    sign = -1 if settings.maximize else 1
+    in_order = sorted(finalists, key=lambda finalist: settings.recipes.index(finalist.first.recipe))
+    return min(in_order, key=lambda finalist: sign * finalist.val[settings.metric], default=None)
+
+
 def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximize: bool) -> list[Record]:
     """The `top` best trials of each recipe, among those on the highest rung that any of its trials reached."""
     of_recipe: defaultdict[str, list[Record]] = defaultdict(list)
@@ -151,35 +181,35 @@ def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximi
 
 
 def run_finals(
-    chosen: list[Record],
+    candidates: Sequence[Candidate],
     seeds: list[int],
     settings: TrialSettings,
     *,
     cpus: float,
     gpus: float,
     progress: Callable[[int, int], None],
-) -> tuple[list[Finalist], list[str]]:
+) -> list[str]:
     """Train and test every seed that was not yet, side by side on the cluster; `progress(done, total)`.
 
-    Returns the finalists, and a line for each seed that failed; a resumed search tries those again.
+    Returns a line for each seed that failed; a resumed search tries those again.
     """
     train = trainer(cpus, gpus)
     folder = settings.place.folder
     wanted = {
-        f"finals/{record.recipe}-{record.number:05d}-{seed}": (record, seed)
-        for record in chosen
-        for seed in (seeds[:1] if space_of(record.recipe).deterministic else seeds)
+        candidate.folder(seed): (candidate, seed)
+        for candidate in candidates
+        for seed in (seeds[:1] if space_of(candidate.recipe).deterministic else seeds)
     }
     jobs = {
-        train.remote(
-            settings.place, name, train_final, settings, record.recipe, record.config, record.number, seed, name
-        ): f"final {name.removeprefix('finals/')}"
-        for name, (record, seed) in wanted.items()
+        train.remote(settings.place, name, train_final, settings, each.recipe, each.config, each.trial, seed, name): (
+            f"final {name.removeprefix('finals/')}"
+        )
+        for name, (each, seed) in wanted.items()
         if not (folder / name / FINAL).exists()
     }
     failures = wait_for(jobs, progress, before=len(wanted) - len(jobs))
     settings.place.pull("finals", last=FINAL)
-    return load_finalists(folder, [record.number for record in chosen], seeds), failures
+    return failures
 
 
 def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, int], None], *, before: int) -> list[str]:
@@ -203,6 +233,13 @@ def load_finalists(folder: Path, trials: list[int], seeds: list[int]) -> list[Fi
     finals = sorted(map(Final.load, places), key=lambda final: final.seed)
     of_trial = {trial: [final for final in finals if final.trial == trial and final.seed in seeds] for trial in trials}
     return [Finalist(finals=found) for found in of_trial.values() if found]
+
+
+def load_default(folder: Path, recipe: str, seeds: list[int]) -> Finalist | None:
+    """The finals of a recipe's default point, as far as they were trained; None where none was."""
+    places = [folder / Candidate(recipe, {}).folder(seed) for seed in sorted(seeds)]
+    finals = [Final.load(place) for place in places if (place / FINAL).exists()]
+    return Finalist(finals=finals) if finals else None
 
 
 def train_final(

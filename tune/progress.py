@@ -128,7 +128,7 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
 
     A trial that runs longer than most is taken for one that is not stopped early; finals are none of those.
     """
-    left = 0.0
+    left, of_default = 0.0, 0.0
     share = settings.trials / len(settings.recipes)
     for recipe in settings.recipes:
         own = [record for record in records if record.recipe == recipe]
@@ -142,7 +142,8 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
                 left += (each if record.seconds < each else longest) - record.seconds
         seeds = 1 if space_of(recipe).deterministic else len(settings.seeds_of_finals)
         left += settings.final_top * seeds * longest
-    return left
+        of_default = max(of_default, seeds * longest)  # of which recipe is not known before there is a winner
+    return left + of_default
 
 
 def best_records(study: SearchStudy) -> dict[str, Record]:

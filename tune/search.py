@@ -14,19 +14,20 @@ from ray.tune.experiment import Trial
 from rich.console import Console
 from rich.text import Text
 
-from search_spaces import InputError, space_of
+from search_spaces import InputError
 from trainables._data import DataSpec, Prepared, prepare_views
 from trainables._protocol import import_recipes
 from trainables._synced import patiently, reason_of
 from trainables._weights import Weights, share_weights, write_weights
 from tune.experiment import Experiment, environment
-from tune.finals import Finalist, choose, run_finals
+from tune.finals import Candidate, Finalist, choose, load_finalists, run_finals, winner_of
 from tune.machine import Finding, differences, examined, look, on_node, places_of
 from tune.mirror import Mirror, mirrored
 from tune.nodes import prepare_nodes
 from tune.preset import PRESET, Preset, file_of, read_preset
 from tune.pretrained import pretrained_weights
 from tune.progress import Progress, clock, working
+from tune.record import Record
 from tune.reporting import write_report
 from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.rows import PlannedRow, planned_rows, run_rows, starting_points
@@ -291,17 +292,42 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             first = f"trial {failed[0].number} {failed[0].recipe}: {failed[0].note}"
             text = f"warning: trials that failed: {len(failed)}, see {experiment}/trials; {first}"
             console.print(Text(text, style="yellow"), soft_wrap=True)
-        with working(console, "training the finalists") as say:
-            finalists, failures = run_finals(
-                chosen,
+        finalists, failures = _finals(experiment, chosen, resources, of_trials, deadline, console)
+    deadline.note()
+    return report(finalists, row_failures + failures)
+
+
+def _finals(
+    experiment: Experiment,
+    chosen: list[Record],
+    resources: Resources,
+    of_trials: TrialSettings,
+    deadline: Deadline,
+    console: Console,
+) -> tuple[list[Finalist], list[str]]:
+    """Train the finalists, then the default point of the winner; a line for each training that failed."""
+    settings = experiment.settings
+
+    def train(candidates: list[Candidate], what: str) -> list[str]:
+        with working(console, f"training the {what}") as say:
+            return run_finals(
+                candidates,
                 settings.seeds_of_finals,
                 of_trials,
                 cpus=resources.cpus,
                 gpus=resources.gpus,
-                progress=_counted("finalists", say, deadline, console),
+                progress=_counted(what, say, deadline, console),
             )
-    deadline.note()
-    return report(finalists, row_failures + failures)
+
+    failures = train([Candidate.of(record) for record in chosen], "finalists")
+    trials = [record.number for record in chosen]
+    finalists = load_finalists(experiment.folder, trials, settings.seeds_of_finals)
+    winner = winner_of(finalists, settings)
+    if winner is not None:
+        default = Candidate(winner.first.recipe, experiment.default(winner.first.recipe))
+        if default.config not in [each.first.config for each in finalists if each.first.recipe == default.recipe]:
+            failures += train([default], "seeds of the winner's default point")
+    return finalists, failures
 
 
 @contextmanager
@@ -357,8 +383,7 @@ def _search(
     console: Console,
 ) -> None:
     settings = experiment.settings
-    shape = experiment.shape
-    domains = {recipe: space_of(recipe).clamped(shape, settings.domains(recipe)) for recipe in settings.recipes}
+    domains = {recipe: experiment.domains(recipe) for recipe in settings.recipes}
     for key, text in settings.set.items():
         recipe, _, name = key.partition(".")
         if domains[recipe][name] != settings.domains(recipe)[name]:

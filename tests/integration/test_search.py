@@ -111,9 +111,22 @@ def test_only_the_best_complete_trial_of_a_recipe_keeps_checkpoints(searched: Pa
 
 
 def test_finals_have_their_seeds_and_one_for_a_deterministic_recipe(searched: Path) -> None:
-    finals = sorted(folder.name for folder in (searched / "finals").iterdir())
+    finals = sorted(folder.name for folder in (searched / "finals").iterdir() if "-default-" not in folder.name)
     of_recipe = {recipe: [name for name in finals if name.startswith(recipe)] for recipe in ("knn", "mlp", "plain_cnn")}
     assert {recipe: len(names) for recipe, names in of_recipe.items()} == {"knn": 1, "mlp": 2, "plain_cnn": 2}
+
+
+def test_the_winners_default_point_is_trained_as_the_winner_was(searched: Path) -> None:
+    summary = json.loads((searched / "summary.json").read_text())
+    winner, default = summary["winner"], summary["default"]
+    assert default["config"] == next(record.config for record in records(searched) if record.recipe == winner)
+    assert default["config"] != summary["recipes"][winner]["config"], "the story has another winner"
+    assert default["test"]["seeds"] == summary["recipes"][winner]["test"]["seeds"]
+    assert [folder.name for folder in sorted((searched / "finals").glob("*-default-*"))] == [
+        f"{winner}-default-{seed}" for seed in default["test"]["seeds"]
+    ]
+    means = [each["test"]["accuracy"]["mean"] for each in (summary["recipes"][winner], default)]
+    assert default["gain"]["difference"]["mean"] == pytest.approx(means[0] - means[1])
 
 
 def test_the_folder_has_all_that_is_promised(searched: Path) -> None:
@@ -168,7 +181,7 @@ def test_the_best_predicts_files_as_it_did_the_test_images(searched: Path) -> No
         files.append(file.getvalue())
     for recipe in ("knn", "mlp", "plain_cnn"):
         seed = json.loads((searched / "best" / recipe / "metrics.json").read_text())["seed"]
-        (final,) = (searched / "finals").glob(f"{recipe}-*-{seed}")
+        (final,) = (searched / "finals").glob(f"{recipe}-0*-{seed}")
         classifier = Classifier.load(searched / "best" / recipe)
         probabilities = classifier.predict(files)
         assert probabilities.shape == (len(rows), 10)

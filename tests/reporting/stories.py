@@ -93,17 +93,23 @@ class Story:
         self, record: Record, *, seed: int, val: float, right: int, config: dict[str, Value] | None = None
     ) -> None:
         """A trained and tested seed of a trial."""
+        name, config = f"{record.recipe}-{record.number:05d}-{seed}", config or record.config
+        self._final(name, record.recipe, config, record.number, seed=seed, val=val, right=right)
+
+    def _final(
+        self, name: str, recipe: str, config: dict[str, Value], trial: int | None, *, seed: int, val: float, right: int
+    ) -> None:
         labels, predictions = self._images(right)
         test = self._metrics(labels, predictions)
-        place = self.experiment.folder / "finals" / f"{record.recipe}-{record.number:05d}-{seed}"
+        place = self.experiment.folder / "finals" / name
         place.mkdir(parents=True)
         np.save(place / "labels.npy", labels)
         np.save(place / "predictions.npy", predictions)
         (place / "model.safetensors").write_bytes(f"weights of seed {seed}".encode())
         final = {
-            "recipe": record.recipe,
-            "config": config or record.config,
-            "trial": record.number,
+            "recipe": recipe,
+            "config": config,
+            "trial": trial,
             "seed": seed,
             "epoch": 3 + seed,
             "val": {**val_figures(0.5), self.experiment.settings.metric: val},
@@ -113,6 +119,11 @@ class Story:
             "model": cost(),
         }
         (place / "final.json").write_text(json.dumps(final))
+
+    def default(self, recipe: str, *, seed: int, val: float, right: int) -> None:
+        """A trained and tested seed of a recipe's default point."""
+        config = self.experiment.default(recipe)
+        self._final(f"{recipe}-default-{seed}", recipe, config, None, seed=seed, val=val, right=right)
 
     def row(self, name: str, config: dict[str, Value], *, right: int, val_right: int | None, epochs: int = 1) -> None:
         """What came out of a row of the preset in preset.yaml; without `val_right`, val was trained on."""

@@ -108,6 +108,50 @@ def test_the_second_is_behind_or_not_to_be_told_apart(begin: Callable[..., Story
     assert said in page_of(story)
 
 
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        (20, "the search gained +0.475 (+0.325 to +0.625), p below 0.001: beyond chance."),
+        (39, ", p 1.000: not distinguishable."),
+        (38, ", p 0.500: not distinguishable."),
+    ],
+)
+def test_the_winner_is_compared_with_its_default_point(
+    begin: Callable[..., Story], monkeypatch: pytest.MonkeyPatch, right: int, said: str
+) -> None:
+    monkeypatch.setattr("tune.comparisons.DRAWS", 2000)
+    story = begin(recipes=("mlp",))
+    trial = story.trial("mlp", [0.8])
+    story.final(trial, seed=0, val=0.9, right=39)
+    assert summary_of(story, trial)["default"] is None
+    story.default("mlp", seed=0, val=0.8, right=right)
+    default = summary_of(story, trial)["default"]
+    assert default["gain"]["difference"]["mean"] == pytest.approx((39 - right) / TEST_IMAGES)
+    assert default["test"]["accuracy"]["mean"] == pytest.approx(right / TEST_IMAGES)
+    for text in (page_of(story), (story.experiment.folder / "report.md").read_text()):
+        assert (
+            f"Its default point, trained alike, has a test accuracy of {right / TEST_IMAGES:.4f}. On the same" in text
+        )
+        assert said in text
+
+
+def test_where_the_default_point_won_there_is_no_gain(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",), final_top=2)
+    first, second = story.trial("mlp", [0.8]), story.trial("mlp", [0.8])
+    story.final(first, seed=0, val=0.9, right=39, config=story.experiment.default("mlp"))
+    story.final(second, seed=0, val=0.8, right=30)
+    assert summary_of(story, first, second)["default"]["gain"] is None
+    assert "No other configuration of mlp was better on val than its default point." in page_of(story)
+
+
+def test_a_default_point_among_the_finalists_is_compared(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",), final_top=2)
+    first, second = story.trial("mlp", [0.8]), story.trial("mlp", [0.8])
+    story.final(first, seed=0, val=0.8, right=30, config=story.experiment.default("mlp"))
+    story.final(second, seed=0, val=0.9, right=39)
+    assert summary_of(story, first, second)["default"]["gain"]["difference"]["mean"] == pytest.approx(9 / TEST_IMAGES)
+
+
 def page_of(story: Story) -> str:
     return (story.experiment.folder / "report" / "index.html").read_text()
 

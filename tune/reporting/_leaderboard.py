@@ -137,6 +137,25 @@ def answer(summary: Summary) -> str:
     )
 
 
+def gain(summary: Summary) -> str:
+    """What the search was good for; empty where the winner's default point was not tested."""
+    default = summary["default"]
+    if default is None:
+        return ""
+    if default["gain"] is None:
+        return f"No other configuration of {summary['winner']} was better on val than its default point."
+    difference = default["gain"]["difference"]
+    if not _distinguishable(default["gain"]):
+        verdict = "not distinguishable"
+    else:
+        verdict = "beyond chance" if difference["mean"] > 0 else "a loss beyond chance"
+    accuracy = f"{summary['tested_on']} accuracy of {metric(default['test']['accuracy']['mean'])}"
+    return (
+        f"Its default point, trained alike, has a {accuracy}. On the same images the search gained "
+        f"{signed(difference['mean'])} {differences(difference)}, {_p(default['gain'])}: {verdict}."
+    )
+
+
 def runner_up(summary: Summary) -> str:
     """How clear the answer is; empty where only one recipe was tested."""
     tested = [recipe for recipe, entry in summary["recipes"].items() if entry["test"]]
@@ -154,9 +173,8 @@ def runner_up(summary: Summary) -> str:
     else:
         verdict = "ahead of it beyond chance, but winners are chosen on val"
     accuracy = f"{summary['tested_on']} accuracy of {metric(entry['test']['accuracy']['mean'])}"
-    p = "below 0.001" if against["p"] < 0.001 else f"{against['p']:.3f}"
     figures = f"{signed(against['difference']['mean'])} {differences(against['difference'])}"
-    against_winner = f"On the same images that is {figures} against {winner}, p {p}: {verdict}."
+    against_winner = f"On the same images that is {figures} against {winner}, {_p(against)}: {verdict}."
     return f"{place} is {second} with a {accuracy}. {against_winner}"
 
 
@@ -164,6 +182,11 @@ def _against(against: Mapping[str, Any] | None) -> str:
     if against is None:
         return NOTHING
     return signed(against["difference"]["mean"]) if _distinguishable(against) else "not distinguishable"
+
+
+def _p(comparison: Mapping[str, Any]) -> str:
+    p: float = comparison["p"]
+    return "p below 0.001" if p < 0.001 else f"p {p:.3f}"
 
 
 def _distinguishable(against: Mapping[str, Any]) -> bool:

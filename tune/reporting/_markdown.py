@@ -7,7 +7,7 @@ from tune.describe import HEADINGS, notes
 from tune.describe import cells as model_cells
 from tune.reporting import _published
 from tune.reporting._command import command
-from tune.reporting._leaderboard import answer, cells, headings, rows, runner_up
+from tune.reporting._leaderboard import answer, cells, gain, headings, rows, runner_up
 from tune.reporting._numbers import TIMES, duration, metric, setting
 from tune.reporting._results import Results, source
 from tune.reporting._summary import Summary
@@ -52,7 +52,7 @@ def _published_rows(summary: Summary) -> list[str]:
 
 def _search(summary: Summary) -> list[str]:
     return [
-        _text(" ".join(filter(None, [answer(summary), runner_up(summary)]))),
+        _text(" ".join(filter(None, [answer(summary), gain(summary), runner_up(summary)]))),
         _table(headings(summary), (cells(row) for row in rows(summary))),
         "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
         "Against the winner: on the same images, by McNemar's mid-p for single models, else a paired bootstrap; with "

@@ -15,7 +15,7 @@ from search_spaces import space_of
 from tune.describe import facts
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
-from tune.reporting._leaderboard import answer, rows, runner_up
+from tune.reporting._leaderboard import answer, gain, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
 from tune.reporting._summary import Summary
@@ -83,7 +83,7 @@ def page(results: Results, summary: Summary) -> str:
             summary=summary,
             tested=summary["recipes"][summary["winner"]]["test"] if summary["winner"] else None,
             answer=answer(summary),
-            second=runner_up(summary),
+            clear=[line for line in (gain(summary), runner_up(summary)) if line],
             facts=_facts(results, summary),
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
             panels=panels,
@@ -217,7 +217,7 @@ def _configuration(results: Results, recipe: str, entry: dict[str, Any]) -> list
     """The best configuration beside the default, which was the first trial."""
     if entry["config"] is None:
         return []
-    default = space_of(recipe).default(results.domains(recipe)).active()
+    default = results.experiment.default(recipe)
     names = [name for name in space_of(recipe).domains() if name in entry["config"] or name in default]
     return [
         Setting(name=name, value=setting(entry["config"].get(name)), default=setting(default.get(name)))

@@ -9,11 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces import Domains, space_of
 from trainables._metrics import confusion_matrix, tally
 from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
-from tune.finals import Finalist, choose
+from tune.finals import Finalist, choose, load_default, winner_of
 from tune.preset import Preset
 from tune.record import Record
 from tune.rows import PlannedRow, planned_rows
@@ -114,9 +113,20 @@ class Results:
             return math.inf
         return -value if self.settings.maximize else value
 
-    def domains(self, recipe: str) -> Domains:
-        """What was searched of a recipe."""
-        return space_of(recipe).clamped(self.experiment.shape, self.settings.domains(recipe))
+    @cached_property
+    def winner(self) -> Finalist | None:
+        """The finalist that is best on val; None where nothing was tested."""
+        return winner_of(self.finalists, self.settings)
+
+    @cached_property
+    def default(self) -> Finalist | None:
+        """The default point of the winner's recipe, trained as the winner was; None where it was not."""
+        if self.winner is None:
+            return None
+        recipe = self.winner.first.recipe
+        config = self.experiment.default(recipe)
+        chosen = [finalist for finalist in self.finalists_of(recipe) if finalist.first.config == config]
+        return chosen[0] if chosen else load_default(self.experiment.folder, recipe, self.settings.seeds_of_finals)
 
 
 def source(entry: dict[str, Any]) -> str | None:

@@ -29,16 +29,16 @@ def summarize(results: Results) -> Summary:
 
     entries = {recipe: _entry(results, recipe) for recipe in results.settings.recipes}
     ranked = sorted(entries, key=rank)
-    winner = ranked[0] if entries[ranked[0]]["test"] else None
-    for recipe, comparison in _against(results, winner).items():
+    for recipe, comparison in _against(results).items():
         entries[recipe]["against_winner"] = comparison
     preset = _preset(results)
     summary: Summary = finite(
         {
-            "winner": winner,
+            "winner": results.winner.first.recipe if results.winner else None,
             "metric": metric,
             "tested_on": results.tested_on,
             "seconds": results.seconds,
+            "default": _default(results),
             "preset": preset,
             "recipes": {recipe: entries[recipe] for recipe in ranked},
             "warnings": [*results.card["warnings"], *_warnings_of_rows(results, preset), *_warnings(results, entries)],
@@ -79,12 +79,26 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
     return entry
 
 
-def _against(results: Results, winner: str | None) -> dict[str, dict[str, Any]]:
+def _default(results: Results) -> dict[str, Any] | None:
+    """The default point of the winner's recipe, and what the search has gained over it."""
+    winner, default = results.winner, results.default
+    if winner is None or default is None:
+        return None
+    found = None
+    if default is not winner:
+        found = asdict(compare(winner.first.labels, winner.predictions, default.predictions))
+    entry = _finalist(default)
+    return {**{key: entry[key] for key in ("config", "val", "test", "final_epochs")}, "gain": found}
+
+
+def _against(results: Results) -> dict[str, dict[str, Any]]:
     """How the accuracy of each other recipe that was tested compares with the winner's, on the same images."""
-    best = {recipe: own[0] for recipe in results.settings.recipes if (own := results.finalists_of(recipe))}
+    winner = results.winner
     if winner is None:
         return {}
-    labels, ours = best[winner].first.labels, best.pop(winner).predictions
+    best = {recipe: own[0] for recipe in results.settings.recipes if (own := results.finalists_of(recipe))}
+    del best[winner.first.recipe]
+    labels, ours = winner.first.labels, winner.predictions
     found = {recipe: compare(labels, finalist.predictions, ours) for recipe, finalist in best.items()}
     adjusted = holm({recipe: comparison.p for recipe, comparison in found.items()})
     return {
