@@ -22,12 +22,14 @@ class Evaluation:
         losses: cross-entropy of each image in nats (N,), in the order of the split.
         labels, predictions: class indices (N,).
         classes: number of classes.
+        log_probabilities: of each class (N, classes), where they were asked for.
     """
 
     losses: NDArray[np.float64]
     labels: NDArray[np.int64]
     predictions: NDArray[np.int64]
     classes: int
+    log_probabilities: NDArray[np.float32] | None = None
 
     @property
     def loss(self) -> float:
@@ -46,25 +48,28 @@ class Evaluation:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, split: Split, classes: int) -> Evaluation:
+def evaluate(model: nn.Module, split: Split, classes: int, *, keep_log_probabilities: bool = False) -> Evaluation:
     """Run `model` over `split` in evaluation mode.
 
     Raises:
         ValueError: it gives other than a logit for each class.
     """
     model.eval()
-    losses, predictions = [], []
+    losses, predictions, log_probabilities = [], [], []
     for images, labels in split.batches(EVALUATION_BATCH):
         logits = model(images).float()
         if logits.shape != (len(images), classes):
             raise ValueError(f"logits are {tuple(logits.shape)}, not {(len(images), classes)}: one for each class")
         losses.append(F.cross_entropy(logits, labels, reduction="none").double())
         predictions.append(logits.argmax(1))
+        if keep_log_probabilities:
+            log_probabilities.append(F.log_softmax(logits, dim=1).cpu())
     return Evaluation(
         losses=torch.cat(losses).cpu().numpy(),
         labels=split.labels.cpu().numpy(),
         predictions=torch.cat(predictions).cpu().numpy(),
         classes=classes,
+        log_probabilities=torch.cat(log_probabilities).numpy() if keep_log_probabilities else None,
     )
 
 

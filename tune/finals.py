@@ -23,7 +23,7 @@ from search_spaces import Training, Value, space_of
 from trainables._checkpoint import weights_of
 from trainables._cost import cost_of, device_name
 from trainables._data import Split, TrainOn, has_test, load_test
-from trainables._metrics import evaluate
+from trainables._metrics import Evaluation, evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
 from trainables._synced import patiently
@@ -33,6 +33,9 @@ from tune.intervals import Interval, intervals
 from tune.record import Record, rung_of
 from tune.settings import Settings
 from tune.worker import TrialSettings
+
+LEAST = 60000.0
+"""What a log-probability is kept as at the least, as float16 holds no more than 65,504."""
 
 DEFAULT = "default"
 """What stands for the number of a trial in the names of finals of a default point."""
@@ -97,6 +100,16 @@ class Final:
     def val_losses(self) -> NDArray[np.float64]:
         """The same of each val image."""
         return self._array("val_losses")
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float16]:
+        """The log-probability of each class for each test image (images, classes)."""
+        return self._array("log_probabilities")
+
+    @property
+    def val_log_probabilities(self) -> NDArray[np.float16]:
+        """The same of the val images."""
+        return self._array("val_log_probabilities")
 
     @property
     def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -281,10 +294,10 @@ def train_final(
     if keep == "last" and best.epoch < len(curves):
         raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
-    tested_on = data.val
+    val = test = evaluate(model, data.val, len(data.classes), keep_log_probabilities=True)
     if has_test(Path(shown)):
         tested_on = settings.place.believe(partial(_test_split, shown, settings.device))
-    test = evaluate(model, tested_on, len(data.classes))
+        test = evaluate(model, tested_on, len(data.classes), keep_log_probabilities=True)
     seconds = time.perf_counter() - began
     final = {
         "recipe": recipe,
@@ -292,7 +305,7 @@ def train_final(
         "trial": trial,
         "seed": seed,
         "epoch": best.epoch,
-        "val": best.val.metrics if train_on == "train" else {},
+        "val": val.metrics if train_on == "train" else {},
         "test": test.metrics,
         "seconds": seconds,
         "classes": test.classes,
@@ -301,16 +314,24 @@ def train_final(
         "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
         "mixed": _mixed(recipe, data.device),
     }
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "labels": test.labels,
         "predictions": test.predictions,
         "losses": test.losses,
-        "val": np.stack([best.val.labels, best.val.predictions]),
-        "val_losses": best.val.losses,
+        "log_probabilities": _halved(test),
+        "val": np.stack([val.labels, val.predictions]),
+        "val_losses": val.losses,
+        "val_log_probabilities": _halved(val),
     }
     patiently(partial(_write, settings.place.folder / name, final, weights, arrays))
     settings.place.push(name, last=FINAL)
     release(data.device)
+
+
+def _halved(evaluation: Evaluation) -> NDArray[np.float16]:
+    """Log-probabilities as they are kept: probabilities near 1 are as exact as before, others to three digits."""
+    assert evaluation.log_probabilities is not None
+    return evaluation.log_probabilities.clip(-LEAST, 0).astype(np.float16)
 
 
 def _mixed(recipe: str, device: torch.device) -> bool:

@@ -13,6 +13,7 @@ import tune.reporting
 from reporting.stories import TEST_IMAGES, Story, cost
 from tune.experiment import Experiment
 from tune.reporting import write_report
+from tune.reporting._numbers import TIMES
 
 SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
 
@@ -150,6 +151,27 @@ def test_a_default_point_among_the_finalists_is_compared(begin: Callable[..., St
     story.final(first, seed=0, val=0.8, right=30, config=story.experiment.default("mlp"))
     story.final(second, seed=0, val=0.9, right=39)
     assert summary_of(story, first, second)["default"]["gain"]["difference"]["mean"] == pytest.approx(9 / TEST_IMAGES)
+
+
+def test_finals_are_worth_something_together_and_are_as_sure_as_they_say(begin: Callable[..., Story]) -> None:
+    story = begin()
+    knn, mlp = story.trial("knn", [0.8]), story.trial("mlp", [0.8])
+    story.final(knn, seed=0, val=0.8, right=24)
+    for seed, right in enumerate((20, 32, 32)):
+        story.final(mlp, seed=seed, val=0.9, right=right)
+    summary = summary_of(story, knn, mlp)
+    seeds, everything = summary["ensembles"]
+    assert (seeds["models"], everything["models"]) == ({"mlp": 3}, {"mlp": 3, "knn": 1})
+    assert seeds["test"]["accuracy"]["mean"] == pytest.approx(32 / TEST_IMAGES)
+    assert seeds["against_winner"]["difference"]["mean"] == pytest.approx((32 - 28) / TEST_IMAGES)
+    calibration = summary["recipes"]["knn"]["calibration"]
+    assert calibration["ece"] == pytest.approx(0.8 - 24 / TEST_IMAGES, abs=1e-3)
+    assert calibration["ece_with_temperature"] < 0.01, "val is like test here"
+    assert calibration["temperature"] > 1, "it was too sure of itself"
+    assert f"mlp {TIMES} 3, knn {TIMES} 1" in page_of(story)
+    text = (story.experiment.folder / "report.md").read_text()
+    assert f"| mlp {TIMES} 3 | " in text
+    assert "| knn | 20.0% | " in text
 
 
 def page_of(story: Story) -> str:

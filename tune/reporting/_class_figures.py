@@ -69,6 +69,34 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
     return figure
 
 
+def reliability(entry: dict[str, Any]) -> Figure:
+    """How often models are right against how sure they are, as they are and with the temperature that val asks for."""
+    calibration = entry["calibration"]
+    figure = Figure(
+        Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#7A8794", "dash": "dot"}, hoverinfo="skip",
+                showlegend=False)
+    )  # fmt: skip
+    temperature = f"with temperature {calibration['temperature']:.2f}"
+    shown = (("bins", "as they are", "#E69F00", "circle"), ("bins_with_temperature", temperature, "#56B4E9", "diamond"))
+    for key, name, colour, symbol in shown:
+        bins = calibration[key]
+        figure.add_trace(
+            Scatter(
+                x=[each["confidence"] for each in bins],
+                y=[each["accuracy"] for each in bins],
+                customdata=[each["images"] for each in bins],
+                mode="lines+markers",
+                line={"color": colour, "width": 2},
+                marker={"symbol": symbol, "size": 8},
+                name=name,
+                hovertemplate="sure: %{x:.3f}<br>right: %{y:.3f}<br>%{customdata} predictions<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="probability of the predicted class", range=[0, 1.02])
+    figure.update_yaxes(title="how often it is right", range=[0, 1.05])
+    return figure
+
+
 def confused_pairs(results: Results, entry: dict[str, Any], top: int = 20) -> list[dict[str, Any]]:
     """The cells beside the diagonal with the most images: true class, predicted class, images, share of the true."""
     counts = np.array(entry["confusion"])

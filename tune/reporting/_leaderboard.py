@@ -118,6 +118,55 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class EnsembleRow:
+    """An ensemble's line."""
+
+    models: str
+    val: str
+    accuracy: str
+    accuracy_interval: str
+    macro_f1: str
+    macro_f1_interval: str
+    against: str
+    against_interval: str
+
+
+def ensembles(summary: Summary) -> list[EnsembleRow]:
+    """The lines of what finals are worth together."""
+    return [
+        EnsembleRow(
+            models=", ".join(f"{recipe} {TIMES} {count}" for recipe, count in entry["models"].items()),
+            val=metric(entry["val"][summary["metric"]]),
+            accuracy=metric(entry["test"]["accuracy"]["mean"]),
+            accuracy_interval=interval(entry["test"]["accuracy"]),
+            macro_f1=metric(entry["test"]["macro_f1"]["mean"]),
+            macro_f1_interval=interval(entry["test"]["macro_f1"]),
+            against=_against(entry["against_winner"]),
+            against_interval=differences(entry["against_winner"]["difference"]),
+        )
+        for entry in summary["ensembles"]
+    ]
+
+
+def ensemble_headings(summary: Summary) -> list[str]:
+    """Their columns in text."""
+    return ["models", *headings(summary)[2:-2]]
+
+
+def ensemble_cells(row: EnsembleRow) -> list[str]:
+    """A line under `ensemble_headings`."""
+    return [
+        row.models,
+        row.val,
+        row.accuracy,
+        row.accuracy_interval,
+        row.macro_f1,
+        row.macro_f1_interval,
+        f"{row.against} {row.against_interval}",
+    ]
+
+
 def answer(summary: Summary) -> str:
     """What came out, in a sentence or two."""
     recipes, name = summary["recipes"], summary["metric"]

@@ -7,13 +7,25 @@ from tune.describe import HEADINGS, notes
 from tune.describe import cells as model_cells
 from tune.reporting import _published
 from tune.reporting._command import command
-from tune.reporting._leaderboard import answer, cells, gain, headings, rows, runner_up
-from tune.reporting._numbers import TIMES, duration, metric, setting
+from tune.reporting._leaderboard import (
+    answer,
+    cells,
+    ensemble_cells,
+    ensemble_headings,
+    ensembles,
+    gain,
+    headings,
+    rows,
+    runner_up,
+)
+from tune.reporting._numbers import TIMES, duration, metric, percent, setting
 from tune.reporting._results import Results, source
 from tune.reporting._summary import Summary
 
 LISTED = 50
 """Skipped images that are named one by one."""
+
+TEXT_COLUMNS = ("class", "inside", "metric", "models", "recipe", "row", "split")
 
 SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|~#"})
 
@@ -29,6 +41,7 @@ def markdown(results: Results, summary: Summary) -> str:
         *_configurations(summary),
         *_models(summary),
         *_classes(summary),
+        *_calibration(summary),
         *_data(results),
         *_skipped(results),
         *_repeat(results),
@@ -54,10 +67,28 @@ def _search(summary: Summary) -> list[str]:
     return [
         _text(" ".join(filter(None, [answer(summary), gain(summary), runner_up(summary)]))),
         _table(headings(summary), (cells(row) for row in rows(summary))),
+        *_ensembles(summary),
         "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
         "Against the winner: on the same images, by McNemar's mid-p for single models, else a paired bootstrap; with "
         "Holm's correction.",
     ]
+
+
+def _ensembles(summary: Summary) -> list[str]:
+    lines = [ensemble_cells(row) for row in ensembles(summary)]
+    if not lines:
+        return []
+    return ["Together, by the mean of their probabilities:", _table(ensemble_headings(summary), lines)]
+
+
+def _calibration(summary: Summary) -> list[str]:
+    found = {recipe: entry["calibration"] for recipe, entry in summary["recipes"].items() if entry["calibration"]}
+    lines = (
+        [recipe, percent(each["ece"]), f"{each['temperature']:.2f}", percent(each["ece_with_temperature"])]
+        for recipe, each in found.items()
+    )
+    names = ["recipe", "expected calibration error", "temperature from val", "error with it"]
+    return ["## Calibration", _table(names, lines)] if found else []
 
 
 def _configurations(summary: Summary) -> list[str]:
@@ -123,7 +154,7 @@ def _list(title: str, lines: Sequence[str]) -> list[str]:
 
 
 def _table(names: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    divider = ["---" if name in ("class", "recipe", "row", "split", "metric", "inside") else "---:" for name in names]
+    divider = ["---" if name in TEXT_COLUMNS else "---:" for name in names]
     written = [names, divider, *([_text(cell) for cell in line] for line in lines)]
     return "\n".join(f"| {' | '.join(line)} |" for line in written)
 

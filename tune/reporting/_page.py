@@ -15,7 +15,7 @@ from search_spaces import space_of
 from tune.describe import facts
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
-from tune.reporting._leaderboard import answer, gain, rows, runner_up
+from tune.reporting._leaderboard import answer, ensembles, gain, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
 from tune.reporting._summary import Summary
@@ -85,6 +85,7 @@ def page(results: Results, summary: Summary) -> str:
             answer=answer(summary),
             clear=[line for line in (gain(summary), runner_up(summary)) if line],
             facts=_facts(results, summary),
+            ensembles=ensembles(summary),
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
             panels=panels,
             published=_rows(results, published, own_changes, figures),
@@ -187,6 +188,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
     }
     if entry["test"]:
         panel["pairs"] = _classes(results, recipe, entry, figures)
+        figures.place(f"reliability-{recipe}", _class_figures.reliability(entry))
     return panel
 
 

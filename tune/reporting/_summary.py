@@ -7,8 +7,13 @@ from collections import Counter
 from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
+from tune.calibration import expected_calibration_error, fit_temperature, reliability, scaled
 from tune.comparisons import compare, holm
-from tune.finals import Finalist
+from tune.ensembles import ensembles_of
+from tune.finals import Final, Finalist
+from tune.intervals import intervals
 from tune.record import VAL_METRICS, State
 from tune.reporting._numbers import counted, finite
 from tune.reporting._published import entry_of
@@ -39,6 +44,7 @@ def summarize(results: Results) -> Summary:
             "tested_on": results.tested_on,
             "seconds": results.seconds,
             "default": _default(results),
+            "ensembles": _ensembles(results, ranked),
             "preset": preset,
             "recipes": {recipe: entries[recipe] for recipe in ranked},
             "warnings": [*results.card["warnings"], *_warnings_of_rows(results, preset), *_warnings(results, entries)],
@@ -60,6 +66,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         "test": None,
         "against_winner": None,
         "final_epochs": [],
+        "calibration": None,
         "per_class": None,
         "confusion": None,
         "median_seed": None,
@@ -70,6 +77,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         median = finalists[0].median(results.settings.metric)
         entry |= shown | of_images(median.labels, median.predictions, results.classes)
         entry |= {"median_seed": median.seed, "model": median.model, "finalists": others}
+        entry["calibration"] = _calibration(finalists[0].finals)
     elif best := results.best(recipe):
         figures = best_epoch(best) or {}
         val = {name: figures[name] for name in VAL_METRICS if name in figures}
@@ -105,6 +113,47 @@ def _against(results: Results) -> dict[str, dict[str, Any]]:
         recipe: {"difference": asdict(comparison.difference), "p": adjusted[recipe]}
         for recipe, comparison in found.items()
     }
+
+
+def _calibration(finals: list[Final]) -> dict[str, Any]:
+    """Whether models are right as often as they say, of all seeds together, as they are and with val's temperatures."""
+    temperatures = [fit_temperature(final.val_log_probabilities, final.on_val[0]) for final in finals]
+    labels = np.concatenate([final.labels for final in finals])
+    raw = reliability(np.concatenate([final.log_probabilities for final in finals]), labels)
+    warmed = zip(finals, temperatures, strict=True)
+    cooled = reliability(np.concatenate([scaled(final.log_probabilities, t) for final, t in warmed]), labels)
+    return {
+        "ece": expected_calibration_error(raw),
+        "temperature": float(np.mean(temperatures)),
+        "ece_with_temperature": expected_calibration_error(cooled),
+        "bins": list(map(asdict, raw)),
+        "bins_with_temperature": list(map(asdict, cooled)),
+    }
+
+
+def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
+    """What the finals of the recipes are worth together, beside the winner."""
+    winner = results.winner
+    if winner is None:
+        return []
+    ensembles = ensembles_of([own[0] for recipe in ranked if (own := results.finalists_of(recipe))])
+    found = [ensemble.on_test() for ensemble in ensembles]
+    compared = [compare(winner.first.labels, test.predictions[None], winner.predictions) for test in found]
+    adjusted = holm({str(number): comparison.p for number, comparison in enumerate(compared)})
+    entries = []
+    for number, (ensemble, test) in enumerate(zip(ensembles, found, strict=True)):
+        assert test.log_probabilities is not None
+        tested = intervals(test.labels, test.predictions[None], test.classes)
+        entries.append(
+            {
+                "models": {member.first.recipe: len(member.finals) for member in ensemble.members},
+                "val": ensemble.on_val().metrics,
+                "test": {**{name: asdict(values) for name, values in tested.items()}, "n": len(test.labels)},
+                "ece": expected_calibration_error(reliability(test.log_probabilities, test.labels)),
+                "against_winner": {"difference": asdict(compared[number].difference), "p": adjusted[str(number)]},
+            }
+        )
+    return entries
 
 
 def _preset(results: Results) -> dict[str, Any] | None:
