@@ -18,6 +18,7 @@ class Training(Space):
     others. Of that rest:
 
     Attributes:
+        decayed: what weight decay is of: weights, or all parameters, norms and biases too, as PyTorch's optimisers do.
         clip_norm: the longest gradient, by the norm over all weights; 0 for no limit.
         ema, ema_decay: whether a moving average of the weights is evaluated and saved, and its decay by step.
         label_smoothing: the part of each target that is spread over the classes.
@@ -38,6 +39,7 @@ class Training(Space):
     warmup: Annotated[float, Float(0.0, 0.3), When("schedule", Choice(("cosine",)))] = 0.1
     plateau_factor: Annotated[float, Float(0.1, 0.7), When("schedule", Choice(("plateau",)))] = 0.5
     plateau_patience: Annotated[int, Int(1, 5), When("schedule", Choice(("plateau",)))] = 2
+    decayed: Annotated[str, Choice(("weights", "all")), FIXED] = "weights"
     clip_norm: Annotated[float, Float(0.0, 10.0), FIXED] = 0.0
     ema: Annotated[str, Choice(("none", "weights")), FIXED] = "none"
     ema_decay: Annotated[float, Float(0.9, 0.9999), When("ema", Choice(("weights",)))] = 0.99

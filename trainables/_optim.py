@@ -14,13 +14,14 @@ Parts = Sequence[tuple[Iterable[nn.Parameter], float]]
 
 
 def optimizer_of(parts: Parts, space: Training) -> optim.Optimizer:
-    """SGD with Nesterov momentum, AdamW, or Adam with L2 as its decay; norms and biases are not decayed."""
+    """SGD with Nesterov momentum, AdamW, or Adam with L2 as its decay; norms and biases are decayed if asked for."""
+    decay_of_others = space.weight_decay if space.decayed == "all" else 0.0
     groups = []
     for parameters, lr in parts:
         trained = [parameter for parameter in parameters if parameter.requires_grad]
         weights, others = ([p for p in trained if (p.ndim > 1) == matrices] for matrices in (True, False))
         groups.append({"params": weights, "lr": lr, "weight_decay": space.weight_decay})
-        groups.append({"params": others, "lr": lr, "weight_decay": 0.0})
+        groups.append({"params": others, "lr": lr, "weight_decay": decay_of_others})
     if space.optimizer == "sgd":
         return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=space.momentum > 0)
     if space.optimizer == "adam":

@@ -177,7 +177,16 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from tune.experiment import Experiment
-    from tune.reporting import chosen, gain, leaderboard, not_as_published, pretrained, published_table, runner_up
+    from tune.reporting import (
+        began_with,
+        chosen,
+        gain,
+        leaderboard,
+        not_as_published,
+        pretrained,
+        published_table,
+        runner_up,
+    )
     from tune.search import resume, search
     from tune.stopping import Interrupted
 
@@ -213,6 +222,8 @@ def _search(arguments: argparse.Namespace) -> int:
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
         for line in filter(None, (gain(summary), runner_up(summary))):
             console.print(Text(line), soft_wrap=True)
+        for line in began_with(summary):
+            console.print(Text(f"pretrained weights of {line}", style="dim"), soft_wrap=True)
     for warning in [*summary["warnings"], *summary["failures"]]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"report: {report}")

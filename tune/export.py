@@ -14,7 +14,7 @@ import torch
 from search_spaces import InputError
 from trainables import Classifier
 from trainables._data import Split, has_test, load_test, load_train
-from trainables._data._decode import RESIZE_RULE
+from trainables._data._decode import RESIZE_RULES
 from trainables._files import whole
 from trainables._onnx import EXTRA, IMAGES, LOGITS, Card, OnnxClassifier
 from tune.trained import Trained
@@ -105,7 +105,7 @@ def export(source: Path, recipe: str | None = None, output: Path | None = None) 
         shape=classifier.image_shape,
         variant=classifier.variant,
         data=card["data"],
-        decoding=RESIZE_RULE,
+        decoding=RESIZE_RULES[classifier.variant],
     )
     try:
         content = to_onnx(classifier, facts)

@@ -40,7 +40,6 @@ class PlannedRow:
         epochs: how many are trained.
         views: what it is shown of the images, the first configuration's first, and what it is evaluated on.
         eval_variant: what is shown of the images that it is evaluated on; None for what it is trained on.
-        compared: whether it is the configuration that was published, so that figures can be held against each other.
         changes: what is not as it was published, a phrase each.
     """
 
@@ -50,7 +49,6 @@ class PlannedRow:
     epochs: int
     views: list[View]
     eval_variant: Variant | None
-    compared: bool
     changes: list[str]
 
     @property
@@ -103,7 +101,6 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
         epochs=epochs,
         views=views,
         eval_variant=eval_variant,
-        compared=not moved,
         changes=[
             *row.changes,
             *moved,

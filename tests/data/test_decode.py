@@ -196,6 +196,16 @@ def test_the_centre_square_is_taken_and_never_squeezed(tmp_path: Path) -> None:
         assert (pixels == np.array([0, 0, 255]).reshape(3, 1, 1)).all()
 
 
+def test_all_of_a_box_is_kept(tmp_path: Path) -> None:
+    """Its sides are resized each by itself: a product may be as long as a bench."""
+    image = Image.new("L", (40, 40), 7)
+    image.paste(100, (5, 10, 20, 20))
+    image.paste(200, (20, 10, 35, 20))
+    pixels = decode(save(tmp_path / "x.png", image), 10, 1, box=(5, 10, 30, 10))[0]
+    assert (pixels[:, :4] == 100).all()
+    assert (pixels[:, 6:] == 200).all()
+
+
 def test_resizing_is_that_of_the_whole_image_cropped_afterwards(tmp_path: Path) -> None:
     image = noise(0, (30, 10))
     whole = np.asarray(image.resize((15, 5), Image.Resampling.BILINEAR))

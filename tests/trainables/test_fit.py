@@ -215,11 +215,17 @@ def test_convolutions_train_channels_last_and_are_saved_as_ever(digits: TrainDat
     assert all(tensor.is_contiguous() for tensor in saved.values())
 
 
-def test_norms_and_biases_are_not_decayed() -> None:
+def test_norms_and_biases_are_not_decayed_by_default() -> None:
     decayed, free = optimizer_of([(build(MLP(), GREY).parameters(), MLP().lr)], MLP()).param_groups
     assert all(p.ndim > 1 for p in decayed["params"])
     assert all(p.ndim == 1 for p in free["params"])
     assert (decayed["weight_decay"], free["weight_decay"]) == (MLP().weight_decay, 0.0)
+
+
+def test_norms_and_biases_are_decayed_where_that_is_asked_for() -> None:
+    space = MLP(decayed="all", weight_decay=0.02)
+    groups = optimizer_of([(build(space, GREY).parameters(), space.lr)], space).param_groups
+    assert [group["weight_decay"] for group in groups] == [0.02, 0.02]
 
 
 def test_preprocessing_normalises_the_train_split_and_resizes_others(digits: TrainData) -> None:

@@ -79,18 +79,17 @@ def test_the_published_rows_are_all_there() -> None:
     }
 
 
-def test_rows_with_decay_say_what_is_not_decayed() -> None:
-    """Here norms and biases never are; ultralytics leaves them out, too."""
-    said = {
-        (name, row): line.changes
+def test_rows_with_decay_decay_what_was_decayed() -> None:
+    """All parameters by PyTorch's optimisers; ultralytics leaves norms and biases out."""
+    configs = {
+        (name, row): space_of(line.recipe).parse(line.config).active()
         for name in names()
         for row, line in read_preset(file_of(name)).rows.items()
-        if space_of(line.recipe).parse(line.config).active().get("weight_decay")
     }
-    assert said == {
-        ("flowers_cnn", "residual-cnn"): ("norms and biases are not decayed",),
-        ("yolo_dropout", "base"): (),
-        ("yolo_dropout", "dropout"): (),
+    assert {key: config["decayed"] for key, config in configs.items() if config.get("weight_decay")} == {
+        ("flowers_cnn", "residual-cnn"): "all",
+        ("yolo_dropout", "base"): "weights",
+        ("yolo_dropout", "dropout"): "weights",
     }
 
 

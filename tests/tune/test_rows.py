@@ -179,7 +179,6 @@ def test_what_a_row_says_of_itself_comes_before_what_data_and_person_change(expe
     assert planned(experiment, line).changes == ["biases are not decayed"]
     found = planned(experiment, line, max_epochs=2)
     assert found.changes == ["biases are not decayed", "2 of 100 epochs"]
-    assert found.compared
 
 
 def test_a_network_that_was_trained_in_bfloat16_is_known_by_its_final(
@@ -279,7 +278,6 @@ def test_a_person_may_have_rows_see_something_else(
     (found,) = plan(preset, asked, cards)
     assert (found.candidates[0]["input_variant"], found.eval_variant) == (variant, evaluated)
     assert found.changes == changes
-    assert found.compared == (not changes)
     assert {view.variant for view in found.views} == {variant, evaluated}
 
 

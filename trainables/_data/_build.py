@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces._errors import InputError
+from search_spaces._space import Variant
 from trainables._data._contents import Contents
 from trainables._data._decode import BrokenImageError, Header, fit, in_channels, pixel_digest
 
@@ -32,6 +33,7 @@ def write_arrays(
     contents: Contents,
     *,
     image_size: int | None,
+    variant: Variant,
     threads: int,
     progress: Progress | None = None,
 ) -> list[dict[str, str]]:
@@ -41,6 +43,7 @@ def write_arrays(
         folder: an empty folder.
         contents: what to decode.
         image_size: side of the stored images in pixels; None as in `DataSpec`.
+        variant: what `contents` gives of each image.
         threads: that decode.
         progress: called with (images done, images in all).
 
@@ -61,7 +64,7 @@ def write_arrays(
         raise OSError(errno.ENOSPC, f"its {count:,} images take {sizes}")
 
     def decode_chunk(chunk: range) -> list[_Decoded | str]:
-        return [_decode_one(contents, i, side, channels) for i in chunk]
+        return [_decode_one(contents, i, side, channels, variant) for i in chunk]
 
     kept: list[int] = []
     digests: list[bytes] = []
@@ -107,13 +110,13 @@ def _geometry(headers: Sequence[Header | None], image_size: int | None) -> tuple
     return _DEFAULT_SIDE, channels
 
 
-def _decode_one(contents: Contents, i: int, side: int, channels: int) -> _Decoded | str:
+def _decode_one(contents: Contents, i: int, side: int, channels: int, variant: Variant) -> _Decoded | str:
     """Decode image i to its pixels and digest, or say why it is broken."""
     try:
         image = in_channels(contents.image(i), channels)
     except BrokenImageError as error:
         return str(error)
-    return fit(image, side), pixel_digest(image)
+    return fit(image, side, variant), pixel_digest(image)
 
 
 def _in_order(work: Callable[[range], _Result], chunks: Sequence[range], threads: int) -> Generator[_Result]:

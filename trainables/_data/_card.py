@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from search_spaces._space import Variant
 from trainables._data._classes import Classes, joined
 from trainables._data._contents import Source
-from trainables._data._decode import RESIZE_RULE
+from trainables._data._decode import RESIZE_RULES
 from trainables._data._spec import SPLITS, UNASSIGNED, DataSpec, Shares, are_counts
 from trainables._data._split import Codes
 from trainables._data._store import Store
@@ -57,10 +58,10 @@ def describe(
     return {
         "source": source.name,
         "spec": asdict(spec),
-        **_digests(store, classes, codes),
+        **_digests(store, classes, spec.variant, codes),
         "store": str(store.path),
         "store_key": store.key,
-        "resize": {"rule": RESIZE_RULE, "side": height},
+        "resize": {"rule": RESIZE_RULES[spec.variant], "side": height},
         "variant": spec.variant,
         "classes": list(classes.names),
         "label_of_store": list(classes.label_of_store),
@@ -140,16 +141,16 @@ def _unequal_pairs(marks: npt.NDArray[Any]) -> int:
     return comb(len(marks), 2) - sum(comb(count, 2) for count in counts.tolist())
 
 
-def images_digest(store: Store, classes: Classes) -> str:
+def images_digest(store: Store, classes: Classes, variant: Variant) -> str:
     """Digest the images that a search sees: not where they lie, how they are named, or when they were written."""
-    meaning = {"classes": classes.names, "shape": store.images.shape, "resize": RESIZE_RULE}
+    meaning = {"classes": classes.names, "shape": store.images.shape, "resize": RESIZE_RULES[variant]}
     parts = [json.dumps(meaning).encode(), store.digests.tobytes(), classes.labels(store).tobytes()]
     return hashlib.sha256(b"".join(parts)).hexdigest()
 
 
-def _digests(store: Store, classes: Classes, codes: Codes) -> dict[str, str]:
+def _digests(store: Store, classes: Classes, variant: Variant, codes: Codes) -> dict[str, str]:
     digests = {
-        "images_digest": images_digest(store, classes),
+        "images_digest": images_digest(store, classes, variant),
         "split_digest": hashlib.sha256(codes.tobytes()).hexdigest(),
     }
     both = "".join(digests.values())

@@ -2,7 +2,7 @@
 
 Every step is a rule that depends on the file alone: EXIF orientation is applied, transparency is laid over
 white, wider samples are scaled to 8 bits, and the shorter side is resized before the centre is cropped. A box is cut
-out of the original pixels, before that.
+out of the original pixels, before that, and all of it is kept: its sides are resized each by itself.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from search_spaces._errors import InputError
+from search_spaces._space import Variant
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 """What is taken for an image when a folder is listed, in lower case."""
@@ -26,7 +27,11 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp",
 Box = Sequence[float]
 """x, y, width and height in pixels, of the upright image at full size."""
 
-RESIZE_RULE = "shorter side to the size, antialiased bilinear, centre crop"
+RESIZE_RULES: dict[Variant, str] = {
+    "whole": "shorter side to the size, antialiased bilinear, centre crop",
+    "box": "both sides to the size, antialiased bilinear",
+}
+"""How an image becomes square: the sides of a photo rarely matter, those of a box do."""
 
 # Only these of Pillow's many parsers may see a file, whatever its suffix says.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
@@ -65,7 +70,8 @@ def decode(source: Path | str | bytes, size: int, channels: int, *, box: Box | N
         InputError: if the file cannot be read.
     """
     image = read_image(source)
-    return fit(in_channels(image if box is None else cut(image, box), channels), size)
+    variant: Variant = "whole" if box is None else "box"
+    return fit(in_channels(image if box is None else cut(image, box), channels), size, variant)
 
 
 def read_header(source: Path | bytes) -> Header | None:
@@ -129,15 +135,17 @@ def in_channels(image: Image.Image, channels: int) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def fit(image: Image.Image, size: int) -> npt.NDArray[np.uint8]:
-    """Bring an image of mode "L" or "RGB" to uint8 (channels, size, size) by the rule RESIZE_RULE."""
+def fit(image: Image.Image, size: int, variant: Variant) -> npt.NDArray[np.uint8]:
+    """Bring an image of mode "L" or "RGB", or its box, to uint8 (channels, size, size) by the rule in RESIZE_RULES."""
     if image.size != (size, size):
-        side = min(image.size)
-        left, top = (image.width - side) // 2, (image.height - side) // 2
-        # The crop is resized alone (with what the filter needs around it), for the same pixels: the whole of
-        # a 1 x 60,000 strip would be blown up to gigabytes.
-        square = (left, top, left + side, top + side)
-        image = image.resize((size, size), Image.Resampling.BILINEAR, box=square)
+        kept = (0, 0, image.width, image.height)
+        if variant == "whole":
+            side = min(image.size)
+            left, top = (image.width - side) // 2, (image.height - side) // 2
+            # The crop is resized alone (with what the filter needs around it), for the same pixels: the whole of
+            # a 1 x 60,000 strip would be blown up to gigabytes.
+            kept = (left, top, left + side, top + side)
+        image = image.resize((size, size), Image.Resampling.BILINEAR, box=kept)
     pixels = np.asarray(image).reshape(size, size, -1)
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 

@@ -238,7 +238,7 @@ def _store_of(card: Mapping[str, Any]) -> Path:
     spec = DataSpec(**{**card["spec"], "split": tuple(card["spec"]["split"])})
     store, _ = ensure_store(open_source(spec), image_size=spec.image_size, variant=spec.variant, cache=path.parent)
     classes = Classes(names=tuple(card["classes"]), label_of_store=tuple(card["label_of_store"]), dropped={})
-    if images_digest(store, classes) != card["images_digest"]:
+    if images_digest(store, classes, spec.variant) != card["images_digest"]:
         raise InputError(
             f"--data {spec.source}: has not the images on {socket.gethostname()} with which the experiment was begun; "
             "bring them back, or give a place that every machine sees alike"

@@ -83,7 +83,10 @@ class ParquetShards:
         self.name = f"parquet:{pattern}"
         self._root, paths = _find(pattern)
         if not paths:
-            raise InputError(f"--data parquet:{place}: there is no .parquet file; give a glob or a folder of some")
+            raise InputError(
+                f"--data parquet:{place}: there is no .parquet file; give a glob or a folder of some, such as toprung "
+                "fetch brings"
+            )
         self._shards = [_read_footer(path) for path in paths]
         if not any(shard.rows for shard in self._shards):
             raise InputError(f"--data parquet:{place}: its {len(paths)} files have no rows; give other files")

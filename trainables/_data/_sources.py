@@ -46,7 +46,7 @@ def open_source(spec: DataSpec) -> Source:
     root = absolute(text)
     if root.is_dir():
         return ImageFolder(root)
-    known = f"there are: {', '.join(_KNOWN)}, or the folder of an image data set"
+    known = f"there are: {', '.join(_KNOWN)}, or the folder of an image data set, as toprung fetch brings some"
     if root.exists():
         raise InputError(f"--data {text}: is a file; {known}")
     near = difflib.get_close_matches(name.lower(), [entry.partition(":")[0] for entry in _KNOWN], n=1)

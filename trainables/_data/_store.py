@@ -19,7 +19,7 @@ from search_spaces._errors import InputError
 from search_spaces._space import Variant
 from trainables._data._build import Progress, write_arrays
 from trainables._data._contents import Contents, Source, absolute
-from trainables._data._decode import RESIZE_RULE
+from trainables._data._decode import RESIZE_RULES
 from trainables._synced import SyncedFolder
 
 _FORMAT = 1  # raise it when the files of a store, or the pixels in them, come out otherwise for the same source
@@ -95,7 +95,7 @@ def ensure_store(
                 return store, False
             _sweep(cache, own=key)
             threads = threads or min(_cores(), _MOST_THREADS)
-            _build(source.contents(), image_size, cache / key, progress, threads)
+            _build(source.contents(), image_size, variant, cache / key, progress, threads)
     except OSError as error:
         raise InputError(
             f"cannot write the image store to {cache}: {error.strerror or error}; "
@@ -129,7 +129,7 @@ def _key(source: Source, image_size: int | None, variant: Variant) -> str:
         "variant": variant,
         "image_size": image_size,
         "channels": "1 if all grey, else 3",
-        "resize": RESIZE_RULE,
+        "resize": RESIZE_RULES[variant],
     }
     return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:32]
 
@@ -177,12 +177,19 @@ def _sweep(cache: Path, own: str) -> None:
             continue
 
 
-def _build(contents: Contents, image_size: int | None, target: Path, progress: Progress | None, threads: int) -> None:
+def _build(
+    contents: Contents,
+    image_size: int | None,
+    variant: Variant,
+    target: Path,
+    progress: Progress | None,
+    threads: int,
+) -> None:
     """Decode all images into a new store at `target`, replacing a damaged one."""
     folder = _building(target.parent, target.name)
     folder.mkdir()
     try:
-        bad = write_arrays(folder, contents, image_size=image_size, threads=threads, progress=progress)
+        bad = write_arrays(folder, contents, image_size=image_size, variant=variant, threads=threads, progress=progress)
         manifest = {
             "format": _FORMAT,
             "classes": contents.classes,

@@ -12,12 +12,13 @@ from tune.reporting._markdown import markdown
 from tune.reporting._numbers import printable
 from tune.reporting._page import page
 from tune.reporting._published import chosen, not_as_published, pretrained, published_table
-from tune.reporting._results import Results
+from tune.reporting._results import Results, began_with
 from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
 from tune.study import SearchStudy
 
 __all__ = [
+    "began_with",
     "chosen",
     "gain",
     "leaderboard",

@@ -19,7 +19,7 @@ from tune.reporting._leaderboard import (
     runner_up,
 )
 from tune.reporting._numbers import TIMES, duration, metric, percent, setting
-from tune.reporting._results import Results, source
+from tune.reporting._results import Results, began_with
 from tune.reporting._summary import Summary
 
 LISTED = 50
@@ -38,6 +38,7 @@ def markdown(results: Results, summary: Summary) -> str:
         *(_search(summary) if results.records or not results.settings.rows_only else []),
         *_list("Warnings", summary["warnings"]),
         *_list("Failed finals", summary["failures"]),
+        *_list("Pretrained weights", began_with(summary)),
         *_configurations(summary),
         *_models(summary),
         *_classes(summary),
@@ -96,9 +97,7 @@ def _configurations(summary: Summary) -> list[str]:
     for recipe, entry in summary["recipes"].items():
         if entry["config"] is not None:
             fields = ", ".join(f"{name} {setting(value)}" for name, value in entry["config"].items())
-            weights = source(entry)
-            began = f"; pretrained weights: {weights}" if weights else ""
-            parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields + began)}")
+            parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields)}")
     return ["## Best configurations", "\n".join(parts)] if parts else []
 
 

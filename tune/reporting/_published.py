@@ -72,7 +72,7 @@ def _figures(results: Results, row: PlannedRow, final: Final | None) -> Iterator
                 "measured": ends.mean if ends else None,
                 "low": ends.low if ends else None,
                 "high": ends.high if ends else None,
-                "inside": ends.low <= value <= ends.high if row.compared and ends and value is not None else None,
+                "inside": ends.low <= value <= ends.high if ends and value is not None else None,
             }
 
 

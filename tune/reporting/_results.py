@@ -129,6 +129,11 @@ class Results:
         return chosen[0] if chosen else load_default(self.experiment.folder, recipe, self.settings.seeds_of_finals)
 
 
+def began_with(summary: Mapping[str, Any]) -> list[str]:
+    """The pretrained weights of each recipe's best, or that it had none, a line each."""
+    return [f"{recipe}: {weights}" for recipe, entry in summary["recipes"].items() if (weights := source(entry))]
+
+
 def source(entry: dict[str, Any]) -> str | None:
     """Where pretrained weights come from, in words; None for a recipe that knows none, or without a configuration."""
     if "pretrained" not in (entry["config"] or {}):
