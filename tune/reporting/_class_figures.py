@@ -70,7 +70,10 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
 
 
 def reliability(entry: dict[str, Any]) -> Figure:
-    """How often models are right against how sure they are, as they are and with the temperature that val asks for."""
+    """How often models are right against how sure they are, as they are and with the temperature that val asks for.
+
+    The larger a mark, the more predictions it stands for.
+    """
     calibration = entry["calibration"]
     figure = Figure(
         Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#7A8794", "dash": "dot"}, hoverinfo="skip",
@@ -80,6 +83,7 @@ def reliability(entry: dict[str, Any]) -> Figure:
     shown = (("bins", "as they are", "#E69F00", "circle"), ("bins_with_temperature", temperature, "#56B4E9", "diamond"))
     for key, name, colour, symbol in shown:
         bins = calibration[key]
+        most = max(each["images"] for each in bins)
         figure.add_trace(
             Scatter(
                 x=[each["confidence"] for each in bins],
@@ -87,7 +91,7 @@ def reliability(entry: dict[str, Any]) -> Figure:
                 customdata=[each["images"] for each in bins],
                 mode="lines+markers",
                 line={"color": colour, "width": 2},
-                marker={"symbol": symbol, "size": 8},
+                marker={"symbol": symbol, "size": [6 + 12 * (each["images"] / most) ** 0.5 for each in bins]},
                 name=name,
                 hovertemplate="sure: %{x:.3f}<br>right: %{y:.3f}<br>%{customdata} predictions<extra></extra>",
             )
