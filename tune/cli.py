@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LOOKED_AT = (
     "data", "image_column", "label_column", "cache", "recipes", "recipes_from", "out", "address", "cpus_per_trial",
-    "gpus_per_trial",
+    "gpus_per_trial", "variant", "box_column", "preset",
 )  # fmt: skip
 """The settings that `toprung doctor` has as flags; a file may have others, as it is that of a search."""
 
@@ -179,6 +179,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from tune.experiment import Experiment
     from tune.reporting import (
         began_with,
+        best_row,
         chosen,
         gain,
         leaderboard,
@@ -220,7 +221,7 @@ def _search(arguments: argparse.Namespace) -> int:
     if not settings.rows_only:
         console.print(leaderboard(summary))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
-        for line in filter(None, (gain(summary), runner_up(summary))):
+        for line in filter(None, (best_row(summary), gain(summary), runner_up(summary))):
             console.print(Text(line), soft_wrap=True)
         for line in began_with(summary):
             console.print(Text(f"pretrained weights of {line}", style="dim"), soft_wrap=True)

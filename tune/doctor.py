@@ -22,11 +22,12 @@ from tune.experiment import try_writing
 from tune.machine import CODE, Finding, Machine, differences, examined, look, nearest, on_node, places_of, port
 from tune.nodes import Mark, mark, on_each_node
 from tune.ports import Peer, near, peers, unreached
+from tune.preset import file_of, read_preset
 from tune.resources import allot, cluster_nodes, this_machine, this_node
 from tune.search import spec_of
 from tune.session import connect
 from tune.settings import HERE, Settings
-from tune.views import searched_views
+from tune.views import views_of
 
 LATE = 3.0
 """Seconds that W&B has to answer, and by which clocks may differ."""
@@ -72,7 +73,8 @@ def _versions(here: Machine) -> Finding:
 def _data(settings: Settings) -> Finding:
     """Whether the data can be listed and an image of them read, here alone: other nodes get decoded images."""
     try:
-        for view in searched_views(settings):
+        preset = read_preset(file_of(settings.preset)) if settings.preset else None
+        for view in views_of(preset, settings):
             contents = open_source(spec_of(settings, view)).contents()
             contents.image(0)
     except BrokenImageError as error:

@@ -70,17 +70,17 @@ def load(source: Path, recipe: str | None = None) -> Model:
         InputError: there is none, or it cannot classify whole images.
     """
     model: Model
+    way = "cut the images to their boxes"
     if source.suffix != ".onnx":
-        model = Trained.find(source, recipe).load()
+        trained = Trained.find(source, recipe)
+        model = trained.load()
+        way = f"in Python, call trainables.Classifier.load({str(trained.folder)!r}).predict(files, boxes)"
     elif recipe is None:
         model = OnnxClassifier.load(source)
     else:
         raise InputError(f"--recipe {recipe}: {source} is one model; give its experiment to choose among recipes")
     if model.variant == "box":
-        raise InputError(
-            f"{source} was trained on boxes, not on whole images: in Python, call trainables.Classifier.load(FOLDER)"
-            ".predict(files, boxes), or cut the images to their boxes for an exported model"
-        )
+        raise InputError(f"{source} was trained on boxes, not on whole images: {way}")
     return model
 
 

@@ -20,7 +20,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
-from search_spaces import Domains, Space, Value, space_of
+from search_spaces import Choice, Domains, Space, Value, space_of
 from tune.convert import parameters, suggest, values_of
 from tune.record import Record
 
@@ -58,7 +58,9 @@ class RecipeSampler:
         maximize: bool,
     ) -> None:
         self._domains = domains
-        self._starts = [(recipe, space_of(recipe).default(own)) for recipe, own in domains.items()]
+        defaults = [(recipe, space_of(recipe).default(own)) for recipe, own in domains.items()]
+        otherwise = ((recipe, other) for recipe, one in defaults for other in _seen_otherwise(one, domains[recipe]))
+        self._starts = [*defaults, *otherwise]
         self._starts += [(recipe, start) for recipe in domains for start in starts.get(recipe, ())]
         self._seed, self._startup = seed, startup
         self._study = optuna.create_study(direction="maximize" if maximize else "minimize")
@@ -67,8 +69,8 @@ class RecipeSampler:
     def draw(self, position: int, tried: set[str]) -> Draw | None:
         """A configuration whose `fingerprint` is not in `tried`, or None where nothing new is found.
 
-        The default point of each recipe comes first, then the other points to start from. `position` is the number
-        that the trial will have.
+        The default point of each recipe comes first, then the same with the other input variant, if that is searched,
+        and the other points to start from. `position` is the number that the trial will have.
         """
         for recipe, start in self._starts:
             if fingerprint(recipe, start.active()) not in tried:
@@ -155,3 +157,11 @@ def _tpe(startup: int, numbers: tuple[int, ...]) -> TPESampler:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)  # group: conditional fields are modelled apart
         return TPESampler(n_startup_trials=startup, multivariate=True, group=True, seed=seed_of(*numbers))
+
+
+def _seen_otherwise(default: Space, domains: Domains) -> list[Space]:
+    """A default point with each other input variant: a difference that one draw beside another would not show."""
+    variants = domains["input_variant"]
+    assert isinstance(variants, Choice)
+    others = [variant for variant in variants.options if variant != default.input_variant]
+    return [default.within({**domains, "input_variant": Choice((variant,))}) for variant in others]

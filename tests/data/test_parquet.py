@@ -353,6 +353,13 @@ def test_a_bad_row_is_refused_by_name_or_skipped_and_listed(
     assert sum(card["images"].values()) == 11
 
 
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_a_blank_name_of_a_class_is_none(tmp_path: Path, blank: str) -> None:
+    write(tmp_path / "d" / "x.parquet", small(13), category=[*["a", "b"] * 6, blank])
+    with pytest.raises(InputError, match=r"cannot decode x\.parquet/12: its category is empty"):
+        prepared(tmp_path / "d", tmp_path / "cache")
+
+
 def test_boxes_are_not_looked_at_for_whole_images(tmp_path: Path) -> None:
     write_bad_row(tmp_path / "d" / "x.parquet", {"bbox": [None]})
     assert prepared(tmp_path / "d", tmp_path / "cache").card["bad_images"] == []

@@ -297,7 +297,9 @@ def test_classes_that_are_written_alike_become_one(tmp_path: Path) -> None:
         "val": 3,
         "test": 3,
     }
-    assert data.card["warnings"] == ["class 'sea_lion' is 'Sea  lion', 'sea_lion', whose names are one once normalized"]
+    assert data.card["warnings"] == [
+        "classes of which several names are one once normalized: 'sea_lion' is 'Sea  lion', 'sea_lion'"
+    ]
     assert data.digest != apart.digest
     assert data.store.key == apart.store.key
     assert not data.card["decoded_now"]

@@ -24,6 +24,7 @@ def split(
     official: Sequence[int] | None = None,
     digests: np.ndarray | None = None,
     groups: Sequence[str] | None = None,
+    classes: tuple[str, ...] | None = None,
     shares: Shares = THREE,
     seed: int = 0,
 ) -> np.ndarray:
@@ -32,7 +33,7 @@ def split(
         official=np.array([-1] * len(labels) if official is None else official, np.int8),
         digests=unique_digests(len(labels)) if digests is None else digests,
         groups=groups,
-        classes=tuple(f"class {i}" for i in range(max(labels) + 1)),
+        classes=classes or tuple(f"class {i}" for i in range(max(labels) + 1)),
         shares=shares,
         seed=seed,
     )
@@ -143,7 +144,12 @@ def test_splits_that_are_all_there_stay_even_with_duplicates_across() -> None:
         (
             [0, 1, 0, 1, 0],
             {"official": [0, 0, 1, 1, 0]},
-            "'class 1' has 1 images, but needs at least 2, .*test",
+            "'class 1' has 1 image, but needs at least 2, .*test",
+        ),
+        (
+            [0] * 9 + [1],
+            {"classes": ("sea_lion", "Sea lion")},
+            "'Sea lion' has 1 image, .*, make one class of it and 'sea_lion' with --normalize-classes, or leave it out",
         ),
         ([0, 0, 1], {"official": [0, 1, 2]}, "'class 1' has 0 images, but needs at least 1"),
         (
@@ -154,7 +160,7 @@ def test_splits_that_are_all_there_stay_even_with_duplicates_across() -> None:
         (
             [0] * 9 + [1] * 9,
             {"digests": np.concatenate([np.zeros((9, 16), np.uint8), unique_digests(9)])},
-            r"'class 0' has 1 sets .*Add images of this class, or leave it out",
+            r"'class 0' has 1 set of .*Add images of this class, or leave it out",
         ),
     ],
 )

@@ -227,6 +227,19 @@ def test_rows_alone_are_a_whole_report(begin: Callable[..., Story]) -> None:
     assert "No trial" not in page
 
 
+def test_a_row_that_is_better_than_the_search_is_named(begin: Callable[..., Story]) -> None:
+    story = told(begin)
+    trial = story.trial("mlp", [0.5])
+    story.final(trial, seed=0, val=0.5, right=30)
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
+    text = (story.experiment.folder / "report.md").read_text()
+    assert "A published row did better than the search: MLP, trained here, has a test accuracy of 0.8000." in text
+    better = story.trial("mlp", [0.6])
+    story.final(better, seed=0, val=0.6, right=32)
+    write_report(story.experiment, story.study.records, story.finalists(better), [], seconds=1.0)
+    assert "did better than the search" not in (story.experiment.folder / "report.md").read_text()
+
+
 def test_what_is_not_as_published_of_all_rows_is_said_once(begin: Callable[..., Story]) -> None:
     story = told(begin, limit=50, seed=3)
     entries = list(written(story)["preset"]["rows"].values())

@@ -13,6 +13,7 @@ import tune.reporting
 from reporting.stories import TEST_IMAGES, Story, cost
 from tune.experiment import Experiment
 from tune.reporting import write_report
+from tune.reporting._leaderboard import rows
 from tune.reporting._numbers import TIMES
 
 SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
@@ -254,16 +255,30 @@ def test_without_a_complete_trial_the_best_stopped_one_is_shown(begin: Callable[
     assert summary_of(story)["recipes"]["mlp"]["best_trial"] == best.number
 
 
+def test_what_the_best_see_is_said_where_not_all_see_whole_images(begin: Callable[..., Story]) -> None:
+    story = begin(variant="either")
+    story.experiment.write("views/box/data.json", {**story.experiment.read("data.json"), "variant": "box"})
+    for recipe, seen in (("knn", "whole"), ("mlp", "box")):
+        trial = story.trial(recipe, [0.8])
+        story.final(trial, seed=0, val=0.8, right=30, config={**trial.config, "input_variant": seen})
+    summary = summary_of(story, *story.study.records)
+    assert [row.sees for row in rows(summary)] == ["whole", "box"]
+    assert '<br><span class="soft">box</span></th>' in page_of(story)
+    text = (story.experiment.folder / "report.md").read_text()
+    assert "knn (whole) is best on val." in text
+    assert "| mlp box |" in text
+
+
 def test_where_all_trials_failed_it_says_so(begin: Callable[..., Story]) -> None:
     story = begin(recipes=("mlp",))
-    for _ in range(2):
-        story.trial("mlp", [], "failed", note="RuntimeError: no")
+    for reason in ("no", "never"):
+        story.trial("mlp", [], "failed", note=f"RuntimeError: {reason}")
     summary = summary_of(story)
     assert summary["winner"] is None
     assert summary["recipes"]["mlp"]["best_trial"] is None
     assert summary["warnings"] == [
         "no recipe was tested, as no finalist was trained",
-        "mlp: all of its 2 trials failed",
+        "mlp: all of its 2 trials failed: RuntimeError: no",
     ]
 
 

@@ -20,8 +20,9 @@ SURFACE = {
         "--storage", "--time-budget", "--trials", "--variant", "--weights", "-h",
     ],
     "doctor": [
-        "--address", "--cache", "--config", "--cpus-per-trial", "--data", "--gpus-per-trial", "--help",
-        "--image-column", "--label-column", "--out", "--recipes", "--recipes-from", "-h", "cluster",
+        "--address", "--box-column", "--cache", "--config", "--cpus-per-trial", "--data", "--gpus-per-trial", "--help",
+        "--image-column", "--label-column", "--out", "--preset", "--recipes", "--recipes-from", "--variant", "-h",
+        "cluster",
     ],
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],

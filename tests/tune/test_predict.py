@@ -243,7 +243,7 @@ def test_what_cannot_be_used_is_refused_in_a_line(
         (garbage, None, "garbage.onnx cannot be run by onnxruntime"),
         (exported, "mlp", "--recipe mlp: .*brightness.onnx is one model"),
         (searched.folder, "vit", "--recipe vit"),
-        (boxes, None, "was trained on boxes, not on whole images"),
+        (boxes, None, f"was trained on boxes, not on whole images: in Python, call .*load\\('{boxes}'\\).predict"),
         (pictures, None, "no experiment in"),
     ):
         with pytest.raises(InputError, match=message) as error:

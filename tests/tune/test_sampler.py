@@ -67,6 +67,18 @@ def test_choosing_among_recipes_tries_each_default_first() -> None:
     assert first.config == space_of("knn").default(domains("knn")).active()
 
 
+def test_where_whole_images_and_boxes_are_searched_defaults_are_tried_on_both() -> None:
+    both = make({"recipes": "knn,mlp", "variant": "either", "set": {"mlp.input_variant": "box"}})
+    own = {recipe: space_of(recipe).clamped(SHAPE, both.domains(recipe)) for recipe in both.recipes}
+    first = play(RecipeSampler(own, {}, seed=0, startup=4, maximize=True), 4)
+    assert [(r.recipe, r.config["input_variant"]) for r in first[:3]] == [
+        ("knn", "whole"),
+        ("mlp", "box"),
+        ("knn", "box"),
+    ]
+    assert {**first[0].config, "input_variant": "box"} == first[2].config
+
+
 def test_points_to_start_from_come_after_the_defaults_and_once() -> None:
     near = [space_of("knn")(neighbors=n).within(domains()) for n in (7, 9, 7, 5)]  # 5 is the default
     s = RecipeSampler({"knn": domains(), "mlp": domains("mlp")}, {"knn": near}, seed=0, startup=4, maximize=True)

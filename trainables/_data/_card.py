@@ -158,8 +158,10 @@ def _digests(store: Store, classes: Classes, variant: Variant, codes: Codes) -> 
 
 
 def _class_warnings(before: Sequence[str], classes: Classes) -> Iterator[str]:
-    for name, names in joined(before, classes).items():
-        yield f"class {name!r} is {', '.join(map(repr, names))}, whose names are one once normalized"
+    if several := joined(before, classes):
+        some = "; ".join(f"{name!r} is {', '.join(map(repr, names))}" for name, names in islice(several.items(), 10))
+        more = f"; and {len(several) - 10} more" if len(several) > 10 else ""
+        yield f"classes of which several names are one once normalized: {some}{more}"
     if classes.dropped:
         some = ", ".join(f"{name} ({count})" for name, count in islice(classes.dropped.items(), 10))
         yield (

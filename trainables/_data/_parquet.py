@@ -197,7 +197,7 @@ class ParquetShards:
         names = self._shards[0].names_in(self._label)
         values: dict[int, str | int] = {}
         for row, value in self._read_column(self._label):
-            if value is None or value == "":
+            if value is None or not str(value).strip():
                 faults[row] = f"its {self._label} is {'null' if value is None else 'empty'}"
             elif names is not None and isinstance(value, int) and not 0 <= value < len(names):
                 faults[row] = f"its {self._label} {value} is none of the {len(names)} classes"

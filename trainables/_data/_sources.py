@@ -36,7 +36,9 @@ def open_source(spec: DataSpec) -> Source:
         if column is not None:
             raise InputError(f"--{what}-column {column}: is for parquet:GLOB, but --data is {text}; leave it out")
     if spec.variant == "box":
-        raise InputError(f"--variant box: --data {text} has no boxes, as only parquet:GLOB can have; leave it out")
+        raise InputError(
+            f"--variant box: --data {text} has no boxes, as only parquet:GLOB can have; say --variant whole"
+        )
     if text == "digits":
         return Digits()
     if name == "fashion_mnist":

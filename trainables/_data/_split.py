@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces._errors import InputError
+from trainables._data._classes import normalized
 from trainables._data._spec import SPLITS, UNASSIGNED, Shares, are_counts, shares_text
 
 Codes = npt.NDArray[np.int8]
@@ -57,7 +58,7 @@ def split_images(
     dealt = [code for code in range(len(SPLITS)) if code not in fixed and shares[code] != 0]
     free = np.flatnonzero((official == UNASSIGNED) | (official == _TRAIN))
     totals = np.bincount(labels[free], minlength=len(classes))
-    _check_enough(totals, "images", classes, dealt)
+    _check_enough(totals, "image", "images", classes, dealt)
     codes = official.copy()
     if dealt == [_TRAIN]:
         return codes
@@ -67,7 +68,8 @@ def split_images(
     free_labels = labels[free].tolist()
     contents = [_count(free_labels[i] for i in unit) for unit in units]
     holding = np.bincount([label for content in contents for label in content], minlength=len(classes))
-    _check_enough(holding, "sets of images that stay together (a group, or identical)", classes, dealt)
+    together = "of images that stay together (a group, or identical)"
+    _check_enough(holding, f"set {together}", f"sets {together}", classes, dealt)
     chosen = _deal(contents, totals.tolist(), wanted, seats)
     for unit, choice in zip(units, chosen, strict=True):
         codes[free[unit]] = dealt[choice]
@@ -209,11 +211,16 @@ def _deal(
     return chosen
 
 
-def _check_enough(counts: npt.NDArray[np.int64], what: str, classes: tuple[str, ...], dealt: list[int]) -> None:
+def _check_enough(
+    counts: npt.NDArray[np.int64], thing: str, things: str, classes: tuple[str, ...], dealt: list[int]
+) -> None:
     for name, count in zip(classes, counts.tolist(), strict=True):
         if count < len(dealt):
             splits = ", ".join(SPLITS[code] for code in dealt)
+            alike = next((other for other in classes if other != name and normalized(other) == normalized(name)), None)
+            one = "" if alike is None else f", make one class of it and {alike!r} with --normalize-classes"
+            has = f"{count} {thing if count == 1 else things}"
             raise InputError(
-                f"class {name!r} has {count} {what}, but needs at least {len(dealt)}, one for each of: "
-                f"{splits}. Add images of this class, or leave it out"
+                f"class {name!r} has {has}, but needs at least {len(dealt)}, one for each of: {splits}. "
+                f"Add images of this class{one}, or leave it out"
             )

@@ -7,7 +7,7 @@ from tune.experiment import Experiment
 from tune.finals import Finalist, choose, load_finalists
 from tune.record import Record
 from tune.reporting._best import write_best
-from tune.reporting._leaderboard import gain, leaderboard, runner_up
+from tune.reporting._leaderboard import best_row, gain, leaderboard, runner_up
 from tune.reporting._markdown import markdown
 from tune.reporting._numbers import printable
 from tune.reporting._page import page
@@ -19,6 +19,7 @@ from tune.study import SearchStudy
 
 __all__ = [
     "began_with",
+    "best_row",
     "chosen",
     "gain",
     "leaderboard",

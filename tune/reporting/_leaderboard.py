@@ -15,10 +15,14 @@ from tune.reporting._summary import STATES, Summary
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A recipe's line; what it has no figure for is a dash."""
+    """A recipe's line; what it has no figure for is a dash.
+
+    `sees` is its input variant, where not all recipes' is whole images.
+    """
 
     rank: str
     recipe: str
+    sees: str
     val: str
     accuracy: str
     accuracy_interval: str
@@ -56,7 +60,7 @@ def cells(row: Row) -> list[str]:
     """A line under `headings`."""
     return [
         row.rank,
-        row.recipe,
+        f"{row.recipe} {row.sees}".strip(),
         row.val,
         row.accuracy,
         row.accuracy_interval,
@@ -82,18 +86,18 @@ def leaderboard(summary: Summary) -> Table:
     ):
         justify: Literal["left", "right"] = "left" if heading == "recipe" else "right"
         above = "\n" * (2 - heading.count("\n"))
-        table.add_column(Text(above + heading), justify=justify, no_wrap=True)
+        table.add_column(Text(above + heading), justify=justify, no_wrap=heading != "recipe", overflow="fold")
     for row in rows(summary):
         lines = (
             row.rank,
-            row.recipe,
+            f"{row.recipe}\n{row.sees}".strip(),
             row.val,
             f"{row.accuracy}\n{row.accuracy_interval}",
             f"{row.macro_f1}\n{row.macro_f1_interval}",
             row.tested,
             row.trials,
         )
-        table.add_row(*(Text(line, no_wrap=True) for line in lines), style="bold" if row.won else "")
+        table.add_row(*map(Text, lines), style="bold" if row.won else "")
     return table
 
 
@@ -105,6 +109,7 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
     return Row(
         rank=str(rank) if test else NOTHING,
         recipe=recipe,
+        sees=_sees(summary, recipe),
         val=metric((entry["val"] or {}).get(summary["metric"])),
         accuracy=metric(test["accuracy"]["mean"]) if test else NOTHING,
         accuracy_interval=interval(test["accuracy"]) if test else NOTHING,
@@ -180,9 +185,25 @@ def answer(summary: Summary) -> str:
     test = recipes[summary["winner"]]["test"]
     seeds = counted(len(test["seeds"]), "seed")
     accuracy = f"{summary['tested_on']} accuracy is {metric(test['accuracy']['mean'])}"
+    sees = _sees(summary, summary["winner"])
     return (
-        f"{summary['winner']} is best on val. Its {accuracy} "
+        f"{summary['winner']}{f' ({sees})' if sees else ''} is best on val. Its {accuracy} "
         f"(95% interval {interval(test['accuracy'])}) on {counted(test['n'], 'image')} with {seeds}."
+    )
+
+
+def best_row(summary: Summary) -> str:
+    """Where a published row did better than all that was searched; else empty."""
+    rows = [row for row in (summary["preset"] or {"rows": {}})["rows"].values() if row["test"]]
+    if not rows or summary["winner"] is None:
+        return ""
+    best = max(rows, key=lambda row: row["test"]["accuracy"]["mean"])
+    accuracy, ours = (each["test"]["accuracy"]["mean"] for each in (best, summary["recipes"][summary["winner"]]))
+    if accuracy <= ours:
+        return ""
+    return (
+        f"A published row did better than the search: {best['title']}, trained here, has a {summary['tested_on']} "
+        f"accuracy of {metric(accuracy)}."
     )
 
 
@@ -225,6 +246,12 @@ def runner_up(summary: Summary) -> str:
     figures = f"{signed(against['difference']['mean'])} {differences(against['difference'])}"
     against_winner = f"On the same images that is {figures} against {winner}, {_p(against)}: {verdict}."
     return f"{place} is {second} with a {accuracy}. {against_winner}"
+
+
+def _sees(summary: Summary, recipe: str) -> str:
+    """The input variant of a recipe's best, if any recipe's is not whole images."""
+    variants = {name: (entry["config"] or {}).get("input_variant") for name, entry in summary["recipes"].items()}
+    return str(variants[recipe]) if "box" in variants.values() and variants[recipe] else ""
 
 
 def _against(against: Mapping[str, Any] | None) -> str:

@@ -9,6 +9,7 @@ from tune.reporting import _published
 from tune.reporting._command import command
 from tune.reporting._leaderboard import (
     answer,
+    best_row,
     cells,
     ensemble_cells,
     ensemble_headings,
@@ -66,7 +67,7 @@ def _published_rows(summary: Summary) -> list[str]:
 
 def _search(summary: Summary) -> list[str]:
     return [
-        _text(" ".join(filter(None, [answer(summary), gain(summary), runner_up(summary)]))),
+        _text(" ".join(filter(None, [answer(summary), best_row(summary), gain(summary), runner_up(summary)]))),
         _table(headings(summary), (cells(row) for row in rows(summary))),
         *_ensembles(summary),
         "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "

@@ -15,7 +15,7 @@ from search_spaces import space_of
 from tune.describe import facts
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
-from tune.reporting._leaderboard import answer, ensembles, gain, rows, runner_up
+from tune.reporting._leaderboard import answer, best_row, ensembles, gain, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
 from tune.reporting._summary import Summary
@@ -83,7 +83,7 @@ def page(results: Results, summary: Summary) -> str:
             summary=summary,
             tested=summary["recipes"][summary["winner"]]["test"] if summary["winner"] else None,
             answer=answer(summary),
-            clear=[line for line in (gain(summary), runner_up(summary)) if line],
+            clear=[line for line in (best_row(summary), gain(summary), runner_up(summary)) if line],
             facts=_facts(results, summary),
             ensembles=ensembles(summary),
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
@@ -133,6 +133,8 @@ def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
     if summary["winner"]:
         entry = summary["recipes"][summary["winner"]]
         test = entry["test"]
+        if entry["config"].get("input_variant") == "box":
+            facts += [("sees", "what is in the boxes")]
         facts += [
             (f"val {summary['metric']}", metric(entry["val"][summary["metric"]])),
             (

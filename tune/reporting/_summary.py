@@ -214,7 +214,8 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
             if trials["pruned"]:  # by the time budget, before there was anything to judge by
                 warnings.append(f"{recipe}: the time budget was used up before a trial had trained an epoch")
             else:
-                warnings.append(f"{recipe}: all of its {counted(trials['failed'], 'trial')} failed")
+                first = next(record for record in results.of(recipe) if record.state == "failed")
+                warnings.append(f"{recipe}: all of its {counted(trials['failed'], 'trial')} failed: {first.note}")
         elif tested and entry["best_trial"] is not None and entry["test"] is None:
             warnings.append(f"{recipe}: not tested, as its best trial was not trained again")
     if running := sum(entry["trials"]["running"] for entry in entries.values()):
