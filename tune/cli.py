@@ -74,6 +74,15 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     replay.add_argument("experiment", type=_located)
     replay.add_argument("--trial", type=int, required=True, metavar="N")
 
+    listing = commands.add_parser("list", help="list experiments", allow_abbrev=False)
+    listing.set_defaults(run=_list)
+    listing.add_argument("folder", type=Path, nargs="?", help="where they lie (default: $TOPRUNG_OUT, or results)")
+
+    show = commands.add_parser("show", help="show the trials of an experiment, or one of them", allow_abbrev=False)
+    show.set_defaults(run=_show)
+    show.add_argument("experiment", type=_located)
+    show.add_argument("--trial", type=int, metavar="N", help="configuration and epochs of this one")
+
     report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
     report.set_defaults(run=_report)
     report.add_argument("experiment", type=_located)
@@ -311,6 +320,45 @@ def _replay(arguments: argparse.Namespace) -> int:
     for difference in differences or ["the environment is that of the record"]:
         print(f"  {difference}")
     return 1
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tune.overview import experiments
+    from tune.settings import Settings
+
+    folder = arguments.folder or Path(Settings.model_fields["out"].get_default(call_default_factory=True))
+    Console(file=sys.stdout).print(experiments(folder.expanduser()))
+    return 0
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    from contextlib import closing
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from tune.experiment import Experiment
+    from tune.overview import record_of, trial, trials
+    from tune.study import SearchStudy
+
+    experiment = Experiment.open(arguments.experiment)
+    settings = experiment.settings
+    with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
+        records = study.records
+    console = Console(file=sys.stdout)
+    if arguments.trial is None:
+        console.print(trials(records, settings.metric))
+        return 0
+    record = record_of(records, arguments.trial)
+    attempts = f", {record.attempts} attempts" if record.attempts > 1 else ""
+    console.print(Text(f"trial {record.number}: {record.recipe}, {record.state}{attempts}"))
+    if record.note:
+        console.print(Text(record.note), soft_wrap=True)
+    for table in trial(record):
+        console.print(table)
+    return 0
 
 
 def _report(arguments: argparse.Namespace) -> int:

@@ -22,12 +22,13 @@ from safetensors.torch import load
 from search_spaces import Training, Value, space_of
 from trainables._checkpoint import weights_of
 from trainables._cost import cost_of, device_name
-from trainables._data import Split, TrainOn, has_test, load_test
+from trainables._data import Split, TrainOn, has_test, load_test, names_of
 from trainables._metrics import Evaluation, evaluate
 from trainables._protocol import Metrics
 from trainables._run import release, run
 from trainables._synced import patiently
 from tune.attempts import trainer
+from tune.examples import chosen, examples, thumbnails
 from tune.experiment import FINAL
 from tune.intervals import Interval, intervals
 from tune.record import Record, rung_of
@@ -59,6 +60,7 @@ class Final:
         model: what it costs (see `Cost`), with the processor or GPU that it was timed on as "device"; None where it
             was not measured.
         mixed: whether it was trained in bfloat16.
+        examples: a few test images (see `Example`), in the order of `thumbnails`.
     """
 
     recipe: str
@@ -75,6 +77,7 @@ class Final:
     folder: Path
     model: dict[str, Any] | None = None
     mixed: bool = False
+    examples: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def load(cls, folder: Path) -> "Final":
@@ -110,6 +113,11 @@ class Final:
     def val_log_probabilities(self) -> NDArray[np.float16]:
         """The same of the val images."""
         return self._array("val_log_probabilities")
+
+    @property
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """The images of `examples`, (N, C, H, W)."""
+        return self._array("thumbnails")
 
     @property
     def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -294,11 +302,15 @@ def train_final(
     if keep == "last" and best.epoch < len(curves):
         raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
+    tested_on, split = data.val, "val"
     val = test = evaluate(model, data.val, len(data.classes), keep_log_probabilities=True)
     if has_test(Path(shown)):
+        split = "test"
         tested_on = settings.place.believe(partial(_test_split, shown, settings.device))
         test = evaluate(model, tested_on, len(data.classes), keep_log_probabilities=True)
     seconds = time.perf_counter() - began
+    positions = chosen(test)
+    together = np.concatenate(list(positions.values()))
     final = {
         "recipe": recipe,
         "config": config,
@@ -313,6 +325,7 @@ def train_final(
         "scores": list(scores),
         "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
         "mixed": _mixed(recipe, data.device),
+        "examples": list(map(asdict, examples(test, positions, names_of(Path(shown), split, together)))),
     }
     arrays: dict[str, NDArray[Any]] = {
         "labels": test.labels,
@@ -322,6 +335,7 @@ def train_final(
         "val": np.stack([val.labels, val.predictions]),
         "val_losses": val.losses,
         "val_log_probabilities": _halved(val),
+        "thumbnails": thumbnails(tested_on, together),
     }
     patiently(partial(_write, settings.place.folder / name, final, weights, arrays))
     settings.place.push(name, last=FINAL)

@@ -10,6 +10,7 @@ from search_spaces import InputError, space_of
 from trainables._data import load_train
 from trainables._run import run
 from tune.experiment import Experiment, environment
+from tune.overview import record_of
 from tune.study import SearchStudy
 from tune.views import folder_of, shown_to
 
@@ -35,9 +36,7 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
     settings = experiment.settings
     with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
         records = study.records
-    if not 0 <= trial < len(records):
-        raise InputError(f"--trial {trial}: the experiment has trials 0 to {len(records) - 1}")
-    record = records[trial]
+    record = record_of(records, trial)
     if not record.epochs:
         raise InputError(f"--trial {trial}: it has no epoch to compare with ({record.state}: {record.note})")
     latest = experiment.read("environment.json")

@@ -2,11 +2,14 @@
 
 import json
 import re
+from base64 import b64decode
 from collections.abc import Callable
 from html.parser import HTMLParser
+from io import BytesIO
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from reporting.stories import Story
 from tune.experiment import Experiment
@@ -175,3 +178,28 @@ def test_the_default_stands_beside_the_best_configuration(finished: Experiment) 
     text = " ".join(page_of(finished).text.split())
     config = finished.read("summary.json")["recipes"]["mlp"]["config"]
     assert f"depth {config['depth']} 2" in text
+
+
+def test_mistakes_and_a_sample_are_shown_as_pictures(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",), classes=[EVIL, "bee"])
+    told = {"label": 0, "prediction": 1, "probability": 0.987}
+    story.examples = [
+        {"kind": "mistake", "name": f"{EVIL}.png", **told},
+        {"kind": "sample", "name": "right.png", **told, "label": 1},
+    ]
+    trial = story.trial("mlp", [0.5])
+    for seed in (0, 1, 2):
+        story.final(trial, seed=seed, val=0.5 + 0.1 * seed, right=20)
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
+    html = (story.experiment.folder / "report" / "index.html").read_text()
+    assert EVIL not in html
+    page = Page(html)
+    mistake, right = (attrs for tag, attrs in page.elements if tag == "img")
+    assert mistake["alt"] == f"{EVIL}.png"
+    assert right["alt"] == "right.png"
+    _, _, content = str(mistake["src"]).partition("data:image/webp;base64,")
+    image = Image.open(BytesIO(b64decode(content)))
+    assert (image.size, image.getpixel((0, 0))) == ((8, 8), (50, 50, 50)), "of the seed of median val"
+    assert "98.7%" in page.text
+    assert f"is {EVIL}" in page.text
+    assert page.text.count("is bee") == 0

@@ -24,6 +24,8 @@ SURFACE = {
         "--image-column", "--label-column", "--out", "--preset", "--recipes", "--recipes-from", "--variant", "-h",
         "cluster",
     ],
+    "list": ["--help", "-h", "folder"],
+    "show": ["--help", "--trial", "-h", "experiment"],
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
     "export": ["--help", "--output", "--recipe", "-h", "experiment"],

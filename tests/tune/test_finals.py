@@ -2,11 +2,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from scipy.stats import t
+from sklearn.datasets import load_digits
 
-from trainables._data import DataSpec, has_test, prepare
+from trainables._data import DataSpec, Split, has_test, prepare
 from trainables._metrics import confusion_matrix
+from tune.examples import LARGEST, SHOWN, Example, thumbnails
 from tune.finals import Final, Finalist, choose, train_final
 from tune.intervals import bootstrap, wilson
 from tune.record import Record
@@ -37,6 +40,41 @@ def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: P
     final = Final.load(tmp_path / "finals" / "knn-0-0")
     assert has_test(tmp_path) == (share > 0)
     assert (final.test == final.val) == (share == 0)
+
+
+def test_a_final_keeps_its_surest_mistakes_and_a_sample_with_their_names(digits_folder: Path, tmp_path: Path) -> None:
+    settings = TrialSettings(
+        folders={"whole": str(digits_folder)},
+        experiment=str(tmp_path),
+        device="cpu",
+        threads=1,
+        max_epochs=2,
+        metric="accuracy",
+        maximize=True,
+    )
+    train_final(settings, "mlp", {}, 0, 0, "finals/mlp-0-0")
+    final = Final.load(tmp_path / "finals" / "mlp-0-0")
+    shown = [Example(**example) for example in final.examples]
+    mistakes, sample = ([each for each in shown if each.kind == kind] for kind in ("mistake", "sample"))
+    assert len(sample) == SHOWN
+    assert len(mistakes) == min(SHOWN, int((final.predictions != final.labels).sum())) > 0
+    assert all(each.label != each.prediction for each in mistakes)
+    assert [each.probability for each in mistakes] == sorted((each.probability for each in mistakes), reverse=True)
+    wrong = final.log_probabilities[final.predictions != final.labels]
+    assert mistakes[0].probability == pytest.approx(np.exp(wrong.max().astype(np.float64)), abs=1e-3)
+    data = load_digits()
+    for each, image in zip(shown, final.thumbnails, strict=True):
+        number = int(each.name.rpartition("/")[2])
+        assert data.target[number] == each.label
+        assert (image[0] == (data.images[number] * 255 / 16).round()).all()
+
+
+def test_large_images_are_kept_small() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 3, 200, 200), dtype=np.uint8)
+    split = Split(images, np.zeros(3, np.int64), np.arange(3), torch.device("cpu"))
+    small = thumbnails(split, np.array([2, 0]))
+    assert (small.shape, small.dtype) == ((2, 3, LARGEST, LARGEST), np.uint8)
+    assert small[0].mean() == pytest.approx(images[2].mean(), abs=1)
 
 
 def test_finalists_come_from_the_highest_rung_that_any_trial_of_the_recipe_reached() -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         has_test,
         load_test,
         load_train,
+        names_of,
     )
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "has_test",
     "load_test",
     "load_train",
+    "names_of",
     "prepare",
     "prepare_views",
 ]

@@ -208,6 +208,16 @@ def load_test(folder: Path, device: torch.device, *, resident: bool | None = Non
     return _load(folder, card, ["test"], device, resident)
 
 
+def names_of(folder: Path, split: str, positions: npt.NDArray[np.int64]) -> list[str]:
+    """The paths in the data set of the images at these positions of a split.
+
+    Raises:
+        InputError: if the folder holds no prepared data.
+    """
+    names = json.loads((_store_of(_read_card(folder)) / "names.json").read_text())
+    return [names[row] for row in np.load(folder / "splits" / f"{split}.npy")[positions]]
+
+
 def _read_card(folder: Path) -> dict[str, Any]:
     try:
         card: dict[str, Any] = json.loads((folder / "data.json").read_text())

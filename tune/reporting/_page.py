@@ -15,6 +15,7 @@ from search_spaces import space_of
 from tune.describe import facts
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
+from tune.reporting._examples import pictures
 from tune.reporting._leaderboard import answer, best_row, ensembles, gain, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
@@ -187,10 +188,15 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
         "valued": len(_search_figures.valued(results, recipe)),
         "stopped": entry["trials"]["pruned"],
         "pairs": [],
+        "mistakes": [],
+        "sample": [],
     }
     if entry["test"]:
         panel["pairs"] = _classes(results, recipe, entry, figures)
         figures.place(f"reliability-{recipe}", _class_figures.reliability(entry))
+        median = results.finalists_of(recipe)[0].median(results.settings.metric)
+        panel["mistakes"] = pictures(median, results.classes, "mistake")
+        panel["sample"] = pictures(median, results.classes, "sample")
     return panel
 
 
