@@ -1,7 +1,6 @@
 """Experiments, and the trials of one, as tables for a terminal."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,16 +90,23 @@ def record_of(records: list[Record], number: int) -> Record:
 
 
 def _state(experiment: Experiment, summary: Mapping[str, Any] | None) -> str:
-    lock = experiment.folder / ".lock"
-    if lock.exists():
-        try:
-            with suppress(OSError), FileLock(lock, blocking=False):
-                pass
-        except Timeout:
-            return "running"
+    if _is_locked(experiment.folder / ".lock"):
+        return "running"
     if summary is None:
         return "stopped"
     return "finished" if summary["winner"] or summary["preset"] else "nothing tested"
+
+
+def _is_locked(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # of a folder that can only be read
+        return False
 
 
 def _trials(summary: Mapping[str, Any] | None) -> str:

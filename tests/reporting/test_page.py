@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from reporting.stories import Story
+from search_spaces import space_of
 from tune.experiment import Experiment
 from tune.reporting import write_report
 
@@ -203,3 +204,25 @@ def test_mistakes_and_a_sample_are_shown_as_pictures(begin: Callable[..., Story]
     assert "98.7%" in page.text
     assert f"is {EVIL}" in page.text
     assert page.text.count("is bee") == 0
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "loss"])
+def test_trials_are_drawn_through_their_fields_the_best_boldest(begin: Callable[..., Story], metric: str) -> None:
+    story = begin(recipes=("mlp", "knn"), metric=metric)
+    values = [0.3, 0.5, 0.9, 0.4, 0.2, 0.6, 0.7, 0.8]
+    for value in values:
+        story.trial("mlp", [value])
+    story.trial("knn", [0.5])
+    write_report(story.experiment, story.study.records, [], [], seconds=1.0)
+    figures = Page((story.experiment.folder / "report" / "index.html").read_text()).figures
+    assert {name for name in figures if name.startswith(("parallel", "slices"))} == {"parallel-mlp", "slices-mlp"}
+    lines = figures["parallel-mlp"]["data"]
+    assert len(lines) == len(values)
+    assert all(0 <= y <= 1 for line in lines for y in line["y"])
+    best = 0.9 if metric == "accuracy" else 0.2
+    assert f"val {metric} {best:.4f}" in lines[-1]["hovertemplate"], "it is above the others"
+    assert lines[-1]["opacity"] == max(line["opacity"] for line in lines) == 1
+    names = figures["parallel-mlp"]["layout"]["xaxis"]["ticktext"]
+    assert names[-1] == f"val {metric}"
+    assert set(names[:-1]) < set(space_of("mlp").domains())
+    assert len(figures["slices-mlp"]["data"]) == len(names) - 1

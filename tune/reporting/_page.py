@@ -184,6 +184,8 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
         "weights": source(entry),
         "model": facts(entry["model"]) if entry["model"] else None,
         "settings": _configuration(results, recipe, entry),
+        "parallel": figures.place(f"parallel-{recipe}", _search_figures.parallel(results, recipe)),
+        "slices": figures.place(f"slices-{recipe}", _search_figures.slices(results, recipe)),
         "importance": figures.place(f"importance-{recipe}", _search_figures.importance(results, recipe)),
         "valued": len(_search_figures.valued(results, recipe)),
         "stopped": entry["trials"]["pruned"],

@@ -6,11 +6,15 @@ Colours of text, grid and background are the page's; whatever comes from outside
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.importance import get_param_importances
 from optuna.trial import TrialState, create_trial
+from optuna.visualization import plot_slice
 from plotly.graph_objects import Figure, Scatter
 
 from tune.record import Record
@@ -20,6 +24,9 @@ from tune.reporting._results import Results
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
 """Okabe and Ito's colours for all kinds of sight, without the two that vanish on white or black."""
 
+FAINT = "rgba(128,128,128,.45)"
+"""What is seen on white and on black, and no more."""
+
 OPACITY = {"complete": 0.75, "pruned": 0.38, "failed": 0.38, "running": 0.75}
 CROWD = 40
 """With more trials their curves are fainter."""
@@ -28,6 +35,8 @@ ENOUGH_TRIALS = 8
 ENOUGH_POINTS = 20
 """With fewer all are in sight."""
 SHOWN_FIELDS = 12
+DRAWN_FIELDS = 6
+"""Side by side."""
 
 
 def colour(results: Results, recipe: str) -> str:
@@ -117,14 +126,14 @@ def importance(results: Results, recipe: str) -> Figure | str:
         return f"{len(records)} trials with a value are too few to say which fields matter; {ENOUGH_TRIALS} are needed."
     if len({record.value for record in records}) == 1:
         return "All trials have the same value, so no field mattered."
-    shares = _shares(records, maximize=results.settings.maximize)
+    shares = _shares(_study(results, records))
     if len(set(shares.values())) < 2:
         return "No field stands out."
     top = sorted(shares.items(), key=lambda item: item[1])[-SHOWN_FIELDS:]
     figure = Figure(
         Scatter(
             x=[_rounded(share) for _, share in top],
-            y=[plotly_text(name.partition(".")[2]) for name, _ in top],
+            y=[name for name, _ in top],
             mode="markers",
             marker={"size": 10, "color": colour(results, recipe)},
             error_x={"type": "data", "array": [0] * len(top), "arrayminus": [s for _, s in top], "width": 0},
@@ -144,25 +153,132 @@ def valued(results: Results, recipe: str) -> list[Record]:
     return [record for record in ended if results.loss_of(record.value) < math.inf]
 
 
-def _shares(records: Sequence[Record], *, maximize: bool) -> dict[str, float]:
-    study = optuna.create_study(direction="maximize" if maximize else "minimize")
-    study.add_trials(
-        create_trial(
-            state=TrialState.COMPLETE,
-            value=record.value,
-            params={name: value for name, value in record.params.items() if _field(name)},
-            distributions={name: kind for name, kind in record.distributions.items() if _field(name)},
+def parallel(results: Results, recipe: str) -> Figure | None:
+    """Each trial as a line through its fields to its value; None where there is nothing to compare.
+
+    Lines of points, as Plotly's own parallel coordinates want WebGL, which not every browser has.
+    """
+    study, fields = _compared(results, recipe)
+    if not fields:
+        return None
+    records = valued(results, recipe)
+    axes = [
+        _Axis.of([trial.params[name] for trial in study.trials], study.trials[0].distributions[name]) for name in fields
+    ]
+    axes.append(_Axis.of([trial.value for trial in study.trials], None))
+    ranks = np.argsort(np.argsort([-results.loss_of(record.value) for record in records], kind="stable"))
+    figure = Figure()
+    for number in np.argsort(ranks):  # the best above the others
+        share = (ranks[number] + 1) / len(records)
+        figure.add_trace(
+            Scatter(
+                x=list(range(len(axes))),
+                y=[_rounded(axis.places[number]) for axis in axes],
+                mode="lines",
+                line={"color": colour(results, recipe), "width": 1 + 2 * share**4},
+                opacity=0.1 + 0.9 * share**2,
+                showlegend=False,
+                hovertemplate=_hover(records[number], f"val {results.settings.metric} {metric(records[number].value)}"),
+            )
         )
-        for record in records
+    for position, axis in enumerate(axes):
+        figure.add_vline(x=position, line={"width": 1, "color": "rgba(128,128,128,.6)"}, layer="below")
+        for place, text in axis.ticks:
+            figure.add_annotation(
+                x=position, y=place, text=text, showarrow=False, xanchor="left", xshift=3, font={"size": 11}
+            )
+    names = [*fields, f"val {results.settings.metric}"]
+    figure.update_xaxes(
+        tickvals=list(range(len(axes))), ticktext=names, showgrid=False, zeroline=False, range=[-0.1, len(axes) - 0.6]
     )
+    figure.update_yaxes(visible=False, range=[-0.06, 1.06])
+    figure.update_layout(height=360)
+    return figure
+
+
+def slices(results: Results, recipe: str) -> Figure | None:
+    """The value of each trial against each of the same fields."""
+    study, fields = _compared(results, recipe)
+    if not fields:
+        return None
+    figure = plot_slice(study, params=fields, target_name=f"val {results.settings.metric}")
+    later = {"colorscale": [[0, FAINT], [1, colour(results, recipe)]], "reversescale": False}
+    figure.update_traces(marker={**later, "line": {"width": 0}, "colorbar": {"title": "order", "x": 1.01}})
+    figure.for_each_xaxis(lambda axis: axis.update({"dtick": 1} if axis.type == "log" else {"nticks": 4}))
+    figure.update_xaxes(exponentformat="e")
+    figure.update_layout(title=None, height=340, width=None)
+    return figure
+
+
+def _compared(results: Results, recipe: str) -> tuple[optuna.Study, list[str]]:
+    """The trials of a recipe, and the fields that mattered most among those that all of them have."""
+    records = valued(results, recipe)
+    study = _study(results, records)
+    if len(records) < ENOUGH_TRIALS or len({record.value for record in records}) == 1:
+        return study, []
+    everywhere = set.intersection(*(set(trial.params) for trial in study.trials))
+    shares = sorted(_shares(study).items(), key=lambda item: -item[1])
+    return study, [name for name, _ in shares if name in everywhere][:DRAWN_FIELDS]
+
+
+@dataclass(frozen=True)
+class _Axis:
+    """An axis of parallel coordinates, from 0 to 1: where each trial crosses it, and what is written along it."""
+
+    places: list[float]
+    ticks: list[tuple[float, str]]
+
+    @classmethod
+    def of(cls, values: Sequence[Any], kind: BaseDistribution | None) -> "_Axis":
+        """Words at even distances, what is drawn by its logarithm by powers of ten; without `kind` plain numbers."""
+        if isinstance(kind, CategoricalDistribution):
+            last = max(1, len(kind.choices) - 1)
+            ticks = [(number / last, str(choice)) for number, choice in enumerate(kind.choices)]
+            return cls([kind.choices.index(value) / last for value in values], ticks)
+        numbers = np.array(values, dtype=float)
+        if getattr(kind, "log", False):
+            numbers = np.log10(numbers)
+        low, high = float(numbers.min()), float(numbers.max())
+        places = (numbers - low) / ((high - low) or 1.0)
+        ends = [f"{10.0**end if getattr(kind, 'log', False) else end:.3g}" for end in (low, high)]
+        return cls(places.tolist(), [(0.0, ends[0]), *([(1.0, ends[1])] if high > low else [])])
+
+
+def _study(results: Results, records: Sequence[Record]) -> optuna.Study:
+    """Trials of one recipe as Optuna's own figures want them, by the names of fields."""
+    study = optuna.create_study(direction="maximize" if results.settings.maximize else "minimize")
+    for record in records:
+        drawn = {name: kind for name, kind in record.distributions.items() if "." in name}  # not the choice of recipe
+        study.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE,
+                value=record.value,
+                params={_field(name): _text(record.params[name]) for name in drawn},
+                distributions={_field(name): _escaped(kind) for name, kind in drawn.items()},
+            )
+        )
+    return study
+
+
+def _shares(study: optuna.Study) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return dict(get_param_importances(study))
 
 
-def _field(name: str) -> bool:
-    """Whether a parameter is a field; the choice of the recipe is another."""
-    return "." in name
+def _field(name: str) -> str:
+    """A field by its parameter's name."""
+    return plotly_text(name.partition(".")[2])
+
+
+def _escaped(kind: BaseDistribution) -> BaseDistribution:
+    if isinstance(kind, CategoricalDistribution):
+        return CategoricalDistribution([_text(choice) for choice in kind.choices])
+    return kind
+
+
+def _text(value: Any) -> Any:
+    return plotly_text(value) if isinstance(value, str) else value
 
 
 def _hover(record: Record, first: str) -> str:
