@@ -46,7 +46,7 @@ class Experiment:
     preset.yaml, rows/ the published experiment, where it began with one, and its rows, each as in best/RECIPE
     trials/            checkpoints and tracebacks
     finals/            the finalists, trained again
-    best/RECIPE/       the configuration and weights to take away
+    best/RECIPE/       the configuration, weights and model card to take away
     summary.json, trials.parquet, curves.parquet, report.md, report/index.html
     """
 

@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import yaml
+
 from reporting.stories import Story
 from search_spaces import Choice
 from tune.experiment import Experiment
@@ -45,3 +47,26 @@ def test_a_recipe_whose_finals_are_gone_has_no_folder_any_more(begin: Callable[.
     assert (story.experiment.folder / "best/mlp").is_dir()
     write_report(story.experiment, story.study.records, [], [], seconds=1.0)
     assert not (story.experiment.folder / "best/mlp").exists()
+
+
+def test_the_model_card_says_how_it_is_used_and_what_it_is_worth(finished: Experiment) -> None:
+    text = (finished.folder / "best" / "mlp" / "README.md").read_text()
+    _, head, body = text.split("---\n", 2)
+    assert yaml.safe_load(head)["pipeline_tag"] == "image-classification"
+    assert "Tells 3 classes apart: ant, bee, cat." in body
+    assert 'Classifier.load("best/mlp")' in body
+    assert "| accuracy | 0.8000 |" in body
+    assert "| bee | 0.7857 | 0.8462 | 0.8148 | 13 |" in body
+    assert "- two images are alike" in body
+    assert "boxes" not in body
+
+
+def test_the_card_of_a_winner_on_boxes_asks_for_them_and_names_are_escaped(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",), variant="box", classes=["<script>alert(1)</script>", "a|b"])
+    trial = story.trial("mlp", [0.9])
+    story.final(trial, seed=0, val=0.9, right=30, config={**trial.config, "input_variant": "box"})
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
+    text = (story.experiment.folder / "best" / "mlp" / "README.md").read_text()
+    assert 'predict(["a.jpg"], boxes=[(10, 20, 200, 100)])' in text
+    assert "<script>" not in text
+    assert "a\\|b" in text

@@ -9,6 +9,7 @@ from tune.record import Record
 from tune.reporting._best import write_best
 from tune.reporting._leaderboard import best_row, gain, leaderboard, runner_up
 from tune.reporting._markdown import markdown
+from tune.reporting._model_card import model_card
 from tune.reporting._numbers import printable
 from tune.reporting._page import page
 from tune.reporting._published import chosen, not_as_published, pretrained, published_table
@@ -55,6 +56,9 @@ def write_report(
     write_tables(results)
     write_best(results)
     summary = summarize(results)
+    for recipe, entry in summary["recipes"].items():
+        if entry["test"]:
+            experiment.write(f"best/{recipe}/README.md", printable(model_card(results, summary, recipe)))
     experiment.write("summary.json", summary)
     experiment.write("report.md", printable(markdown(results, summary)))
     experiment.write(PAGE, printable(page(results, summary)))

@@ -1,7 +1,6 @@
 """`report.md`: the results as Markdown, to be pasted into a pull request."""
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Sequence
 
 from tune.describe import HEADINGS, notes
 from tune.describe import cells as model_cells
@@ -19,6 +18,7 @@ from tune.reporting._leaderboard import (
     rows,
     runner_up,
 )
+from tune.reporting._markup import code, plain, table
 from tune.reporting._numbers import TIMES, duration, metric, percent, setting
 from tune.reporting._results import Results, began_with
 from tune.reporting._summary import Summary
@@ -26,15 +26,11 @@ from tune.reporting._summary import Summary
 LISTED = 50
 """Skipped images that are named one by one."""
 
-TEXT_COLUMNS = ("class", "inside", "metric", "models", "recipe", "row", "split")
-
-SPECIAL = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|~#"})
-
 
 def markdown(results: Results, summary: Summary) -> str:
     """The whole report."""
     parts = [
-        f"# {_text(results.settings.name)}",
+        f"# {plain(results.settings.name)}",
         *_published_rows(summary),
         *(_search(summary) if results.records or not results.settings.rows_only else []),
         *_list("Warnings", summary["warnings"]),
@@ -56,8 +52,8 @@ def _published_rows(summary: Summary) -> list[str]:
         return []
     entries = summary["preset"]["rows"].values()
     return [
-        f"## Published and measured: {_text(summary['preset']['title'])}",
-        _table(_published.headings(), (line for entry in entries for line in _published.cells(entry))),
+        f"## Published and measured: {plain(summary['preset']['title'])}",
+        table(_published.headings(), (line for entry in entries for line in _published.cells(entry))),
         *_list("Notes", summary["preset"]["notes"]),
         *_list("Chosen by cross-validation", _published.chosen(entries)),
         *_list("Not as published", _published.not_as_published(entries)),
@@ -67,8 +63,8 @@ def _published_rows(summary: Summary) -> list[str]:
 
 def _search(summary: Summary) -> list[str]:
     return [
-        _text(" ".join(filter(None, [answer(summary), best_row(summary), gain(summary), runner_up(summary)]))),
-        _table(headings(summary), (cells(row) for row in rows(summary))),
+        plain(" ".join(filter(None, [answer(summary), best_row(summary), gain(summary), runner_up(summary)]))),
+        table(headings(summary), (cells(row) for row in rows(summary))),
         *_ensembles(summary),
         "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
         "Against the winner: on the same images, by McNemar's mid-p for single models, else a paired bootstrap; with "
@@ -80,7 +76,7 @@ def _ensembles(summary: Summary) -> list[str]:
     lines = [ensemble_cells(row) for row in ensembles(summary)]
     if not lines:
         return []
-    return ["Together, by the mean of their probabilities:", _table(ensemble_headings(summary), lines)]
+    return ["Together, by the mean of their probabilities:", table(ensemble_headings(summary), lines)]
 
 
 def _calibration(summary: Summary) -> list[str]:
@@ -90,7 +86,7 @@ def _calibration(summary: Summary) -> list[str]:
         for recipe, each in found.items()
     )
     names = ["recipe", "expected calibration error", "temperature from val", "error with it"]
-    return ["## Calibration", _table(names, lines)] if found else []
+    return ["## Calibration", table(names, lines)] if found else []
 
 
 def _configurations(summary: Summary) -> list[str]:
@@ -98,7 +94,7 @@ def _configurations(summary: Summary) -> list[str]:
     for recipe, entry in summary["recipes"].items():
         if entry["config"] is not None:
             fields = ", ".join(f"{name} {setting(value)}" for name, value in entry["config"].items())
-            parts.append(f"- **{_text(recipe)}**, trial {entry['best_trial']}: {_text(fields)}")
+            parts.append(f"- **{plain(recipe)}**, trial {entry['best_trial']}: {plain(fields)}")
     return ["## Best configurations", "\n".join(parts)] if parts else []
 
 
@@ -106,8 +102,8 @@ def _models(summary: Summary) -> list[str]:
     models = {recipe: entry["model"] for recipe, entry in summary["recipes"].items() if entry["model"]}
     if not models:
         return []
-    table = _table(["recipe", *HEADINGS], ([recipe, *model_cells(model)] for recipe, model in models.items()))
-    return ["## Models", table, _text(notes(list(models.values())))]
+    figures = table(["recipe", *HEADINGS], ([recipe, *model_cells(model)] for recipe, model in models.items()))
+    return ["## Models", figures, plain(notes(list(models.values())))]
 
 
 def _classes(summary: Summary) -> list[str]:
@@ -119,8 +115,8 @@ def _classes(summary: Summary) -> list[str]:
         for name, figures in entry["per_class"].items()
     )
     return [
-        f"## Classes: {_text(summary['winner'])}, seed {entry['median_seed']}",
-        _table(["class", "precision", "recall", "F1", f"{summary['tested_on']} images"], lines),
+        f"## Classes: {plain(summary['winner'])}, seed {entry['median_seed']}",
+        table(["class", "precision", "recall", "F1", f"{summary['tested_on']} images"], lines),
     ]
 
 
@@ -128,7 +124,7 @@ def _data(results: Results) -> list[str]:
     card, shape = results.card, results.experiment.shape
     images = ", ".join(f"{count:,} {split}" for split, count in card["images"].items())
     facts = f"{card['source']}: {images} images of {shape.classes} classes, {shape.width} {TIMES} {shape.height} pixels"
-    return ["## Data", f"{_text(facts)}, digest {card['digest'][:16]}."]
+    return ["## Data", f"{plain(facts)}, digest {card['digest'][:16]}."]
 
 
 def _skipped(results: Results) -> list[str]:
@@ -144,29 +140,10 @@ def _repeat(results: Results) -> list[str]:
     machine = f"Python {environment['python']} on {environment['platform']}, {environment['device']}"
     return [
         "## Repeat it",
-        _code(command(results.settings, results.preset)),
-        _text(f"Took {duration(results.seconds)}. {machine}; {packages}."),
+        code(command(results.settings, results.preset)),
+        plain(f"Took {duration(results.seconds)}. {machine}; {packages}."),
     ]
 
 
 def _list(title: str, lines: Sequence[str]) -> list[str]:
-    return [f"## {title}", "\n".join(f"- {_text(line)}" for line in lines)] if lines else []
-
-
-def _table(names: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    divider = ["---" if name in TEXT_COLUMNS else "---:" for name in names]
-    written = [names, divider, *([_text(cell) for cell in line] for line in lines)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in written)
-
-
-def _text(text: str) -> str:
-    """Text that is not read as Markdown or HTML, on one line."""
-    return escape(" ".join(text.split()), quote=False).translate(SPECIAL)
-
-
-def _code(text: str) -> str:
-    """A block of code; its fence is longer than any in the text."""
-    fence = "```"
-    while fence in text:
-        fence += "`"
-    return f"{fence}\n{text}\n{fence}"
+    return [f"## {title}", "\n".join(f"- {plain(line)}" for line in lines)] if lines else []
