@@ -35,6 +35,8 @@ ENOUGH_TRIALS = 8
 ENOUGH_POINTS = 20
 """With fewer all are in sight."""
 SHOWN_FIELDS = 12
+BOLD = 8
+"""About as many of many lines are to be seen well."""
 DRAWN_FIELDS = 6
 """Side by side."""
 
@@ -168,15 +170,16 @@ def parallel(results: Results, recipe: str) -> Figure | None:
     axes.append(_Axis.of([trial.value for trial in study.trials], None))
     ranks = np.argsort(np.argsort([-results.loss_of(record.value) for record in records], kind="stable"))
     figure = Figure()
+    steep = max(2.0, len(records) / BOLD)
     for number in np.argsort(ranks):  # the best above the others
-        share = (ranks[number] + 1) / len(records)
+        share = ((ranks[number] + 1) / len(records)) ** steep
         figure.add_trace(
             Scatter(
                 x=list(range(len(axes))),
                 y=[_rounded(axis.places[number]) for axis in axes],
                 mode="lines",
-                line={"color": colour(results, recipe), "width": 1 + 2 * share**4},
-                opacity=0.1 + 0.9 * share**2,
+                line={"color": colour(results, recipe), "width": 1 + 2 * share**2},
+                opacity=0.1 + 0.9 * share,
                 showlegend=False,
                 hovertemplate=_hover(records[number], f"val {results.settings.metric} {metric(records[number].value)}"),
             )
