@@ -183,7 +183,9 @@ class Settings(BaseModel):
         default_factory=lambda: str(cache_folder()), description="where decoded images are kept"
     )
     preset: Annotated[str | None, AfterValidator(_absolute_preset)] = Field(
-        None, description="a published experiment, by name or by file: its rows are run first, then searched around"
+        None,
+        description="a published experiment: cifar10_classic, dog_breeds, flowers_cnn, product_masks, yolo_dropout, or "
+        "a .yaml file; its rows are run first, then searched around",
     )
     rows_only: bool = Field(False, description="run the rows of the preset, and search nothing")
     recipes: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(

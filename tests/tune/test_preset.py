@@ -10,7 +10,7 @@ import yaml
 
 from search_spaces import InputError, space_of
 from tune.preset import Row, file_of, names, read_preset, settings_with
-from tune.settings import make
+from tune.settings import Settings, make
 
 OWN = {
     "title": "mine",
@@ -67,6 +67,10 @@ def test_the_search_of_a_shipped_preset_begins_near_its_rows(name: str) -> None:
             point = space_of(line.recipe).parse(candidate)
             moved = {n for n, value in point.active().items() if value not in domains[n]}
             assert moved <= {"weight_decay"}  # 0, where the logarithm is searched
+
+
+def test_the_help_names_the_presets() -> None:
+    assert all(name in str(Settings.model_fields["preset"].description) for name in names())
 
 
 def test_the_published_rows_are_all_there() -> None:
