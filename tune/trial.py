@@ -103,7 +103,7 @@ class RecipeTrial(Trainable):
         """Begin another trial in this process; or fail, so that Ray replaces it, where memory was left behind."""
         self.cleanup()
         device = self._settings.device
-        left = release(torch.device(device)) - data_bytes[device]
+        left = release(torch.device(device)) - data_bytes.get(device, 0)
         if left > LEAK_BYTES:
             raise RuntimeError(f"{left / 2**20:.0f} MiB of the last trial stay allocated on {device}")
         self.setup(new_config)

@@ -82,7 +82,7 @@ def _bring(place: SyncedFolder, folder: str, shared: str) -> None:
 
 
 data_bytes: dict[str, int] = {}
-"""What all data that this process has loaded take on a device; 0 but on a GPU."""
+"""What all data that this process has loaded take on a device, where it has loaded any; 0 but on a GPU."""
 
 
 @cache

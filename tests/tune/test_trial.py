@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from search_spaces import space_of
+from search_spaces.knn import KNN
 from trainables._data import TrainData
 from tune.record import Record
 from tune.trial import LEAK_BYTES, RecipeTrial, TrialFiles, results, trial_config
@@ -94,6 +95,19 @@ def test_a_process_goes_on_with_a_trial_of_another_recipe_unless_memory_was_left
     monkeypatch.setattr("tune.trial.release", lambda device: data_bytes["cpu"] + LEAK_BYTES + 2**20)
     with pytest.raises(RuntimeError, match="65 MiB of the last trial stay allocated on cpu"):
         process.reset_config(configs[0])
+    process.cleanup()
+
+
+def test_a_process_whose_trial_never_began_goes_on_with_another(
+    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tune.trial.this_node", lambda: "here")
+    monkeypatch.setattr("tune.trial.data_bytes", {})
+    record = Record(number=0, recipe="knn", config=KNN().active(), seed=1, params={}, distributions={})
+    config = trial_config(record, "01.01", settings)
+    process = RecipeTrial(config)
+    assert process.reset_config(config)
+    assert process.step()["end"] == "complete"
     process.cleanup()
 
 

@@ -120,14 +120,14 @@ def _calibration(finals: list[Final]) -> dict[str, Any]:
     temperatures = [fit_temperature(final.val_log_probabilities, final.on_val[0]) for final in finals]
     labels = np.concatenate([final.labels for final in finals])
     raw = reliability(np.concatenate([final.log_probabilities for final in finals]), labels)
-    warmed = zip(finals, temperatures, strict=True)
-    cooled = reliability(np.concatenate([scaled(final.log_probabilities, t) for final, t in warmed]), labels)
+    pairs = zip(finals, temperatures, strict=True)
+    mended = reliability(np.concatenate([scaled(final.log_probabilities, t) for final, t in pairs]), labels)
     return {
         "ece": expected_calibration_error(raw),
         "temperature": float(np.mean(temperatures)),
-        "ece_with_temperature": expected_calibration_error(cooled),
+        "ece_with_temperature": expected_calibration_error(mended),
         "bins": list(map(asdict, raw)),
-        "bins_with_temperature": list(map(asdict, cooled)),
+        "bins_with_temperature": list(map(asdict, mended)),
     }
 
 
