@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from reporting.stories import Story
+from reporting.stories import Story, cost
 from search_spaces import space_of
 from tune.experiment import Experiment
 from tune.reporting import write_report
@@ -226,3 +226,30 @@ def test_trials_are_drawn_through_their_fields_the_best_boldest(begin: Callable[
     assert names[-1] == f"val {metric}"
     assert set(names[:-1]) < set(space_of("mlp").domains())
     assert len(figures["slices-mlp"]["data"]) == len(names) - 1
+
+
+def test_accuracy_is_drawn_against_what_it_costs(begin: Callable[..., Story], monkeypatch: pytest.MonkeyPatch) -> None:
+    """plain_cnn is as accurate as mlp and slower; kNN has no parameters."""
+    costs = iter(({"parameters": 0, "latency_ms": 1.0}, {"latency_ms": 2.0}, {"latency_ms": 3.0}, {"latency_ms": 4.0}))
+    monkeypatch.setattr("reporting.stories.cost", lambda: {**cost(), **next(costs)})
+    story = begin(recipes=("knn", "mlp", "plain_cnn", "small_vit"))
+    trials = [story.trial(recipe, [0.5]) for recipe in story.experiment.settings.recipes]
+    for trial, right in zip(trials, (20, 30, 30, 35), strict=True):
+        story.final(trial, seed=0, val=0.5, right=right)
+    write_report(story.experiment, story.study.records, story.finalists(*trials), [], seconds=1.0)
+    page = Page((story.experiment.folder / "report" / "index.html").read_text())
+    of_axis: dict[str, list[dict[str, Any]]] = {}
+    for trace in page.figures["cost"]["data"]:
+        of_axis.setdefault(trace["xaxis"], []).append(trace)
+    front, *points = of_axis["x"]
+    assert (front["x"], front["y"]) == ([1.0, 2.0, 4.0], [20 / 40, 30 / 40, 35 / 40])
+    assert [point["name"] for point in points] == ["knn", "mlp", "plain_cnn", "small_vit"]
+    assert [point["name"] for point in of_axis["x2"][1:]] == ["mlp", "plain_cnn", "small_vit"]
+
+
+def test_one_model_alone_is_not_compared_by_cost(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("mlp",))
+    trial = story.trial("mlp", [0.5])
+    story.final(trial, seed=0, val=0.5, right=20)
+    write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
+    assert "cost" not in Page((story.experiment.folder / "report" / "index.html").read_text()).figures

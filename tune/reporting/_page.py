@@ -15,6 +15,7 @@ from search_spaces import space_of
 from tune.describe import facts
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
+from tune.reporting._cost_figures import accuracy_by_cost
 from tune.reporting._examples import pictures
 from tune.reporting._leaderboard import answer, best_row, ensembles, gain, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
@@ -72,6 +73,7 @@ def page(results: Results, summary: Summary) -> str:
         "history": figures.place("history", _search_figures.history(results)),
         "counts": figures.place("counts", _class_figures.class_counts(results)),
         "rows": figures.place("rows", _published.curves(results)),
+        "cost": figures.place("cost", accuracy_by_cost(results, summary)),
     }
     published = summary["preset"]["rows"] if summary["preset"] else {}
     changed, own_changes = _published.changes(published.values())
