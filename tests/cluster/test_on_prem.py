@@ -26,6 +26,7 @@ CLUSTER = "ray {} /root/cluster.yaml"
 SEARCH = "--recipes plain_cnn --max-epochs 15 --grace-period 15 --final-seeds 1 --set plain_cnn.batch_size=32"
 """Trials of some seconds, none of which is stopped."""
 BUCKET = "s3://shelf"
+pytestmark = pytest.mark.timeout(900)  # Ray takes minutes to bring clusters up and down
 RECORDS = """
 import json, sys, time
 from contextlib import suppress
@@ -76,12 +77,14 @@ def cluster(lab: Lab) -> Iterator[Lab]:
     (lab.home(LAUNCHER) / "cluster.yaml").write_text(cluster_file(lab))
     serve = f"python -W ignore -c {shlex.quote(SERVE)} {lab.addresses[LAUNCHER]} 9000"
     with subprocess.Popen(lab.command(LAUNCHER, serve), stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout
-        assert server.stdout.readline().strip() == "9000"
-        up(lab)
-        yield lab
-        down(lab)
-        server.kill()
+        try:
+            assert server.stdout
+            assert server.stdout.readline().strip() == "9000"
+            up(lab)
+            yield lab
+            down(lab)
+        finally:
+            server.kill()  # or it is waited for without end
     end = time.monotonic() + 180  # workers leave by themselves, a minute after the head
     while left := [host for host in ("head", "one", "two") if lab.run(host, "pgrep raylet || true")]:
         assert time.monotonic() < end, left
