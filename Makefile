@@ -49,6 +49,8 @@ install: $(VENV)/.installed-dev
 # what a search needs, and what working on toprung needs beside it
 $(VENV)/.installed: WHAT = .
 $(VENV)/.installed-dev: WHAT = .[dev]
+# W&B's schema of sweeps is a file in this package, which is not imported: it wants an older numpy
+$(VENV)/.installed-dev: SCHEMA = sweeps==0.3.0
 
 # uv takes seconds where pip takes minutes; either will do
 $(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
@@ -59,4 +61,5 @@ $(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 		$(PYTHON) -m venv $(VENV) && \
 		$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '$(WHAT)'; \
 	fi
+	@$(if $(SCHEMA),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(SCHEMA))
 	@touch $(VENV)/.installed $@

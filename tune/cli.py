@@ -23,6 +23,16 @@ LOOKED_AT = (
 )  # fmt: skip
 """The settings that `toprung doctor` has as flags; a file may have others, as it is that of a search."""
 
+SWEPT = (
+    "data", "limit", "image_size", "variant", "image_column", "label_column", "box_column", "normalize_classes",
+    "drop_unseen_classes", "split", "group_by", "on_bad_image", "cache", "recipes_from", "set", "weights", "trials",
+    "max_epochs", "grace_period", "reduction_factor", "metric", "seed", "name", "wandb_project", "wandb_entity",
+)  # fmt: skip
+"""The settings that a sweep has as flags."""
+
+NOT_OF_A_TRIAL = ("trials", "grace_period", "reduction_factor", "name", "wandb_project", "wandb_entity")
+"""Those of them that are W&B's alone, and not of what its agents start."""
+
 MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME"
 
 
@@ -31,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     argv = sys.argv[1:] if argv is None else argv
     try:
         try:
-            arguments = parser(flags=not {"search", "doctor"}.isdisjoint(argv)).parse_args(argv)
+            arguments = parser(flags=not {"search", "doctor", "track", "sweep"}.isdisjoint(argv)).parse_args(argv)
             code: int = arguments.run(arguments)
             return code
         finally:
@@ -66,7 +76,10 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
         "cluster", type=Path, nargs="?", metavar="cluster.yaml", help="look at this file instead, before ray up"
     )
     if flags:
+        from tune.settings import WANDB
+
         _add_settings(search)
+        _add_config(doctor)
         _add_flags(doctor, LOOKED_AT)
 
     replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
@@ -87,6 +100,13 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     report.add_argument("experiment", type=_located)
 
+    track = commands.add_parser("track", help="send an experiment to W&B, now or again", allow_abbrev=False)
+    track.set_defaults(run=_track)
+    track.add_argument("experiment", type=_located)
+    if flags:
+        _add_flags(track, WANDB)
+
+    _add_sweeps(commands, flags=flags)
     _add_after_search(commands)
 
     listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
@@ -132,14 +152,70 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
         metavar="EXPERIMENT",
         help=f"go on with results/NAME, or its URL; these may change: {', '.join(map(_flag, RESUMABLE))}",
     )
+    search.add_argument(
+        "--sweep-trial", action="store_true", help="train what a W&B sweep has drawn; its agents call this"
+    )
+    _add_config(search)
     _add_flags(search, Settings.model_fields)
 
 
+def _add_sweeps(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
+    sweep = commands.add_parser("sweep", help="write recipes as a sweep that W&B drives", allow_abbrev=False)
+    sweep.set_defaults(run=_sweep)
+    sweep.add_argument("recipe", nargs="+", help="which recipes W&B shall choose from")
+    sweep.add_argument("--output", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="default: sweep.yaml")
+    sweep.add_argument(
+        "--method", choices=("bayes", "random", "grid"), default="bayes", help="how W&B chooses (default: bayes)"
+    )
+    if flags:
+        _add_config(sweep)
+        _add_flags(sweep, SWEPT)
+
+    agent = commands.add_parser("agent", help="work on a sweep that W&B drives, with each GPU", allow_abbrev=False)
+    agent.set_defaults(run=_agent)
+    agent.add_argument("sweep", help="as wandb sweep prints it: ENTITY/PROJECT/ID")
+    agent.add_argument("--gpus", default="all", metavar="X", help="all, none, or numbers with commas (default: all)")
+    agent.add_argument("--count", type=int, metavar="N", help="trials of each agent (default: until the sweep ends)")
+
+
+def _sweep(arguments: argparse.Namespace) -> int:
+    import yaml
+
+    from tune.settings import make
+    from tune.sweep import driving_sweep
+
+    given = {**_given(arguments), "recipes": ",".join(arguments.recipe)}
+    settings = make(given)
+    passed = {name: getattr(settings, name) for name in given if name in SWEPT and name not in NOT_OF_A_TRIAL}
+    if settings.recipes_from:
+        passed["recipes_from"] = settings.recipes_from
+    sweep = driving_sweep(settings, {"recipes": settings.recipes, **passed}, arguments.method)
+    try:
+        arguments.output.write_text(yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise InputError(f"--output {arguments.output}: cannot be written: {error.strerror}") from None
+    print(f"{arguments.output}: {len(sweep['parameters'])} parameters of {', '.join(settings.recipes)}")
+    print(f"make the sweep: wandb sweep {shlex.quote(str(arguments.output))}")
+    print("work on it, on each machine: toprung agent ENTITY/PROJECT/ID")
+    return 0
+
+
+def _agent(arguments: argparse.Namespace) -> int:
+    from tune.agents import gpus_of, run_agents
+
+    if arguments.count is not None and arguments.count < 1:
+        raise InputError(f"--count {arguments.count}: give 1 or more")
+    return run_agents(arguments.sweep, gpus_of(arguments.gpus), arguments.count)
+
+
+def _add_config(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
+
+
 def _add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
-    """Flags for settings, also from a file."""
+    """Flags for settings."""
     from tune.settings import Settings
 
-    command.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
     for name in names:
         field = Settings.model_fields[name]
         help_text = field.description or ""
@@ -179,8 +255,15 @@ def _search(arguments: argparse.Namespace) -> int:
     from tune.settings import make
 
     given = _given(arguments, resumed=bool(arguments.resume))
+    if arguments.resume and arguments.sweep_trial:
+        raise InputError("--sweep-trial: a sweep's trials are not resumed; leave out one of it and --resume")
     if not arguments.resume:
         settings = make(given)
+    if arguments.sweep_trial:
+        from tune.sweep_trial import train
+
+        train(settings)
+        return 0
 
     from rich.console import Console  # late, as it brings Ray and torch along: bad input is refused at once
     from rich.text import Text
@@ -367,6 +450,21 @@ def _report(arguments: argparse.Namespace) -> int:
 
     print(rebuild(Experiment.open(arguments.experiment)))
     return 0
+
+
+def _track(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tune.experiment import Experiment
+    from tune.settings import WANDB, make
+    from tune.tracking import track
+
+    experiment = Experiment.open(arguments.experiment)
+    given = {name: value for name, value in vars(arguments).items() if name in WANDB}
+    settings = make({**experiment.settings.model_dump(), "wandb": "online", **given})
+    if settings.wandb == "off":
+        raise InputError("--wandb off: nothing is sent then; give online or offline")
+    return 0 if track(experiment, settings, Console(file=sys.stdout)) else 1
 
 
 def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:

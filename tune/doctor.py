@@ -24,10 +24,9 @@ from tune.nodes import Mark, mark, on_each_node
 from tune.ports import Peer, near, peers, unreached
 from tune.preset import file_of, read_preset
 from tune.resources import allot, cluster_nodes, this_machine, this_node
-from tune.search import spec_of
 from tune.session import connect
 from tune.settings import HERE, Settings
-from tune.views import views_of
+from tune.views import spec_of, views_of
 
 LATE = 3.0
 """Seconds that W&B has to answer, and by which clocks may differ."""

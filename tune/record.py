@@ -52,6 +52,12 @@ class Record:
         return self.values[max(self.values)] if self.values else None
 
     @property
+    def best_epoch(self) -> dict[str, float] | None:
+        """The figures of its best epoch, the first of equals; None before the first epoch."""
+        best = [epoch for epoch, value in self.values.items() if value == self.value]
+        return next((figures for figures in self.epochs if best and figures["epoch"] == best[0]), None)
+
+    @property
     def counts(self) -> bool:
         """Whether it is one of the trials that were asked for; not if it was ended before its first epoch."""
         return self.state != "pruned" or bool(self.epochs)
@@ -65,6 +71,16 @@ class Record:
     def seconds(self) -> float:
         """Time spent in its epochs."""
         return sum(epoch["seconds"] for epoch in self.epochs)
+
+
+def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> list[int]:
+    """The epochs at which trials are compared: grace x factor^k, below `max_epochs`."""
+    epochs = []
+    epoch = grace_period
+    while epoch < max_epochs:
+        epochs.append(epoch)
+        epoch *= reduction_factor
+    return epochs
 
 
 def rung_of(record: Record, at: list[int]) -> int:

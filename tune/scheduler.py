@@ -20,16 +20,6 @@ from ray.tune.schedulers import FIFOScheduler
 from tune.record import Record
 
 
-def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> list[int]:
-    """The epochs at which trials are compared: grace x factor^k, below `max_epochs`."""
-    epochs = []
-    epoch = grace_period
-    while epoch < max_epochs:
-        epochs.append(epoch)
-        epoch *= reduction_factor
-    return epochs
-
-
 class Rungs:
     """The values that one recipe's trials had at each milestone."""
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search_spaces import InputError
-from trainables._data import DataSpec, Prepared, prepare_views
+from trainables._data import Prepared, prepare_views
 from trainables._protocol import import_recipes
 from trainables._synced import patiently, reason_of
 from trainables._weights import Weights, share_weights, write_weights
@@ -27,18 +27,19 @@ from tune.nodes import prepare_nodes
 from tune.preset import PRESET, Preset, file_of, read_preset
 from tune.pretrained import pretrained_weights
 from tune.progress import Progress, clock, working
-from tune.record import Record
+from tune.record import Record, milestones
 from tune.reporting import write_report
 from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.rows import PlannedRow, planned_rows, run_rows, starting_points
-from tune.scheduler import RecipeASHA, milestones
+from tune.scheduler import RecipeASHA
 from tune.searcher import ALIKE, StudySearcher
 from tune.session import connect, log_to, ray_session
 from tune.settings import HERE, SETTINGS, Settings
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
+from tune.tracking import tracked
 from tune.trial import RecipeTrial, TrialFiles
-from tune.views import View, folder_of, folders_of, main_view, searched_views, views_of
+from tune.views import View, folder_of, folders_of, main_view, searched_views, spec_of, views_of
 from tune.worker import DATA_FILES, TrialSettings
 
 LOG = "logs/driver.log"
@@ -87,6 +88,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         stack.enter_context(closing(study))
         study.taken = taken
         stack.enter_context(mirrored(mirror, study, console))
+        stack.enter_context(tracked(experiment, url, settings, console))
         return _run(experiment, study, resources, console)
 
 
@@ -130,6 +132,7 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         if before != now:
             earlier.append({**before, "trials": len(study.records)})
             experiment.write("environment.json", {**now, "earlier": earlier})
+        stack.enter_context(tracked(experiment, url, settings, console))
         return _run(experiment, study, resources, console)
 
 
@@ -215,25 +218,6 @@ def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dic
             progress=lambda done, total: say(f"decoding {settings.data}: {done} of {total} images"),
         )
     return dict(zip(views, prepared, strict=True))
-
-
-def spec_of(settings: Settings, view: View) -> DataSpec:
-    """The data that settings name, as a view shows them."""
-    return DataSpec(
-        source=settings.data,
-        image_size=view.image_size,
-        variant=view.variant,
-        image_column=settings.image_column,
-        label_column=settings.label_column,
-        box_column=settings.box_column if view.variant == "box" else None,
-        normalize_classes=settings.normalize_classes,
-        drop_unseen_classes=settings.drop_unseen_classes,
-        split=settings.split,
-        group_by=settings.group_by,
-        limit=settings.limit,
-        seed=settings.seed,
-        on_bad_image=settings.on_bad_image,
-    )
 
 
 def _write_data(experiment: Experiment, views: dict[View, Prepared], weights: dict[str, Weights]) -> None:

@@ -17,7 +17,11 @@ METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
 """What is searched unless a person says otherwise: quick on any machine."""
 
-RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent", "address")
+
+WANDB = ("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags", "wandb_sweep")
+"""Where a search is shown in W&B."""
+
+RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent", "address", *WANDB)
 """What may change when an experiment is resumed; all else would make another experiment of it."""
 
 HERE = "local"
@@ -35,6 +39,7 @@ SETTINGS = "settings.yaml"
 BUCKETS = ("s3", "gs")
 URL_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._=+-]+)*/?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+WANDB_PROJECT = r"^[^/\\#?%:]{1,128}$"
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -246,6 +251,17 @@ class Settings(BaseModel):
     concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as fit)")
     final_seeds: int = Field(3, ge=1, le=100, description="seeds that a best configuration is trained again with")
     final_top: int = Field(1, ge=1, description="best configurations a recipe that are trained again")
+
+    wandb: Literal["off", "offline", "online"] = Field(
+        "off", description="show the search in W&B: a run a trial and final; offline: keep runs, sent by toprung track"
+    )
+    wandb_project: str = Field("toprung", pattern=WANDB_PROJECT, description="the project in W&B")
+    wandb_entity: str | None = Field(None, description="the user or team in W&B (default: that of the login)")
+    wandb_group: str | None = Field(None, description="the group of the runs (default: the name of the experiment)")
+    wandb_tags: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
+        (), description="tags of the runs, with commas between"
+    )
+    wandb_sweep: bool = Field(False, description="make a sweep in W&B that shows the trials, with what they vary")
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

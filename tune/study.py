@@ -16,7 +16,7 @@ from uuid import uuid4
 import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event, make_url
@@ -85,7 +85,8 @@ class SearchStudy:
         """
         storage = _storage(url)
         try:
-            storage.create_new_study([StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE], name)
+            made = storage.create_new_study([StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE], name)
+            storage.set_study_user_attr(made, "identity", uuid4().hex[:12])
             return cls(storage, name)
         except DuplicatedStudyError:
             storage.engine.dispose()
@@ -243,6 +244,32 @@ class SearchStudy:
                 f"the storage of the study is gone: {error}; what it has is kept: go on by --resume when it is back"
             )
             raise self.gone from error
+
+
+class WatchedStudy:
+    """A study that another process writes, to be read again and again: trials that ended are read once.
+
+    Whoever opened it closes it.
+    """
+
+    def __init__(self, url: str, name: str) -> None:
+        self._engine = _storage(url)
+        self._storage = get_storage(self._engine)
+        self._id = self._storage.get_study_id_from_name(name)
+
+    @property
+    def identity(self) -> str:
+        """What tells the search from all others, also those of its name."""
+        return str(self._storage.get_study_user_attrs(self._id)["identity"])
+
+    def records(self) -> list[Record]:
+        """All trials as they are now, by number."""
+        return [_record(trial) for trial in self._storage.get_all_trials(self._id, deepcopy=False)]
+
+    def close(self) -> None:
+        """Let go of the storage."""
+        self._storage.remove_session()
+        self._engine.engine.dispose()
 
 
 def _storage(url: str) -> RDBStorage:

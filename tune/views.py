@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import Choice, Domain, Domains, InputError, Space, Variant, narrow, space_of
+from trainables._data import DataSpec
 from tune.experiment import Experiment
 from tune.preset import Preset, Row
 from tune.settings import Settings
@@ -38,6 +39,25 @@ def searched_views(settings: Settings) -> list[View]:
     domains = (settings.domains(recipe)["input_variant"] for recipe in settings.recipes)
     variants = dict.fromkeys(variant for domain in domains for variant in _variants(domain))
     return [View(variant, settings.image_size) for variant in variants]
+
+
+def spec_of(settings: Settings, view: View) -> DataSpec:
+    """The data that settings name, as a view shows them."""
+    return DataSpec(
+        source=settings.data,
+        image_size=view.image_size,
+        variant=view.variant,
+        image_column=settings.image_column,
+        label_column=settings.label_column,
+        box_column=settings.box_column if view.variant == "box" else None,
+        normalize_classes=settings.normalize_classes,
+        drop_unseen_classes=settings.drop_unseen_classes,
+        split=settings.split,
+        group_by=settings.group_by,
+        limit=settings.limit,
+        seed=settings.seed,
+        on_bad_image=settings.on_bad_image,
+    )
 
 
 def rows_of(preset: Preset, settings: Settings) -> dict[str, Row]:

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.cluster.lab import Lab, missing
 from tests.cluster.ray_hosts import AHEAD, RayHosts
 from tests.running_search import RunningSearch
-from tune.record import Record
+from tune.record import Record, milestones
 
 ROOT = Path(__file__).parent.parent.parent
 WORKERS = ("one", "two")

@@ -17,7 +17,8 @@ SURFACE = {
         "--group-by", "--help", "--image-column", "--image-size", "--label-column", "--limit", "--max-epochs",
         "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--preset", "--recipes",
         "--recipes-from", "--reduction-factor", "--resume", "--rows-only", "--seed", "--set", "--split",
-        "--storage", "--time-budget", "--trials", "--variant", "--weights", "-h",
+        "--storage", "--sweep-trial", "--time-budget", "--trials", "--variant", "--wandb", "--wandb-entity",
+        "--wandb-group", "--wandb-project", "--wandb-sweep", "--wandb-tags", "--weights", "-h",
     ],
     "doctor": [
         "--address", "--box-column", "--cache", "--config", "--cpus-per-trial", "--data", "--gpus-per-trial", "--help",
@@ -28,6 +29,18 @@ SURFACE = {
     "show": ["--help", "--trial", "-h", "experiment"],
     "replay": ["--help", "--trial", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
+    "track": [
+        "--help", "--wandb", "--wandb-entity", "--wandb-group", "--wandb-project", "--wandb-sweep", "--wandb-tags",
+        "-h", "experiment",
+    ],
+    "sweep": [
+        "--box-column", "--cache", "--config", "--data", "--drop-unseen-classes", "--grace-period", "--group-by",
+        "--help", "--image-column", "--image-size", "--label-column", "--limit", "--max-epochs", "--method",
+        "--metric", "--name", "--normalize-classes", "--on-bad-image", "--output", "--recipes-from",
+        "--reduction-factor", "--seed", "--set", "--split", "--trials", "--variant", "--wandb-entity",
+        "--wandb-project", "--weights", "-h", "recipe",
+    ],
+    "agent": ["--count", "--gpus", "--help", "-h", "sweep"],
     "export": ["--help", "--output", "--recipe", "-h", "experiment"],
     "predict": ["--format", "--help", "--json", "--recipe", "--top", "-h", "model", "paths"],
     "describe": ["--help", "--recipe", "-h", "experiment"],

@@ -9,8 +9,8 @@ import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-from tune.record import Record, rung_of
-from tune.scheduler import RecipeASHA, Rungs, milestones
+from tune.record import Record, milestones, rung_of
+from tune.scheduler import RecipeASHA, Rungs
 
 
 def record(number: int, values: list[float], recipe: str = "mlp", state: str = "pruned") -> Record:

@@ -3,6 +3,8 @@
 from contextlib import closing
 from pathlib import Path
 
+from plotly.graph_objects import Figure
+
 from tune.experiment import Experiment
 from tune.finals import Finalist, choose, load_finalists
 from tune.record import Record
@@ -13,7 +15,8 @@ from tune.reporting._model_card import model_card
 from tune.reporting._numbers import printable
 from tune.reporting._page import page
 from tune.reporting._published import chosen, not_as_published, pretrained, published_table
-from tune.reporting._results import Results, began_with
+from tune.reporting._results import Results, began_with, of_images
+from tune.reporting._search_figures import importance, parallel
 from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
 from tune.study import SearchStudy
@@ -25,10 +28,12 @@ __all__ = [
     "gain",
     "leaderboard",
     "not_as_published",
+    "of_images",
     "pretrained",
     "published_table",
     "rebuild",
     "runner_up",
+    "search_figures",
     "write_report",
 ]
 
@@ -63,6 +68,17 @@ def write_report(
     experiment.write("report.md", printable(markdown(results, summary)))
     experiment.write(PAGE, printable(page(results, summary)))
     return experiment.folder / PAGE
+
+
+def search_figures(experiment: Experiment, records: list[Record]) -> dict[str, Figure]:
+    """What the page shows of each recipe's fields, by `importance/RECIPE` and `parallel/RECIPE`, where there is any."""
+    results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
+    drawn = {
+        f"{name}/{recipe}": draw(results, recipe)
+        for recipe in results.settings.recipes
+        for name, draw in (("importance", importance), ("parallel", parallel))
+    }
+    return {name: figure for name, figure in drawn.items() if isinstance(figure, Figure)}
 
 
 def rebuild(experiment: Experiment) -> Path:

@@ -14,9 +14,8 @@ from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
 from tune.finals import Finalist, choose, load_default, winner_of
 from tune.preset import Preset
-from tune.record import Record
+from tune.record import Record, milestones
 from tune.rows import PlannedRow, planned_rows
-from tune.scheduler import milestones
 from tune.settings import Settings
 
 
@@ -150,9 +149,3 @@ def of_images(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes
     figures = {**counts.per_class(), "support": counts.support.astype(int)}
     per_class = {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(classes)}
     return {"per_class": per_class, "confusion": confusion}
-
-
-def best_epoch(record: Record) -> dict[str, float] | None:
-    """The figures of a trial's best epoch, the first of equals; None before the first epoch."""
-    best = [epoch for epoch, value in record.values.items() if value == record.value]
-    return next((figures for figures in record.epochs if best and figures["epoch"] == best[0]), None)

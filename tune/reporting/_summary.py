@@ -17,7 +17,7 @@ from tune.intervals import intervals
 from tune.record import VAL_METRICS, State
 from tune.reporting._numbers import counted, finite
 from tune.reporting._published import entry_of
-from tune.reporting._results import Results, best_epoch, of_images
+from tune.reporting._results import Results, of_images
 
 STATES: tuple[State, ...] = ("complete", "pruned", "failed", "running")
 
@@ -79,7 +79,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         entry |= {"median_seed": median.seed, "model": median.model, "finalists": others}
         entry["calibration"] = _calibration(finalists[0].finals)
     elif best := results.best(recipe):
-        figures = best_epoch(best) or {}
+        figures = best.best_epoch or {}
         val = {name: figures[name] for name in VAL_METRICS if name in figures}
         entry |= {"best_trial": best.number, "config": best.config, "val": val}
     if entry["config"]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq  # type: ignore[import-untyped]
 from search_spaces import Choice, Domain, Float, Int, space_of
 from tune.record import VAL_METRICS, Record, rung_of
 from tune.reporting._numbers import printable
-from tune.reporting._results import Results, best_epoch
+from tune.reporting._results import Results
 
 FIGURES = (*VAL_METRICS, "train_loss", "train_accuracy", "lr", "seconds", "images_per_second", "memory_mib")
 """An epoch's figures; a recipe that gives more has more columns."""
@@ -68,7 +68,7 @@ def curves_table(records: Iterable[Record]) -> pa.Table:
 
 
 def _trial(record: Record, milestones: list[int]) -> dict[str, Any]:
-    best = best_epoch(record) or {}
+    best = record.best_epoch or {}
     return {
         "number": record.number,
         "recipe": record.recipe,

@@ -1,0 +1,60 @@
+"""What W&B is shown of results: tables, a confusion matrix, the figures of the page."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+
+from tune.experiment import Experiment
+from tune.record import Record
+
+
+def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
+    """The recipes by rank, with what their finals reached."""
+    ends = [f"test_accuracy{end}" for end in ("", "_low", "_high")]
+    table = wandb.Table(columns=["rank", "recipe", "best_trial", "val", *ends, "test_macro_f1", "seeds", "config"])
+    for rank, (recipe, entry) in enumerate(summary["recipes"].items(), start=1):
+        val, test = entry["val"] or {}, entry["test"] or {}
+        accuracy = test.get("accuracy", {})
+        table.add_data(
+            rank,
+            recipe,
+            entry["best_trial"],
+            val.get(summary["metric"]),
+            *(accuracy.get(key) for key in ("mean", "low", "high")),
+            test.get("macro_f1", {}).get("mean"),
+            len(test.get("seeds", [])),
+            json.dumps(entry["config"]),
+        )
+    return table
+
+
+def confusion(final: Path, classes: list[str]) -> Any:
+    """The confusion matrix of a final on test."""
+    labels, predictions = (np.load(final / f"{name}.npy") for name in ("labels", "predictions"))
+    return wandb.plot.confusion_matrix(
+        y_true=labels.tolist(), preds=predictions.tolist(), class_names=classes, title="test"
+    )
+
+
+def per_class(final: Path, classes: list[str]) -> wandb.Table:
+    """Precision, recall, F1 and support of each class on test."""
+    from tune.reporting import of_images  # late, as it brings torch along
+
+    labels, predictions = (np.load(final / f"{name}.npy") for name in ("labels", "predictions"))
+    figures = of_images(labels, predictions, classes)["per_class"]
+    columns = ["precision", "recall", "f1", "support"]
+    table = wandb.Table(columns=["class", *columns])
+    for name in classes:
+        table.add_data(name, *(float(figures[name][column]) for column in columns))
+    return table
+
+
+def figures_of(experiment: Experiment, records: list[Record]) -> dict[str, wandb.Plotly]:
+    """Which fields matter, and all trials as lines through them: a figure each a recipe, as on the page."""
+    from tune.reporting import search_figures
+
+    return {name: wandb.Plotly(figure) for name, figure in search_figures(experiment, records).items()}
