@@ -464,6 +464,10 @@ def _track(arguments: argparse.Namespace) -> int:
     settings = make({**experiment.settings.model_dump(), "wandb": "online", **given})
     if settings.wandb == "off":
         raise InputError("--wandb off: nothing is sent then; give online or offline")
+    if settings.wandb == "online":
+        from tune.tracking._login import require_login
+
+        require_login()
     return 0 if track(experiment, settings, Console(file=sys.stdout)) else 1
 
 

@@ -236,27 +236,23 @@ def _counted(texts: Sequence[str]) -> str:
 
 def _wandb() -> Finding:
     """Whether W&B is used and can be reached; a search does not need it."""
-    import wandb
-    from wandb.sdk.lib import wbauth
+    from tune.tracking._login import login  # late, as it takes time
 
     try:
-        given = wandb.setup().settings
-        key = given.api_key or wbauth.read_netrc_auth(host=given.base_url)
-    except (ValueError, wandb.Error) as error:
-        return Finding("warning", "W&B", f"cannot be used: {str(error).strip().splitlines()[0]}")
-    finally:
-        wandb.teardown()
+        given = login()
+    except InputError as error:
+        return Finding("warning", "W&B", str(error).removeprefix("W&B "))
     if given.mode == "disabled":
         return Finding("ok", "W&B", "disabled")
     if given.mode in ("offline", "dryrun"):
         return Finding("ok", "W&B", "offline: runs are kept and can be synced")
-    if not key:
+    if not given.known:
         return Finding("ok", "W&B", "not used, as there is no login: wandb login, or WANDB_API_KEY")
     try:
         with suppress(urllib.error.HTTPError):  # whatever it answers, it is there
-            urllib.request.urlopen(urllib.request.Request(given.base_url, method="HEAD"), timeout=LATE).close()
+            urllib.request.urlopen(urllib.request.Request(given.url, method="HEAD"), timeout=LATE).close()
     except OSError as error:
         reason = getattr(error, "reason", error)
         way = "WANDB_MODE=offline keeps runs, which can be synced"
-        return Finding("warning", "W&B", f"{given.base_url} does not answer within {LATE:g} s: {reason}; {way}")
-    return Finding("ok", "W&B", f"logged in, and {given.base_url} answers")
+        return Finding("warning", "W&B", f"{given.url} does not answer within {LATE:g} s: {reason}; {way}")
+    return Finding("ok", "W&B", f"logged in, and {given.url} answers")

@@ -138,6 +138,10 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
 
 def _look_here(settings: Settings, console: Console) -> None:
     """Refuse at once what would fail after minutes; `toprung doctor` looks at more."""
+    if settings.wandb == "online":
+        from tune.tracking._login import require_login  # late, as it brings W&B along
+
+        require_login()
     trains_on_gpus = settings.address == HERE and settings.gpus_per_trial != 0
     _heed(examined(look(places_of(settings)), trains_on_gpus=trains_on_gpus), console)
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> None:
             if mode != "online":
                 raise
             traceback.print_exc()
-            _give_up(said, reason_of(error))
+            _give_up(said, reason_of(error), beside_search=task["patience"] is not None)
         else:
             if mode != "online":
                 print(f"W&B: runs are kept in {runs.folder}; send them with: toprung track {experiment}", file=said)
@@ -88,11 +88,12 @@ def _limit(over: Event, patience: float, said: TextIO) -> None:
     """Give up when the search has been over for some seconds."""
     over.wait()
     time.sleep(patience)
-    _give_up(said, f"has not taken all within {patience:.0f} s")
+    _give_up(said, f"has not taken all within {patience:.0f} s", beside_search=True)
 
 
-def _give_up(said: TextIO, reason: str) -> NoReturn:
-    print(f"warning: W&B: {reason}; going on without it", file=said)
+def _give_up(said: TextIO, reason: str, *, beside_search: bool) -> NoReturn:
+    then = "going on without it" if beside_search else "nothing is lost, try again later"
+    print(f"warning: W&B: {reason}; {then}", file=said)
     said.flush()
     sys.stderr.flush()
     os._exit(GAVE_UP)

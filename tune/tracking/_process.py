@@ -100,7 +100,7 @@ class _Mirror:
             self._kill()
         if late:
             self._warn(f"it has not taken all within {patience:.0f} s")
-        elif self._code:
+        elif self._code and self._code != GAVE_UP:  # which it has said itself
             self._warn(f"its process has failed, see {self._experiment.folder / LOG}")
         return not late and not self._code
 
