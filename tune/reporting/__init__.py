@@ -16,7 +16,7 @@ from tune.reporting._numbers import printable
 from tune.reporting._page import page
 from tune.reporting._published import chosen, not_as_published, pretrained, published_table
 from tune.reporting._results import Results, began_with, of_images
-from tune.reporting._search_figures import importance, parallel
+from tune.reporting._search_figures import importance, learning_curves, parallel
 from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
 from tune.study import SearchStudy
@@ -25,6 +25,7 @@ __all__ = [
     "began_with",
     "best_row",
     "chosen",
+    "curves",
     "gain",
     "leaderboard",
     "not_as_published",
@@ -79,6 +80,13 @@ def search_figures(experiment: Experiment, records: list[Record]) -> dict[str, F
         for name, draw in (("importance", importance), ("parallel", parallel))
     }
     return {name: figure for name, figure in drawn.items() if isinstance(figure, Figure)}
+
+
+def curves(experiment: Experiment, records: list[Record]) -> Figure | None:
+    """The learning curves of all trials, as on the page; None where no trial has finished an epoch."""
+    results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
+    figure = learning_curves(results)
+    return figure if isinstance(figure, Figure) else None
 
 
 def rebuild(experiment: Experiment) -> Path:

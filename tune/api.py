@@ -1,0 +1,232 @@
+"""A search from Python: `from tune.api import search`. Light to import: what searches is imported when it is called."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from search_spaces import InputError, Value
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from pandas import DataFrame
+
+    from trainables import Classifier
+    from tune.experiment import Experiment
+
+    Image: TypeAlias = str | Path | bytes | NDArray[np.uint8]
+    """An image file, its bytes, or its pixels (H, W) or (H, W, 3)."""
+
+
+def search(data: str | Path = "digits", *, recipes: Sequence[str] = (), trials: int = 30, **settings: Any) -> "Result":
+    """Search as `toprung search` does, and return what came of it, which is kept in a folder as well.
+
+    Args:
+        data: as `--data`: a folder of images, or a source such as "digits" or "parquet:shards/*.parquet".
+        recipes: as `--recipes`; none for those that are searched by default.
+        trials: configurations to try, over all recipes.
+        settings: all other flags, with _ for -: `max_epochs=10`, `final_seeds=5`, `out="results"`,
+            `set={"mlp.lr": "1e-4..1e-2"}`.
+
+    Raises:
+        InputError: a setting is wrong, or the search cannot be carried out; it says in a line how to mend that.
+    """
+    from tune.settings import Settings, make
+
+    unknown = [name for name in settings if name not in Settings.model_fields]
+    if unknown:
+        from search_spaces._errors import meant
+
+        raise InputError(f"search has no setting {unknown[0]!r}{meant(unknown[0], Settings.model_fields)}")
+    chosen = {"recipes": tuple(recipes)} if recipes else {}
+    made = make({"data": str(data), "trials": trials, **chosen, **settings})
+
+    import sys
+
+    from rich.console import Console
+
+    from tune.experiment import Experiment
+    from tune.search import search as run
+
+    experiment = Experiment.at(made)
+    run(experiment, made, Console(file=sys.stdout, force_jupyter=False))
+    return Result(experiment)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best:
+    """A configuration that was trained again and tested.
+
+    Attributes:
+        recipe, config: what was trained.
+        accuracy, low, high: on test, the mean over the seeds with its 95% interval.
+        images, seeds: how many it was measured with.
+    """
+
+    recipe: str
+    config: dict[str, Value]
+    accuracy: float
+    low: float
+    high: float
+    images: int
+    seeds: int
+
+
+class Result:
+    """What came of a search.
+
+    Attributes:
+        folder: of the experiment, with the report in `report/index.html`.
+    """
+
+    def __init__(self, experiment: "Experiment") -> None:
+        self._experiment = experiment
+        self.folder = experiment.folder
+        self._summary = experiment.read("summary.json")
+
+    @classmethod
+    def load(cls, experiment: str | Path) -> Self:
+        """That of an experiment that was searched before: its folder, or its URL.
+
+        Raises:
+            InputError: there is none, or it has no report yet.
+        """
+        from tune.experiment import Experiment
+
+        opened = Experiment.open(experiment)
+        if not (opened.folder / "summary.json").is_file():
+            raise InputError(f"{experiment} has no report yet; write it: toprung report {experiment}")
+        return cls(opened)
+
+    @property
+    def best(self) -> Best:
+        """The winner on val.
+
+        Raises:
+            InputError: no recipe was tested.
+        """
+        recipe = self._summary["winner"]
+        if recipe is None:
+            raise InputError(f"{self._experiment} has no winner, as no recipe was tested")
+        entry = self._summary["recipes"][recipe]
+        accuracy, test = entry["test"]["accuracy"], entry["test"]
+        return Best(
+            recipe=recipe,
+            config=entry["config"],
+            accuracy=accuracy["mean"],
+            low=accuracy["low"],
+            high=accuracy["high"],
+            images=test["n"],
+            seeds=len(test["seeds"]),
+        )
+
+    @property
+    def leaderboard(self) -> "DataFrame":
+        """The recipes by rank: val metric, test metrics with the interval of accuracy, trials and seeds."""
+        from pandas import DataFrame, RangeIndex
+
+        metric, rows = self._summary["metric"], []
+        for recipe, entry in self._summary["recipes"].items():
+            val, test = entry["val"] or {}, entry["test"] or {}
+            accuracy = test.get("accuracy", {})
+            rows.append(
+                {
+                    "recipe": recipe,
+                    f"val_{metric}": val.get(metric),
+                    "test_accuracy": accuracy.get("mean"),
+                    "low": accuracy.get("low"),
+                    "high": accuracy.get("high"),
+                    "test_macro_f1": test.get("macro_f1", {}).get("mean"),
+                    "trials": sum(entry["trials"].values()),
+                    "seeds": len(test.get("seeds", [])),
+                }
+            )
+        return DataFrame(rows, index=RangeIndex(1, len(rows) + 1, name="rank"))
+
+    @property
+    def trials(self) -> "DataFrame":
+        """All trials: state, epochs, the best of the metric, configuration as `recipe.field`."""
+        return self._table("trials")
+
+    @property
+    def curves(self) -> "DataFrame":
+        """All epochs of all trials."""
+        return self._table("curves")
+
+    def predict(self, images: "Image | Iterable[Image]") -> "NDArray[np.str_]":
+        """The class that the winner gives each image.
+
+        Args:
+            images: files, their bytes or their pixels, uint8 arrays (H, W) or (H, W, 3); one or many, or an array of
+                many (N, H, W) or (N, H, W, 3).
+
+        Raises:
+            InputError: an image cannot be read, or the winner was trained on boxes.
+        """
+        import numpy as np
+
+        names = np.asarray(self.classifier.classes)
+        chosen: NDArray[np.str_] = names[self.predict_proba(images).argmax(axis=1)]
+        return chosen
+
+    def predict_proba(self, images: "Image | Iterable[Image]") -> "NDArray[np.float32]":
+        """The probability of each class for each image (images, classes), in the order of `classifier.classes`."""
+        from numpy import ndarray
+
+        if isinstance(images, ndarray):
+            one = images.ndim == 2 or (images.ndim == 3 and images.shape[-1] == 3 and images.shape[-2] != 3)
+            sources: list[Any] = [images] if one else list(images)
+        else:
+            sources = [images] if isinstance(images, str | bytes | Path) else list(images)
+        return self.classifier.predict([_file(source) for source in sources])
+
+    @cached_property
+    def classifier(self) -> "Classifier":
+        """The winner, for files with boxes and for more of its figures."""
+        from trainables import Classifier
+
+        return Classifier.load(self._experiment.best())
+
+    def _table(self, name: str) -> "DataFrame":
+        from pandas import read_parquet
+
+        return read_parquet(self.folder / f"{name}.parquet")
+
+    def __repr__(self) -> str:
+        """The leaderboard."""
+        return f"{self.folder}\n{self.leaderboard.to_string(float_format='{:.4f}'.format)}"
+
+    def _ipython_display_(self) -> None:
+        """In a notebook: the leaderboard, and the learning curves of all trials."""
+        from contextlib import closing
+
+        from IPython.display import display
+
+        from tune.reporting import curves
+        from tune.study import SearchStudy
+
+        display(self.leaderboard)  # type: ignore[no-untyped-call]
+        with closing(SearchStudy.load(self._experiment.storage, self._experiment.settings.name)) as study:
+            drawn = curves(self._experiment, study.records)
+        if drawn is not None:
+            display(drawn)  # type: ignore[no-untyped-call]
+
+
+def _file(image: Any) -> "str | Path | bytes":
+    """An image as a file or the bytes of one."""
+    from numpy import ndarray, uint8
+
+    if not isinstance(image, ndarray):
+        return image  # type: ignore[no-any-return]
+    if image.dtype != uint8 or image.ndim not in (2, 3):
+        raise InputError(
+            f"an image is an array of {image.dtype} with {image.ndim} dimensions; give uint8, (H, W) or (H, W, 3)"
+        )
+    from PIL.Image import fromarray
+
+    packed = BytesIO()
+    fromarray(image).save(packed, "PNG")
+    return packed.getvalue()
