@@ -61,7 +61,7 @@ def test_the_winner_classifies_pixels_files_and_bytes(result: Result, tmp_path: 
 
 
 def test_what_is_wrong_is_said_as_on_the_command_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no setting 'trails' .did you mean trials"):
+    with pytest.raises(InputError, match=r"no setting 'trails' \(did you mean trials"):
         search("digits", trails=3)
     with pytest.raises(InputError, match="no recipe 'knnn'"):
         search("digits", recipes=["knnn"])

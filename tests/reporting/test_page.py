@@ -95,7 +95,9 @@ def test_every_place_of_a_figure_has_its_figure(finished: Experiment) -> None:
 
 def test_learning_curves_show_every_trial_with_an_epoch(finished: Experiment) -> None:
     curves = page_of(finished).figures["curves"]
-    assert sorted(len(trace["x"]) for trace in curves["data"]) == [1, 1, 3, 6]
+    shown = [trace for trace in curves["data"] if "meta" in trace]
+    assert sorted(len(trace["x"]) for trace in shown) == [1, 1, 3, 6]
+    assert sorted(trace["meta"] for trace in shown) == ["complete", "complete", "failed", "pruned"]
     hover = next(trace["hovertemplate"] for trace in curves["data"] if len(trace["x"]) == 3)
     assert "mlp, trial 2" in hover
     assert "pruned" in hover

@@ -1,5 +1,6 @@
 """The page: everything a person wants to see of an experiment, in one file that needs no network."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from plotly.offline import get_plotlyjs
 
 from search_spaces import space_of
 from tune.describe import facts
+from tune.record import State
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._cost_figures import accuracy_by_cost
@@ -20,7 +22,7 @@ from tune.reporting._examples import pictures
 from tune.reporting._leaderboard import answer, best_row, ensembles, gain, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
-from tune.reporting._summary import Summary
+from tune.reporting._summary import STATES, Summary
 
 PADDING = 0.06
 """Of the leaderboard's scale, on either side."""
@@ -65,6 +67,12 @@ class Figures:
         return None
 
 
+def _states(results: Results) -> dict[State, int]:
+    """How many of the learning curves are of trials of each state that there is."""
+    counts = Counter(record.state for record in results.records if record.epochs)
+    return {state: counts[state] for state in STATES if counts[state]}
+
+
 def page(results: Results, summary: Summary) -> str:
     """The page as HTML."""
     figures = Figures()
@@ -95,6 +103,7 @@ def page(results: Results, summary: Summary) -> str:
             chosen=_published.chosen(published.values()),
             pretrained=_published.pretrained(published.values()),
             changed=changed,
+            states=_states(results),
             searched=bool(results.records) or not results.settings.rows_only,
             notes=notes,
             figures=figures.drawn,

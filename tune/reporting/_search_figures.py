@@ -55,7 +55,7 @@ def learning_curves(results: Results) -> Figure | str:
         best = results.best(recipe)
         curves = [record for record in results.of(recipe) if record.epochs]
         curves.sort(key=lambda record: (record is best, record.state in ("complete", "running")))
-        for position, record in enumerate(curves):
+        for record in curves:
             figure.add_trace(
                 Scatter(
                     x=[epoch["epoch"] for epoch in record.epochs],
@@ -63,12 +63,18 @@ def learning_curves(results: Results) -> Figure | str:
                     mode="lines+markers" if len(record.epochs) < 3 else "lines",
                     name=recipe,
                     legendgroup=recipe,
-                    showlegend=position == len(curves) - 1,
+                    showlegend=False,
+                    meta=record.state,  # by which the page shows and hides them
                     opacity=1 if record is best else OPACITY[record.state] * crowd,
                     line=_line(results, recipe, width=3 if record is best else 1.3),
                     marker={"size": 6},
                     hovertemplate=_hover(record, f"epoch %{{x}}: {name} %{{y:.4f}}"),
                 )
+            )
+        if curves:  # a line in the legend, which no filter takes away
+            line = _line(results, recipe, width=3)
+            figure.add_trace(
+                Scatter(x=[None], y=[None], mode="lines", name=recipe, legendgroup=recipe, line=line, hoverinfo="skip")
             )
     if not figure.data:
         return "No trial has finished an epoch yet."

@@ -1,0 +1,154 @@
+"""The page in a real browser, opened from disk with no network."""
+
+from collections.abc import Iterator
+from shutil import which
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from reporting.stories import Story
+from tune.experiment import Experiment
+from tune.reporting import write_report
+
+CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
+OFFLINE = ("file:", "data:", "blob:")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium: install Debian's chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """Enough trials for every figure of the page."""
+    story = Story.begin(tmp_path_factory.mktemp("out"), recipes=("mlp", "knn"), trials=30)
+    chosen = []
+    for recipe in ("mlp", "knn"):
+        for number in range(14):
+            state, values = (
+                ("complete", [0.3, 0.5, 0.6 + number / 50]) if number % 3 else ("pruned", [0.2 + number / 99])
+            )
+            record = story.trial(recipe, values, state)
+        story.trial(recipe, [0.1], "failed", note="ValueError: broken")
+        for seed in range(2):
+            story.final(record, seed=seed, val=0.8, right=33 + seed)
+        chosen.append(record)
+    for seed in range(2):
+        story.default("mlp", seed=seed, val=0.7, right=30)
+    write_report(story.experiment, story.study.records, story.finalists(*chosen), [], seconds=100.0)
+    return story.experiment
+
+
+@pytest.fixture(scope="module", params=["light", "dark"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, searched: Experiment, scheme: Any) -> Iterator[Page]:
+    """The page, with all its figures drawn; nothing that it said was an error."""
+    with browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 900}) as context:
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda asked: None if asked.url.startswith(OFFLINE) else errors.append(asked.url))
+        page.goto((searched.folder / "report" / "index.html").as_uri())
+        tabs = page.locator("[role=tab]")
+        for tab in [None, *range(tabs.count())]:
+            if tab is not None:
+                tabs.nth(tab).click()
+            for figure in page.locator("[data-figure]:visible").all():
+                figure.scroll_into_view_if_needed()
+                figure.locator("svg.main-svg").first.wait_for()
+        yield page
+        assert not errors
+
+
+def test_every_figure_is_drawn_and_not_empty(page: Page) -> None:
+    figures = page.locator("[data-figure]")
+    assert figures.count() >= 10
+    empty = page.evaluate(
+        """() => [...document.querySelectorAll("[data-figure]")].filter((place) =>
+            !place.querySelector(".trace, .points path, .hm image, .imagelayer image")).map((p) => p.dataset.figure)"""
+    )
+    assert not empty
+
+
+def test_a_trial_is_named_where_the_pointer_is(page: Page) -> None:
+    curves = page.locator('[data-figure="curves"]')
+    curves.scroll_into_view_if_needed()
+    x, y = page.evaluate(
+        """() => {
+            const place = document.querySelector('[data-figure="curves"]'), layout = place._fullLayout;
+            const trace = place.data.find((trace) => trace.meta === "complete" && trace.x.length > 1);
+            const box = place.getBoundingClientRect(), {xaxis, yaxis} = layout;
+            return [box.x + xaxis._offset + xaxis.d2p(trace.x[1]), box.y + yaxis._offset + yaxis.d2p(trace.y[1])];
+        }"""
+    )
+    page.mouse.move(x - 40, y)
+    page.mouse.move(x, y, steps=5)
+    hover = curves.locator(".hoverlayer .hovertext")
+    hover.first.wait_for()
+    assert "trial" in (hover.first.text_content() or "")
+
+
+def visible_states(page: Page) -> set[str]:
+    states: list[str] = page.evaluate(
+        """() => document.querySelector('[data-figure="curves"]').data
+            .filter((trace) => trace.meta && (trace.visible ?? true) === true).map((trace) => trace.meta)"""
+    )
+    return set(states)
+
+
+def test_trials_can_be_shown_by_state_and_by_recipe(page: Page) -> None:
+    pruned = page.get_by_role("button", name="pruned")
+    assert visible_states(page) == {"complete", "pruned", "failed"}
+    pruned.click()
+    assert pruned.get_attribute("aria-pressed") == "false"
+    assert visible_states(page) == {"complete", "failed"}
+    legend = page.locator('[data-figure="curves"] .legendtoggle')
+    for recipe in range(legend.count()):
+        legend.nth(recipe).click()
+        page.wait_for_timeout(500)  # so long Plotly waits for a second click
+    assert visible_states(page) == set()
+    legend.first.click()
+    page.wait_for_timeout(500)
+    assert visible_states(page) == {"complete", "failed"}, "what its state hides stays hidden"
+    pruned.press("Enter")
+    assert visible_states(page) == {"complete", "pruned", "failed"}
+
+
+def test_nothing_is_in_the_way_of_who_cannot_see_it(page: Page) -> None:
+    found = Axe().run(page).response["violations"]
+    serious = [
+        f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']][:3]}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+    assert not serious
+
+
+def test_a_phone_shows_all_of_it_without_scrolling_aside(browser: Browser, searched: Experiment) -> None:
+    with browser.new_context(offline=True, viewport={"width": 390, "height": 800}, has_touch=True) as context:
+        page = context.new_page()
+        page.goto((searched.folder / "report" / "index.html").as_uri())
+        page.locator("[data-figure]").first.scroll_into_view_if_needed()
+        page.locator("svg.main-svg").first.wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_tabs_are_walked_with_the_keyboard(page: Page) -> None:
+    first, second = page.locator("[role=tab]").all()
+    first.click()
+    page.keyboard.press("ArrowRight")
+    assert second.get_attribute("aria-selected") == "true"
+    assert page.evaluate("document.activeElement.id") == second.get_attribute("id")
+    assert page.locator("[role=tabpanel]:visible").count() == 1
