@@ -44,15 +44,12 @@ def search(data: str | Path = "digits", *, recipes: Sequence[str] = (), trials: 
     chosen = {"recipes": tuple(recipes)} if recipes else {}
     made = make({"data": str(data), "trials": trials, **chosen, **settings})
 
-    import sys
-
-    from rich.console import Console
-
     from tune.experiment import Experiment
+    from tune.progress import console_of
     from tune.search import search as run
 
     experiment = Experiment.at(made)
-    run(experiment, made, Console(file=sys.stdout, force_jupyter=False))
+    run(experiment, made, console_of(made))
     return Result(experiment)
 
 

@@ -265,10 +265,10 @@ def _search(arguments: argparse.Namespace) -> int:
         train(settings)
         return 0
 
-    from rich.console import Console  # late, as it brings Ray and torch along: bad input is refused at once
-    from rich.text import Text
+    from rich.text import Text  # late, as what follows brings Ray and torch along: bad input is refused at once
 
     from tune.experiment import Experiment
+    from tune.progress import console_of
     from tune.reporting import (
         began_with,
         best_row,
@@ -290,7 +290,7 @@ def _search(arguments: argparse.Namespace) -> int:
     else:
         experiment = Experiment.at(settings)
         run = search
-    console = Console(file=sys.stdout)
+    console = console_of(settings)
     try:
         report = run(experiment, settings, console)
     except (Interrupted, KeyboardInterrupt, SystemExit):  # Ray, while it starts, makes an exit of SIGTERM

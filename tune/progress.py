@@ -1,5 +1,6 @@
 """One screen of live progress in a terminal, plain lines elsewhere."""
 
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,6 +24,12 @@ from tune.study import SearchStudy
 PLAIN_EVERY = 15.0
 """Seconds between lines where the output is no terminal."""
 REDRAW_EVERY = 0.25
+
+
+def console_of(settings: Settings) -> Console:
+    """Where a search says how it goes on, and what came of it."""
+    terminal = {"auto": None, "bar": True, "plain": False, "none": False}[settings.progress]
+    return Console(file=sys.stdout, force_terminal=terminal, force_jupyter=False)
 
 
 @contextmanager
@@ -62,7 +69,7 @@ class Progress(Callback):
     ) -> None:
         if self._live:
             self._live.stop()
-        if kind is None:
+        if kind is None and self._settings.progress != "none":
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
@@ -78,7 +85,7 @@ class Progress(Callback):
         self._drawn = time.monotonic()
         if self._live:
             self._live.update(self._screen(), refresh=True)
-        else:
+        elif self._settings.progress != "none":
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def _line(self) -> str:

@@ -234,7 +234,7 @@ def _write_data(experiment: Experiment, views: dict[View, Prepared], weights: di
 
 def _run(experiment: Experiment, study: SearchStudy, resources: Resources, console: Console) -> Path:
     settings = experiment.settings
-    _describe_data(experiment.read("data.json"), console)
+    _describe_data(experiment.read("data.json"), settings, console)
     of_trials = _trial_settings(experiment, settings, resources)
     at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
     deadline = Deadline(study, settings.time_budget)
@@ -304,7 +304,7 @@ def _finals(
                 of_trials,
                 cpus=resources.cpus,
                 gpus=resources.gpus,
-                progress=_counted(what, say, deadline, console),
+                progress=_counted(what, say, deadline, settings, console),
             )
 
     failures = train([Candidate.of(record) for record in chosen], "finalists")
@@ -328,13 +328,15 @@ def _pushed(experiment: Experiment, name: str) -> Iterator[None]:
             replace(experiment.place, patience=0.0).push(name)
 
 
-def _counted(what: str, say: Callable[[str], None], deadline: Deadline, console: Console) -> Callable[[int, int], None]:
+def _counted(
+    what: str, say: Callable[[str], None], deadline: Deadline, settings: Settings, console: Console
+) -> Callable[[int, int], None]:
     """Shows how many of several trainings are done: on a terminal in place, else a line each."""
 
     def show(done: int, total: int) -> None:
         say(f"training the {what}: {done} of {total}")
         deadline.note()
-        if not console.is_terminal:
+        if not console.is_terminal and settings.progress != "none":
             console.print(f"{clock(deadline.used())} {what} trained: {done} of {total}")
 
     return show
@@ -356,7 +358,7 @@ def _train_rows(
             trial_settings,
             cpus=resources.cpus,
             gpus=resources.gpus,
-            progress=_counted("published rows", say, deadline, console),
+            progress=_counted("published rows", say, deadline, experiment.settings, console),
         )
 
 
@@ -428,8 +430,9 @@ def _short_name(trial: Trial) -> str:
     return f"{trial.config['number']:05d}-{trial.config['attempt']}"
 
 
-def _describe_data(card: dict[str, Any], console: Console) -> None:
+def _describe_data(card: dict[str, Any], settings: Settings, console: Console) -> None:
     images = ", ".join(f"{count} {split}" for split, count in card["images"].items() if count)
-    console.print(f"data: {card['source']}, {len(card['classes'])} classes, {images} images")
+    if settings.progress != "none":
+        console.print(f"data: {card['source']}, {len(card['classes'])} classes, {images} images")
     for warning in card["warnings"]:
         console.print(f"warning: {warning}", style="yellow")

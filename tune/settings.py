@@ -21,7 +21,7 @@ DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
 WANDB = ("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags", "wandb_sweep")
 """Where a search is shown in W&B."""
 
-RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent", "address", *WANDB)
+RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent", "address", "progress", *WANDB)
 """What may change when an experiment is resumed; all else would make another experiment of it."""
 
 HERE = "local"
@@ -252,6 +252,10 @@ class Settings(BaseModel):
     final_seeds: int = Field(3, ge=1, le=100, description="seeds that a best configuration is trained again with")
     final_top: int = Field(1, ge=1, description="best configurations a recipe that are trained again")
 
+    progress: Literal["auto", "bar", "plain", "none"] = Field(
+        "auto",
+        description="bar: one screen; plain: a line now and then; none: results alone; auto: as there is a terminal",
+    )
     wandb: Literal["off", "offline", "online"] = Field(
         "off", description="show the search in W&B: a run a trial and final; offline: keep runs, sent by toprung track"
     )

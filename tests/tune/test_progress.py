@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from tune.progress import Progress, seconds_left
+from tune.progress import Progress, console_of, seconds_left
 from tune.record import Record, State
 from tune.settings import make
 from tune.study import SearchStudy
@@ -35,6 +35,18 @@ def test_what_is_shown_in_a_terminal_and_elsewhere(tmp_path: Path) -> None:
     screen = shown[2]
     for text in ("1/16", "1:01", "about 0:34 left", "best val accuracy", "0.5000"):
         assert text in screen
+
+
+@pytest.mark.parametrize("progress", ["auto", "bar", "plain", "none"])
+def test_how_it_is_shown_can_be_said(progress: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = make({"recipes": "knn", "progress": progress})
+    study = SearchStudy.create(f"sqlite:///{tmp_path / 'study.db'}", "s", maximize=True)
+    with Progress(console_of(settings), settings, study, lambda: 61.0, concurrent=2):
+        pass
+    said = capsys.readouterr().out
+    assert ("\x1b" in said) == (progress == "bar")
+    assert ("1:01: 0 running" in said) == (progress != "none")
+    assert said or progress == "none"
 
 
 def test_the_time_left_goes_by_recipe() -> None:
