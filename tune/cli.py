@@ -96,6 +96,11 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     show.add_argument("experiment", type=_located)
     show.add_argument("--trial", type=int, metavar="N", help="configuration and epochs of this one")
 
+    dashboard = commands.add_parser("dashboard", help="show the study in Optuna's dashboard", allow_abbrev=False)
+    dashboard.set_defaults(run=_dashboard)
+    dashboard.add_argument("experiment", type=_located)
+    dashboard.add_argument("--port", type=int, default=8080, metavar="N", help="on 127.0.0.1 (default: 8080)")
+
     report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
     report.set_defaults(run=_report)
     report.add_argument("experiment", type=_located)
@@ -441,6 +446,14 @@ def _show(arguments: argparse.Namespace) -> int:
         console.print(Text(record.note), soft_wrap=True)
     for table in trial(record):
         console.print(table)
+    return 0
+
+
+def _dashboard(arguments: argparse.Namespace) -> int:
+    from tune.dashboard import dashboard
+    from tune.experiment import Experiment
+
+    dashboard(Experiment.open(arguments.experiment), arguments.port)
     return 0
 
 

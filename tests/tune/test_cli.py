@@ -28,6 +28,7 @@ SURFACE = {
     "list": ["--help", "-h", "folder"],
     "show": ["--help", "--trial", "-h", "experiment"],
     "replay": ["--help", "--trial", "-h", "experiment"],
+    "dashboard": ["--help", "--port", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
     "track": [
         "--help", "--wandb", "--wandb-entity", "--wandb-group", "--wandb-project", "--wandb-sweep", "--wandb-tags",
