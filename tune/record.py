@@ -18,6 +18,14 @@ VAL_METRICS = (
 """What every epoch says of val: the names in `trainables._metrics.Evaluation.metrics`, which brings torch along."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """When the driver heard of an epoch, in seconds since 1970 by its own clock, and of which worker."""
+
+    at: float
+    worker: str
+
+
 @dataclass(kw_only=True)
 class Record:
     """One trial as the study knows it.
@@ -30,6 +38,7 @@ class Record:
         state: running, complete, pruned (stopped early) or failed.
         epochs: every epoch's figures, in order.
         values: the best of the search's metric so far, by epoch: what rungs compare.
+        heard: of each epoch; not of those of experiments from before it was noted.
         attempts: how often it was begun; more than once after a failure of the machine or a resumed search.
         note: why it failed or was stopped.
     """
@@ -43,6 +52,7 @@ class Record:
     state: State = "running"
     epochs: list[dict[str, float]] = field(default_factory=list)
     values: dict[int, float] = field(default_factory=dict)
+    heard: dict[int, Heard] = field(default_factory=dict)
     attempts: int = 1
     note: str = ""
 

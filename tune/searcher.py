@@ -19,7 +19,7 @@ from ray.tune.search import Searcher
 from search_spaces import Domains, Space
 from trainables._synced import PATIENCE
 from tune.attempts import ATTEMPTS, GIVEN_UP
-from tune.record import DIVERGED, Record
+from tune.record import DIVERGED, Heard, Record
 from tune.resources import is_alive, this_node
 from tune.sampler import RecipeSampler, fingerprint, seed_of
 from tune.study import SearchStudy
@@ -187,7 +187,7 @@ class StudySearcher(Searcher):
 
     def _keep(self, number: int, result: Mapping[str, Any]) -> None:
         figures = {key.removeprefix("figures/"): v for key, v in result.items() if key.startswith("figures/")}
-        self._study.report(number, result["epoch"], figures, result["best"])
+        self._study.report(number, result["epoch"], figures, result["best"], Heard(time.time(), result["worker"]))
 
     def _failed(self, number: int, node: str | None, error: Exception | None) -> None:
         """Note what a trial failed by, an error of its own or the death of its worker; a lost connection is neither."""

@@ -27,7 +27,7 @@ from sqlalchemy.pool import NullPool
 from search_spaces import InputError, Value
 from trainables._synced import PATIENCE, patiently
 from tune.lease import Taken
-from tune.record import Record, State
+from tune.record import Heard, Record, State
 
 T = TypeVar("T")
 
@@ -36,6 +36,9 @@ SERVER = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 30_0
 
 OF_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 """Errors of SQLite that are of its disk."""
+
+HEARD = "heard"
+"""What is kept with the figures of an epoch, and is none of them."""
 
 OPTUNA_STATES: dict[State, TrialState] = {
     "running": TrialState.RUNNING,
@@ -180,15 +183,19 @@ class SearchStudy:
         self._set_of(self._trial(number), "attempts", record.attempts)
         return record
 
-    def report(self, number: int, epoch: int, figures: Mapping[str, float], best: float) -> None:
+    def report(
+        self, number: int, epoch: int, figures: Mapping[str, float], best: float, heard: Heard | None = None
+    ) -> None:
         """Keep an epoch's figures and the best value so far; an epoch that is known is not counted twice."""
         record, trial = self.records[number], self._trial(number)
         if epoch in record.values:
             return
-        self._set_of(trial, f"epoch {epoch}", dict(figures))
+        self._set_of(trial, f"epoch {epoch}", {**figures, **({HEARD: [heard.at, heard.worker]} if heard else {})})
         self._patiently(partial(self._storage.set_trial_intermediate_value, trial, epoch, best))
         record.epochs.append({"epoch": epoch, **figures})
         record.values[epoch] = best
+        if heard:
+            record.heard[epoch] = heard
 
     def end(self, number: int, state: Literal["complete", "pruned", "failed"], note: str = "") -> Record:
         """Close a trial; it is complete or pruned with the best value so far, as Optuna has it, or failed."""
@@ -348,6 +355,8 @@ def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
 
 def _record(trial: FrozenTrial) -> Record:
     attrs, values = trial.user_attrs, trial.intermediate_values
+    kept = {epoch: dict(attrs[f"epoch {epoch}"]) for epoch in sorted(values)}
+    heard = {epoch: Heard(*figures.pop(HEARD)) for epoch, figures in kept.items() if HEARD in figures}
     return Record(
         number=trial.number,
         recipe=attrs["recipe"],
@@ -356,7 +365,8 @@ def _record(trial: FrozenTrial) -> Record:
         params=trial.params,
         distributions=trial.distributions,
         state=STATES[trial.state],
-        epochs=[{"epoch": epoch, **attrs[f"epoch {epoch}"]} for epoch in sorted(values)],
+        epochs=[{"epoch": epoch, **figures} for epoch, figures in kept.items()],
+        heard=heard,
         values=dict(sorted(values.items())),
         attempts=attrs["attempts"],
         note=attrs.get("note", ""),

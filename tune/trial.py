@@ -3,11 +3,13 @@
 Its process is used for one trial after another, of any recipe: data stays on the device, models do not.
 """
 
+import os
 import shutil
 import traceback
 from collections.abc import Generator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, replace
+from socket import gethostname
 from typing import Any
 
 import torch
@@ -112,7 +114,7 @@ class RecipeTrial(Trainable):
     def step(self) -> dict[str, Any]:
         """Train an epoch, evaluate it on val, save it."""
         try:
-            return {**next(self._results), "node": self._node}
+            return {**next(self._results), "node": self._node, "worker": f"{gethostname()} {os.getpid()}"}
         except Exception:
             with suppress(OSError):
                 self._files.write_error(self._attempt)

@@ -126,6 +126,13 @@ def test_trials_can_be_shown_by_state_and_by_recipe(page: Page) -> None:
     assert visible_states(page) == {"complete", "pruned", "failed"}
 
 
+def test_progress_is_shown_against_trials_epochs_and_time(page: Page) -> None:
+    for against, title in (("epochs trained", "epochs trained"), ("time", "minutes"), ("trials", "trial")):
+        page.get_by_role("group", name="Progress against").get_by_role("button", name=against).click()
+        assert page.locator('[data-figure^="history"] .xtitle').text_content() == title
+        assert page.locator('[data-figure^="history"] .points path').count() > 20
+
+
 def test_nothing_is_in_the_way_of_who_cannot_see_it(page: Page) -> None:
     found = Axe().run(page).response["violations"]
     serious = [

@@ -49,7 +49,7 @@ def searcher(
 
 def result(config: dict[str, Any], epoch: int = 1, end: str = "complete") -> dict[str, Any]:
     figures = {"figures/accuracy": 0.5, "figures/loss": 1.0, "figures/seconds": 1.0}
-    return {"number": config["number"], "node": "n", "epoch": epoch, "best": 0.5, "end": end, **figures}
+    return {"number": config["number"], "node": "n", "worker": "w", "epoch": epoch, "best": 0.5, "end": end, **figures}
 
 
 def test_trials_are_shared_out_and_then_it_is_finished(study: SearchStudy, tmp_path: Path) -> None:

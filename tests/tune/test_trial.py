@@ -1,5 +1,6 @@
 """A trial's results and its files, without Ray."""
 
+import os
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -92,6 +93,7 @@ def test_a_process_goes_on_with_a_trial_of_another_recipe_unless_memory_was_left
     assert process.reset_config(configs[1])
     last = process.step()
     assert (last["number"], last["end"], last["node"]) == (1, "complete", "here")
+    assert last["worker"].endswith(f" {os.getpid()}")
     monkeypatch.setattr("tune.trial.release", lambda device: data_bytes["cpu"] + LEAK_BYTES + 2**20)
     with pytest.raises(RuntimeError, match="65 MiB of the last trial stay allocated on cpu"):
         process.reset_config(configs[0])

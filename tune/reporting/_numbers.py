@@ -52,6 +52,11 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def unit_of(seconds: float) -> tuple[str, float]:
+    """The unit of an axis as long as this, and its seconds."""
+    return ("seconds", 1.0) if seconds < 180 else ("minutes", 60.0) if seconds < 3 * 3600 else ("hours", 3600.0)
+
+
 def duration(seconds: float) -> str:
     """Seconds in the two units that matter."""
     whole = round(seconds)

@@ -23,6 +23,7 @@ from tune.reporting._leaderboard import answer, best_row, ensembles, gain, rows,
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
 from tune.reporting._summary import STATES, Summary
+from tune.reporting._time_figures import shares, workers
 
 PADDING = 0.06
 """Of the leaderboard's scale, on either side."""
@@ -78,11 +79,14 @@ def page(results: Results, summary: Summary) -> str:
     figures = Figures()
     notes = {
         "curves": figures.place("curves", _search_figures.learning_curves(results)),
-        "history": figures.place("history", _search_figures.history(results)),
+        "history": figures.place("history", _search_figures.history(results, "trials")),
+        "workers": figures.place("workers", workers(results)),
         "counts": figures.place("counts", _class_figures.class_counts(results)),
         "rows": figures.place("rows", _published.curves(results)),
         "cost": figures.place("cost", accuracy_by_cost(results, summary)),
     }
+    for against in ("epochs", "time"):
+        figures.place(f"history-{against}", _search_figures.history(results, against))
     published = summary["preset"]["rows"] if summary["preset"] else {}
     changed, own_changes = _published.changes(published.values())
     panels = [_panel(results, recipe, entry, figures) for recipe, entry in summary["recipes"].items()]
@@ -104,6 +108,7 @@ def page(results: Results, summary: Summary) -> str:
             pretrained=_published.pretrained(published.values()),
             changed=changed,
             states=_states(results),
+            shares=shares(results),
             searched=bool(results.records) or not results.settings.rows_only,
             notes=notes,
             figures=figures.drawn,

@@ -5,9 +5,10 @@ Colours of text, grid and background are the page's; whatever comes from outside
 
 import math
 import warnings
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -18,7 +19,7 @@ from optuna.visualization import plot_slice
 from plotly.graph_objects import Figure, Scatter
 
 from tune.record import Record
-from tune.reporting._numbers import metric, plotly_text, setting
+from tune.reporting._numbers import metric, plotly_text, setting, unit_of
 from tune.reporting._results import Results
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
@@ -88,18 +89,28 @@ def learning_curves(results: Results) -> Figure | str:
     return figure
 
 
-def history(results: Results) -> Figure | str:
-    """What each trial reached, and the best of each recipe so far."""
+Against = Literal["trials", "epochs", "time"]
+
+
+def history(results: Results, against: Against) -> Figure | str:
+    """What each trial reached, and the best of each recipe so far, against what it has cost until then.
+
+    Of trials that is how many were begun, of epochs how many had been trained when it ended, of time when it did.
+    """
+    places, title = _places(results.records, against)
+    if not places:
+        return "When trials ended was not noted."
     figure = Figure()
     for recipe in results.settings.recipes:
         records = [r for r in results.of(recipe) if results.loss_of(r.value) < math.inf and r.state != "failed"]
+        records = sorted((r for r in records if r.number in places), key=lambda r: places[r.number])
         if not records:
             continue
         best = np.minimum.accumulate([results.loss_of(record.value) for record in records])
         sign = -1 if results.settings.maximize else 1
         figure.add_trace(
             Scatter(
-                x=[record.number for record in records],
+                x=[places[record.number] for record in records],
                 y=[_rounded(record.value) for record in records],
                 mode="markers",
                 marker={"size": 6, "color": colour(results, recipe)},
@@ -111,7 +122,7 @@ def history(results: Results) -> Figure | str:
         )
         figure.add_trace(
             Scatter(
-                x=[*(record.number for record in records), len(results.records) - 1],
+                x=[*(places[record.number] for record in records), max(places.values())],
                 y=[*(_rounded(sign * value) for value in best), _rounded(sign * best[-1])],
                 mode="lines",
                 line={**_line(results, recipe, width=2.5), "shape": "hv"},
@@ -122,9 +133,24 @@ def history(results: Results) -> Figure | str:
         )
     if not figure.data:
         return "No trial has a value yet."
-    figure.update_xaxes(title="trial", dtick=step_of(len(results.records)))
+    figure.update_xaxes(title=title, dtick=step_of(len(results.records)) if against == "trials" else None)
     figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=_window(results, figure))
     return figure
+
+
+def _places(records: list[Record], against: Against) -> tuple[dict[int, float], str]:
+    """Where each trial stands on the axis, by its number, and what the axis is called."""
+    if against == "trials":
+        return {record.number: record.number for record in records}, "trial"
+    ends = {record.number: record.heard[max(record.heard)].at for record in records if record.heard}
+    if not ends:
+        return {}, ""
+    if against == "epochs":
+        moments = sorted(heard.at for record in records for heard in record.heard.values())
+        return {number: bisect_right(moments, end) for number, end in ends.items()}, "epochs trained"
+    first = min(heard.at - r.epochs[epoch - 1]["seconds"] for r in records for epoch, heard in r.heard.items())
+    unit, seconds = unit_of(max(ends.values()) - first)
+    return {number: (end - first) / seconds for number, end in ends.items()}, unit
 
 
 def importance(results: Results, recipe: str) -> Figure | str:
