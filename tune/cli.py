@@ -469,11 +469,14 @@ def _track(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from tune.experiment import Experiment
+    from tune.overview import is_searched
     from tune.settings import WANDB, make
     from tune.tracking import track
 
     experiment = Experiment.open(arguments.experiment)
     given = {name: value for name, value in vars(arguments).items() if name in WANDB}
+    if experiment.settings.wandb != "off" and is_searched(experiment):
+        raise InputError(f"{experiment} is being searched, and shown in W&B by its search; wait for that, or stop it")
     settings = make({**experiment.settings.model_dump(), "wandb": "online", **given})
     if settings.wandb == "off":
         raise InputError("--wandb off: nothing is sent then; give online or offline")

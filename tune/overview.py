@@ -90,14 +90,16 @@ def record_of(records: list[Record], number: int) -> Record:
 
 
 def _state(experiment: Experiment, summary: Mapping[str, Any] | None) -> str:
-    if _is_locked(experiment.folder / ".lock"):
+    if is_searched(experiment):
         return "running"
     if summary is None:
         return "stopped"
     return "finished" if summary["winner"] or summary["preset"] else "nothing tested"
 
 
-def _is_locked(lock: Path) -> bool:
+def is_searched(experiment: Experiment) -> bool:
+    """Whether a process of this machine searches there."""
+    lock = experiment.folder / ".lock"
     if not lock.exists():
         return False
     try:

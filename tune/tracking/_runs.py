@@ -42,6 +42,9 @@ AT_A_TIME = 8
 ARTIFACT_PATIENCE = 600
 """The same of the files of a report or model; a search itself waits no longer than it does at its end."""
 
+OF_THE_MACHINE = ("out", "cache", "storage", "address", "progress")
+"""Settings that say nothing of what is searched."""
+
 WIDEST = 50
 """Classes of a confusion matrix, which W&B is told cell by cell."""
 
@@ -80,7 +83,7 @@ class Runs:
         if self._settings.wandb_sweep and self._online:
             self._sweep = self._find_sweep()
         config = yaml.safe_load(self._settings.dump())
-        config = {key: value for key, value in config.items() if key not in WANDB}
+        config = {key: value for key, value in config.items() if key not in (*WANDB, *OF_THE_MACHINE)}
         self._search = self._run("search", self._settings.name, "search", config, ["search"], in_sweep=False)
         self._search.define_metric("trials")
         self._search.define_metric("best/*", step_metric="trials")
