@@ -13,7 +13,12 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.importance import get_param_importances
+from optuna.importance import (
+    BaseImportanceEvaluator,
+    FanovaImportanceEvaluator,
+    PedAnovaImportanceEvaluator,
+    get_param_importances,
+)
 from optuna.trial import TrialState, create_trial
 from optuna.visualization import plot_slice
 from plotly.graph_objects import Figure, Scatter
@@ -154,30 +159,47 @@ def _places(records: list[Record], against: Against) -> tuple[dict[int, float], 
 
 
 def importance(results: Results, recipe: str) -> Figure | str:
-    """How much of the difference between good and other trials of a recipe each field explains (PED-ANOVA)."""
+    """How much each field of a recipe matters: to being among the best (PED-ANOVA), and to the metric at all (fANOVA).
+
+    Of the second, fields that not all trials have are left out, as Optuna does.
+    """
     records = valued(results, recipe)
     if len(records) < ENOUGH_TRIALS:
         return f"{len(records)} trials with a value are too few to say which fields matter; {ENOUGH_TRIALS} are needed."
     if len({record.value for record in records}) == 1:
         return "All trials have the same value, so no field mattered."
-    shares = _shares(_study(results, records))
+    study = _study(results, records)
+    shares = _shares(study, PedAnovaImportanceEvaluator())
     if len(set(shares.values())) < 2:
         return "No field stands out."
+    of_all = _shares(study, FanovaImportanceEvaluator(n_trees=32, seed=0))
     top = sorted(shares.items(), key=lambda item: item[1])[-SHOWN_FIELDS:]
     figure = Figure(
         Scatter(
             x=[_rounded(share) for _, share in top],
             y=[name for name, _ in top],
             mode="markers",
+            name="to be among the best",
             marker={"size": 10, "color": colour(results, recipe)},
             error_x={"type": "data", "array": [0] * len(top), "arrayminus": [s for _, s in top], "width": 0},
-            hovertemplate="%{y}: %{x:.1%}<extra></extra>",
+            hovertemplate="%{y}: %{x:.1%} (PED-ANOVA)<extra></extra>",
         )
     )
     figure.update_traces(error_x={"color": colour(results, recipe), "thickness": 2})
+    shown = [(name, of_all[name]) for name, _ in top if name in of_all]
+    figure.add_trace(
+        Scatter(
+            x=[_rounded(share) for _, share in shown],
+            y=[name for name, _ in shown],
+            mode="markers",
+            name="to the metric over all trials",
+            marker={"size": 9, "color": colour(results, recipe), "symbol": "diamond-open", "line": {"width": 1.5}},
+            hovertemplate="%{y}: %{x:.1%} (fANOVA)<extra></extra>",
+        )
+    )
     figure.update_xaxes(title="share", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(type="category", showgrid=False)
-    figure.update_layout(height=90 + 26 * len(top))
+    figure.update_layout(height=120 + 26 * len(top))
     return figure
 
 
@@ -252,7 +274,7 @@ def _compared(results: Results, recipe: str) -> tuple[optuna.Study, list[str]]:
     if len(records) < ENOUGH_TRIALS or len({record.value for record in records}) == 1:
         return study, []
     everywhere = set.intersection(*(set(trial.params) for trial in study.trials))
-    shares = sorted(_shares(study).items(), key=lambda item: -item[1])
+    shares = sorted(_shares(study, PedAnovaImportanceEvaluator()).items(), key=lambda item: -item[1])
     return study, [name for name, _ in shares if name in everywhere][:DRAWN_FIELDS]
 
 
@@ -295,10 +317,10 @@ def _study(results: Results, records: Sequence[Record]) -> optuna.Study:
     return study
 
 
-def _shares(study: optuna.Study) -> dict[str, float]:
+def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> dict[str, float]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return dict(get_param_importances(study))
+        return dict(get_param_importances(study, evaluator=evaluator))
 
 
 def _field(name: str) -> str:
