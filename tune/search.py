@@ -28,7 +28,7 @@ from tune.preset import PRESET, Preset, file_of, read_preset
 from tune.pretrained import pretrained_weights
 from tune.progress import Progress, clock, working
 from tune.record import Record, milestones
-from tune.reporting import write_report
+from tune.reporting import require_tensorboard, write_report
 from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.rows import PlannedRow, planned_rows, run_rows, starting_points
 from tune.scheduler import RecipeASHA
@@ -138,6 +138,8 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
 
 def _look_here(settings: Settings, console: Console) -> None:
     """Refuse at once what would fail after minutes; `toprung doctor` looks at more."""
+    if settings.tensorboard:
+        require_tensorboard()
     if settings.wandb == "online":
         from tune.tracking._login import require_login  # late, as it brings W&B along
 

@@ -21,7 +21,17 @@ DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
 WANDB = ("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags", "wandb_sweep")
 """Where a search is shown in W&B."""
 
-RESUMABLE = ("trials", "time_budget", "final_seeds", "final_top", "concurrent", "address", "progress", *WANDB)
+RESUMABLE = (
+    "trials",
+    "time_budget",
+    "final_seeds",
+    "final_top",
+    "concurrent",
+    "address",
+    "progress",
+    "tensorboard",
+    *WANDB,
+)
 """What may change when an experiment is resumed; all else would make another experiment of it."""
 
 HERE = "local"
@@ -256,6 +266,7 @@ class Settings(BaseModel):
         "auto",
         description="bar: one screen; plain: a line now and then; none: results alone; auto: as there is a terminal",
     )
+    tensorboard: bool = Field(False, description="write TensorBoard's event files, too, of trials and finals")
     wandb: Literal["off", "offline", "online"] = Field(
         "off", description="show the search in W&B: a run a trial and final; offline: keep runs, sent by toprung track"
     )

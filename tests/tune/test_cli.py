@@ -17,8 +17,8 @@ SURFACE = {
         "--group-by", "--help", "--image-column", "--image-size", "--label-column", "--limit", "--max-epochs",
         "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--preset", "--progress", "--recipes",
         "--recipes-from", "--reduction-factor", "--resume", "--rows-only", "--seed", "--set", "--split",
-        "--storage", "--sweep-trial", "--time-budget", "--trials", "--variant", "--wandb", "--wandb-entity",
-        "--wandb-group", "--wandb-project", "--wandb-sweep", "--wandb-tags", "--weights", "-h",
+        "--storage", "--sweep-trial", "--tensorboard", "--time-budget", "--trials", "--variant", "--wandb",
+        "--wandb-entity", "--wandb-group", "--wandb-project", "--wandb-sweep", "--wandb-tags", "--weights", "-h",
     ],
     "doctor": [
         "--address", "--box-column", "--cache", "--config", "--cpus-per-trial", "--data", "--gpus-per-trial", "--help",

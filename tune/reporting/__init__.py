@@ -19,6 +19,7 @@ from tune.reporting._results import Results, began_with, of_images
 from tune.reporting._search_figures import importance, learning_curves, parallel
 from tune.reporting._summary import summarize
 from tune.reporting._tables import write_tables
+from tune.reporting._tensorboard import require_tensorboard, write_events
 from tune.study import SearchStudy
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "pretrained",
     "published_table",
     "rebuild",
+    "require_tensorboard",
     "runner_up",
     "search_figures",
     "write_report",
@@ -68,6 +70,8 @@ def write_report(
     experiment.write("summary.json", summary)
     experiment.write("report.md", printable(markdown(results, summary)))
     experiment.write(PAGE, printable(page(results, summary)))
+    if results.settings.tensorboard:
+        write_events(experiment, records, [final for finalist in finalists for final in finalist.finals])
     return experiment.folder / PAGE
 
 
