@@ -47,6 +47,9 @@ class Experiment:
     trials/            checkpoints and tracebacks
     finals/            the finalists, trained again
     best/RECIPE/       the configuration, weights and model card to take away
+    logs/              what Ray and W&B said
+    wandb/             runs that W&B has not got; wandb.json: its sweep
+    tensorboard/       event files, where they were asked for
     summary.json, trials.parquet, curves.parquet, report.md, report/index.html
     """
 
