@@ -31,8 +31,10 @@ def gpus_of(given: str) -> list[str]:
     wanted = [name.strip() for name in given.split(",") if name.strip()]
     missing = [name for name in wanted if name not in names]
     if missing or not wanted:
-        there = f"there are {', '.join(names)}" if names else "there is none here; leave it out"
-        raise InputError(f"--gpus {given}: no GPU {', '.join(missing) or 'named'}; {there}")
+        there = f"there are {', '.join(names)}" if names else "there is none here"
+        raise InputError(
+            f"--gpus {given}: no GPU {', '.join(missing) or 'named'}; {there}; write all, none, or numbers with commas"
+        )
     return wanted
 
 

@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     """An image file, its bytes, or its pixels (H, W) or (H, W, 3)."""
 
 
-def search(data: str | Path = "digits", *, recipes: Sequence[str] = (), trials: int = 30, **settings: Any) -> "Result":
+def search(
+    data: str | Path = "digits", *, recipes: str | Sequence[str] = (), trials: int = 30, **settings: Any
+) -> "Result":
     """Search as `toprung search` does, and return what came of it, which is kept in a folder as well.
 
     Args:
         data: as `--data`: a folder of images, or a source such as "digits" or "parquet:shards/*.parquet".
-        recipes: as `--recipes`; none for those that are searched by default.
+        recipes: as `--recipes`, or a list; none for those that are searched by default.
         trials: configurations to try, over all recipes.
         settings: all other flags, with _ for -: `max_epochs=10`, `final_seeds=5`, `out="results"`,
             `set={"mlp.lr": "1e-4..1e-2"}`.
@@ -41,13 +43,17 @@ def search(data: str | Path = "digits", *, recipes: Sequence[str] = (), trials: 
         from search_spaces._errors import meant
 
         raise InputError(f"search has no setting {unknown[0]!r}{meant(unknown[0], Settings.model_fields)}")
-    chosen = {"recipes": tuple(recipes)} if recipes else {}
+    chosen = {"recipes": recipes if isinstance(recipes, str) else tuple(recipes)} if recipes else {}
     made = make({"data": str(data), "trials": trials, **chosen, **settings})
 
     from tune.experiment import Experiment
     from tune.progress import console_of
     from tune.search import search as run
 
+    if made.wandb == "online":
+        from tune.login import require_login
+
+        require_login()
     experiment = Experiment.at(made)
     run(experiment, made, console_of(made))
     return Result(experiment)

@@ -98,7 +98,7 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 
     dashboard = commands.add_parser("dashboard", help="show the study in Optuna's dashboard", allow_abbrev=False)
     dashboard.set_defaults(run=_dashboard)
-    dashboard.add_argument("experiment", type=_located)
+    dashboard.add_argument("experiment", type=_located, help="its folder, or its URL")
     dashboard.add_argument("--port", type=int, default=8080, metavar="N", help="on 127.0.0.1 (default: 8080)")
 
     report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
@@ -107,7 +107,7 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
 
     track = commands.add_parser("track", help="send an experiment to W&B, now or again", allow_abbrev=False)
     track.set_defaults(run=_track)
-    track.add_argument("experiment", type=_located)
+    track.add_argument("experiment", type=_located, help="its folder, or its URL")
     if flags:
         _add_flags(track, WANDB)
 
@@ -186,7 +186,7 @@ def _add_sweeps(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) 
 def _sweep(arguments: argparse.Namespace) -> int:
     import yaml
 
-    from tune.settings import make
+    from tune.settings import EMBEDDED, make
     from tune.sweep import driving_sweep
 
     given = {**_given(arguments), "recipes": ",".join(arguments.recipe)}
@@ -199,6 +199,11 @@ def _sweep(arguments: argparse.Namespace) -> int:
         arguments.output.write_text(yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise InputError(f"--output {arguments.output}: cannot be written: {error.strerror}") from None
+    if settings.data not in EMBEDDED and ":" not in settings.data and not Path(settings.data).is_dir():
+        print(
+            f"toprung: warning: --data {settings.data} is not here; agents will look for it where they run",
+            file=sys.stderr,
+        )
     print(f"{arguments.output}: {len(sweep['parameters'])} parameters of {', '.join(settings.recipes)}")
     print(f"make the sweep: wandb sweep {shlex.quote(str(arguments.output))}")
     print("work on it, on each machine: toprung agent ENTITY/PROJECT/ID")
@@ -207,9 +212,14 @@ def _sweep(arguments: argparse.Namespace) -> int:
 
 def _agent(arguments: argparse.Namespace) -> int:
     from tune.agents import gpus_of, run_agents
+    from tune.login import require_login
 
     if arguments.count is not None and arguments.count < 1:
         raise InputError(f"--count {arguments.count}: give 1 or more")
+    parts = arguments.sweep.split("/")
+    if len(parts) > 3 or not all(parts):
+        raise InputError(f"{arguments.sweep}: is no sweep; give ENTITY/PROJECT/ID, as wandb sweep prints it")
+    require_login()
     return run_agents(arguments.sweep, gpus_of(arguments.gpus), arguments.count)
 
 
@@ -269,6 +279,10 @@ def _search(arguments: argparse.Namespace) -> int:
 
         train(settings)
         return 0
+    if not arguments.resume and settings.wandb == "online":
+        from tune.login import require_login
+
+        require_login()
 
     from rich.text import Text  # late, as what follows brings Ray and torch along: bad input is refused at once
 
@@ -291,6 +305,10 @@ def _search(arguments: argparse.Namespace) -> int:
     if arguments.resume:
         experiment = Experiment.open(arguments.resume)
         settings = _resumed(experiment.settings, given)
+        if settings.wandb == "online":
+            from tune.login import require_login
+
+            require_login()
         run = resume
     else:
         experiment = Experiment.at(settings)
@@ -481,7 +499,7 @@ def _track(arguments: argparse.Namespace) -> int:
     if settings.wandb == "off":
         raise InputError("--wandb off: nothing is sent then; give online or offline")
     if settings.wandb == "online":
-        from tune.tracking._login import require_login
+        from tune.login import require_login
 
         require_login()
     return 0 if track(experiment, settings, Console(file=sys.stdout)) else 1

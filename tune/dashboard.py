@@ -1,7 +1,8 @@
 """The study in Optuna's dashboard: a copy of it, so that whoever looks can never lock a search."""
 
+import os
 import sqlite3
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
@@ -35,14 +36,24 @@ def dashboard(experiment: Experiment, port: int) -> None:
         if experiment.storage.startswith(SQLITE):
             Thread(target=_refresh, args=(experiment, copy, over), daemon=True).start()
         print(f"http://127.0.0.1:{port}/dashboard/ shows a copy of the study; Ctrl-C ends it", flush=True)
-        try:
-            run_server(f"{SQLITE}{copy}", host="127.0.0.1", port=port)
-        except OSError as error:
-            raise InputError(f"--port {port}: {error.strerror}; give another") from None
-        except KeyboardInterrupt:
-            pass
-        finally:
+        failures: list[OSError] = []
+
+        def serve() -> None:
+            try:
+                run_server(f"{SQLITE}{copy}", host="127.0.0.1", port=port)
+            except OSError as error:
+                failures.append(error)
+
+        # in a thread, as in the main one the server would take Ctrl-C for an error of a request
+        server = Thread(target=serve, daemon=True)
+        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
+            server.start()
+            with suppress(KeyboardInterrupt):
+                while server.is_alive():
+                    server.join(0.2)
             over.set()
+        if failures:
+            raise InputError(f"--port {port}: {failures[0].strerror}; give another")
 
 
 def copy_study(experiment: Experiment, target: Path) -> None:

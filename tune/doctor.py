@@ -236,7 +236,7 @@ def _counted(texts: Sequence[str]) -> str:
 
 def _wandb() -> Finding:
     """Whether W&B is used and can be reached; a search does not need it."""
-    from tune.tracking._login import login  # late, as it takes time
+    from tune.login import login  # late, as it takes time
 
     try:
         given = login()

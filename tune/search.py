@@ -140,10 +140,8 @@ def _look_here(settings: Settings, console: Console) -> None:
     """Refuse at once what would fail after minutes; `toprung doctor` looks at more."""
     if settings.tensorboard:
         require_tensorboard()
-    if settings.wandb == "online":
-        from tune.tracking._login import require_login  # late, as it brings W&B along
-
-        require_login()
+    if settings.wandb == "off" and (given := settings.of_wandb()):
+        raise InputError(f"--{given[0].replace('_', '-')}: is for W&B, which is off; add --wandb online or offline")
     trains_on_gpus = settings.address == HERE and settings.gpus_per_trial != 0
     _heed(examined(look(places_of(settings)), trains_on_gpus=trains_on_gpus), console)
 

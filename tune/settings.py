@@ -49,7 +49,7 @@ SETTINGS = "settings.yaml"
 BUCKETS = ("s3", "gs")
 URL_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._=+-]+)*/?")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-WANDB_PROJECT = r"^[^/\\#?%:]{1,128}$"
+WANDB_PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -140,6 +140,12 @@ def _has_password(url: str | None) -> bool:
     except (ArgumentError, ValueError):
         return True
     return parsed.password is not None or any("password" in key.lower() for key in parsed.query)
+
+
+def _project(name: str) -> str:
+    if not WANDB_PROJECT.fullmatch(name):
+        raise ValueError("cannot name a project; use up to 128 characters, and none of / \\ # ? % :")
+    return name
 
 
 def _absolute_preset(preset: str | None) -> str | None:
@@ -270,7 +276,7 @@ class Settings(BaseModel):
     wandb: Literal["off", "offline", "online"] = Field(
         "off", description="show the search in W&B: a run a trial and final; offline: keep runs, sent by toprung track"
     )
-    wandb_project: str = Field("toprung", pattern=WANDB_PROJECT, description="the project in W&B")
+    wandb_project: Annotated[str, AfterValidator(_project)] = Field("toprung", description="the project in W&B")
     wandb_entity: str | None = Field(None, description="the user or team in W&B (default: that of the login)")
     wandb_group: str | None = Field(None, description="the group of the runs (default: the name of the experiment)")
     wandb_tags: Annotated[tuple[str, ...], BeforeValidator(_list)] = Field(
@@ -332,6 +338,11 @@ class Settings(BaseModel):
     def variants(self) -> tuple[Variant, ...]:
         """What trials may be shown of an image, unless `set` says otherwise of a recipe."""
         return ("whole", "box") if self.variant == "either" else (self.variant,)
+
+    def of_wandb(self) -> list[str]:
+        """The settings for W&B that a person has given, but for whether it is used."""
+        fields = type(self).model_fields
+        return [name for name in WANDB[1:] if getattr(self, name) != fields[name].default]
 
     @property
     def seeds_of_finals(self) -> list[int]:

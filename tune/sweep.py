@@ -56,7 +56,10 @@ def driving_sweep(settings: Settings, flags: Mapping[str, Any], method: str) -> 
         for name, domain in settings.domains(recipe).items():
             parameters[name if len(settings.recipes) == 1 else f"{recipe}.{name}"] = parameter(domain)
     if method == "grid" and (ranges := [name for name, one in parameters.items() if "max" in one]):
-        raise InputError(f"--method grid: {ranges[0]} is a range, not a list; give bayes or random, or list by --set")
+        raise InputError(
+            f"--method grid: {ranges[0]} is a range, not a list; give bayes or random, or list the values of "
+            f"each by --set RECIPE.{ranges[0].rpartition('.')[2]}=a|b"
+        )
     words = [word for name, value in flags.items() for word in _flag(name, value)]
     # in a checkout as its users know it; elsewhere by the installed command
     program = ["${interpreter}", "${program}"] if Path(RUN).is_file() else ["toprung", "search"]

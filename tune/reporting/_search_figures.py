@@ -179,7 +179,7 @@ def importance(results: Results, recipe: str) -> Figure | str:
             x=[_rounded(share) for _, share in top],
             y=[name for name, _ in top],
             mode="markers",
-            name="to be among the best",
+            name="sets the best apart",
             marker={"size": 10, "color": colour(results, recipe)},
             error_x={"type": "data", "array": [0] * len(top), "arrayminus": [s for _, s in top], "width": 0},
             hovertemplate="%{y}: %{x:.1%} (PED-ANOVA)<extra></extra>",
@@ -192,7 +192,7 @@ def importance(results: Results, recipe: str) -> Figure | str:
             x=[_rounded(share) for _, share in shown],
             y=[name for name, _ in shown],
             mode="markers",
-            name="to the metric over all trials",
+            name="moves the metric",
             marker={"size": 9, "color": colour(results, recipe), "symbol": "diamond-open", "line": {"width": 1.5}},
             hovertemplate="%{y}: %{x:.1%} (fANOVA)<extra></extra>",
         )

@@ -12,6 +12,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import NoReturn, TextIO
 
+import wandb
 from sqlalchemy.exc import SQLAlchemyError
 
 from tune.experiment import Experiment
@@ -48,8 +49,11 @@ def main(argv: Sequence[str]) -> None:
             if mode != "online":
                 raise
             traceback.print_exc()
-            _give_up(said, reason_of(error), beside_search=task["patience"] is not None)
+            url = wandb.setup().settings.base_url
+            _give_up(said, f"{url}: {reason_of(error)}", beside_search=task["patience"] is not None)
         else:
+            if mode == "online" and task["patience"] is None:
+                print(f"W&B: all of it is there: {runs.told}", file=said)
             if mode != "online":
                 print(f"W&B: runs are kept in {runs.folder}; send them with: toprung track {experiment}", file=said)
     said.flush()

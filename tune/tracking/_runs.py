@@ -69,7 +69,13 @@ class Runs:
         self._pool = ThreadPoolExecutor(AT_A_TIME)
         self._ending: list[Future[None]] = []
         self._reporting: Future[ModuleType] | None = None
+        self._finals = 0
         self.url = ""
+
+    @property
+    def told(self) -> str:
+        """How many runs there are, in words."""
+        return f"trials {len(self._ended)}, finals {self._finals}"
 
     @property
     def folder(self) -> Path:
@@ -90,6 +96,10 @@ class Runs:
         self.url = self._search.url or ""
         if self._online:
             self._say(f"W&B: {self.url}")
+        if self._sweep:
+            self._say(f"W&B: {self._search.project_url}/sweeps/{self._sweep.rpartition('/')[2]}")
+        elif self._settings.wandb_sweep:
+            self._say(f"W&B: a sweep cannot be made offline; it is made by: toprung track {self._experiment}")
 
     def show(self, records: list[Record]) -> None:
         """Show what is new of the trials."""
@@ -107,14 +117,18 @@ class Runs:
 
     def end(self, records: list[Record]) -> None:
         """Show what came of the search: its finals, and its report, as far as there are any."""
+        stopped = bool(self._trials)
         for number in list(self._trials):
             self._end(records[number])
         if (self._experiment.folder / "summary.json").is_file():
             summary = self._experiment.read("summary.json")
             finals = [file.parent for file in sorted((self._experiment.folder / "finals").glob(f"[!.]*/{FINAL}"))]
+            self._finals = len(finals)
             self._ending += [self._pool.submit(self._show_final, folder) for folder in finals]
             self._show_report(summary, records)
-        self._search.finish()
+        if stopped:  # by a person, and not failed; that is how W&B says so
+            self._search.mark_preempting()
+        self._search.finish(exit_code=1 if stopped else 0)
         for ending in self._ending:
             ending.result()
         if self._sweep:
@@ -179,7 +193,7 @@ class Runs:
         best = record.best_epoch
         run.summary.update(
             {
-                "state": record.state,
+                "state": "stopped" if record.state == "running" else record.state,
                 "epochs": len(record.epochs),
                 "rung": rung_of(record, self._milestones),
                 "seconds_of_all": record.seconds,
@@ -188,6 +202,8 @@ class Runs:
                 **({"note": record.note} if record.note else {}),
             }
         )
+        if record.state == "running":
+            run.mark_preempting()
         for done in [ending for ending in self._ending if ending.done()]:
             self._ending.remove(done)
             done.result()  # or the error that it has failed by

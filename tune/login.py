@@ -44,5 +44,5 @@ def require_login() -> None:
     """
     if not login().known:
         raise InputError(
-            "--wandb online: there is no login: wandb login, or WANDB_API_KEY; or keep runs here by --wandb offline"
+            "W&B: there is no login: wandb login, or WANDB_API_KEY; a search keeps its runs here by --wandb offline"
         )
