@@ -374,6 +374,9 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 64
     block_on_close = False
 
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Nothing: a client that is killed does not wait for its answer."""
+
 
 def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
