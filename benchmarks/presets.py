@@ -64,7 +64,7 @@ def run(preset: str, images: Images, labels: Images, out: Path, *, search: bool)
     if done.returncode:
         print(done.stdout)
         raise SystemExit(f"{preset}: exit code {done.returncode}")
-    summary = json.loads((out / "results" / preset / "summary.json").read_text())
+    summary = json.loads((out / "results" / preset / "report.json").read_text())
     if summary["failures"]:
         raise SystemExit(f"{preset}: {'; '.join(summary['failures'])}")
     print("\n".join(table(summary["preset"]["rows"].values())))
@@ -73,7 +73,7 @@ def run(preset: str, images: Images, labels: Images, out: Path, *, search: bool)
 
 
 def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Rows of a preset, as `summary.json` has them, in Markdown: a line for each figure."""
+    """Rows of a preset, as `report.json` has them, in Markdown: a line for each figure."""
     lines = [
         "| row | split | metric | published | measured | seconds | not as published |",
         "|---|---|---|---:|---:|---:|---|",

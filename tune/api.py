@@ -88,7 +88,7 @@ class Result:
     def __init__(self, experiment: "Experiment") -> None:
         self._experiment = experiment
         self.folder = experiment.folder
-        self._summary = experiment.read("summary.json")
+        self._summary = experiment.read("report.json")
 
     @classmethod
     def load(cls, experiment: str | Path) -> Self:
@@ -100,7 +100,7 @@ class Result:
         from tune.experiment import Experiment
 
         opened = Experiment.open(experiment)
-        if not (opened.folder / "summary.json").is_file():
+        if not (opened.folder / "report.json").is_file():
             raise InputError(f"{experiment} has no report yet; write it: toprung report {experiment}")
         return cls(opened)
 

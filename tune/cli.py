@@ -321,7 +321,7 @@ def _search(arguments: argparse.Namespace) -> int:
             raise
         print(f"toprung: stopped; go on with: toprung search --resume {experiment}", file=sys.stderr)
         return 130
-    summary = experiment.read("summary.json")
+    summary = experiment.read("report.json")
     if summary["preset"] and summary["preset"]["rows"]:
         entries = list(summary["preset"]["rows"].values())
         console.print(published_table(entries))

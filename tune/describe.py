@@ -12,7 +12,7 @@ from search_spaces import InputError
 from tune.trained import Trained
 
 Model = Mapping[str, Any]
-"""The entry `model` of a recipe in `summary.json` and of its `metrics.json`: see `Cost`."""
+"""The entry `model` of a recipe in `report.json` and of its `metrics.json`: see `Cost`."""
 
 HEADINGS = ("parameters", "trained", "MACs", "weights MiB", "latency ms")
 

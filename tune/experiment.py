@@ -50,7 +50,7 @@ class Experiment:
     logs/              what Ray and W&B said
     wandb/             runs that W&B has not got; wandb.json: its sweep
     tensorboard/       event files, where they were asked for
-    summary.json, trials.parquet, curves.parquet, report.md, report/index.html
+    report.json, trials.parquet, curves.parquet, report.md, report/index.html
     """
 
     folder: Path
@@ -232,7 +232,7 @@ class Experiment:
     @property
     def _summary(self) -> Any:
         nothing: dict[str, Any] = {"recipes": {}, "preset": None}
-        return self.read("summary.json") if (self.folder / "summary.json").is_file() else nothing
+        return self.read("report.json") if (self.folder / "report.json").is_file() else nothing
 
     @property
     def shape(self) -> DataShape:

@@ -35,8 +35,8 @@ def experiments(folder: Path) -> Table:
     table = _table(left=("experiment", "state"), fold=("data", "best on val"), right=("trials", "test accuracy"))
     for experiment in found:
         settings = load(experiment.folder / SETTINGS)
-        file = experiment.folder / "summary.json"
-        summary = experiment.read("summary.json") if file.is_file() else None
+        file = experiment.folder / "report.json"
+        summary = experiment.read("report.json") if file.is_file() else None
         cells = (
             experiment.folder.name,
             _state(experiment, summary),

@@ -27,7 +27,7 @@ def result(ray_session: None, cache: Path, tmp_path_factory: pytest.TempPathFact
 
 
 def test_a_result_has_the_winner_the_leaderboard_and_the_trials(result: Result) -> None:
-    summary = json.loads((result.folder / "summary.json").read_text())
+    summary = json.loads((result.folder / "report.json").read_text())
     best, test = result.best, summary["recipes"]["knn"]["test"]
     assert (best.recipe, best.accuracy, best.images, best.seeds) == ("knn", test["accuracy"]["mean"], 268, 1)
     assert best.low < best.accuracy < best.high

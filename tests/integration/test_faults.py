@@ -150,6 +150,6 @@ def test_a_final_whose_workers_die_is_given_up_after_three_lost_nodes_aside(tmp_
 
 def test_the_report_is_written_all_the_same(experiment: Path) -> None:
     assert "as it was told" in (experiment / "report" / "index.html").read_text()
-    summary = Experiment.open(experiment).read("summary.json")
+    summary = Experiment.open(experiment).read("report.json")
     assert summary["failures"] == []
     assert summary["recipes"]["probe"]["test"]

@@ -57,7 +57,7 @@ def test_rows_are_run_and_searched_around(
     assert main(arguments) == 0
     file.unlink()  # the experiment keeps its own
     experiment = Experiment.open(Path(common[1]) / "own")
-    rows = experiment.read("summary.json")["preset"]["rows"]
+    rows = experiment.read("report.json")["preset"]["rows"]
     scores = {(s["config"]["components"], s["config"]["neighbors"]): s["accuracy"] for s in rows["grid"]["scores"]}
     assert set(scores) == {(4, 1), (4, 9), (16, 1), (16, 9)}
     best = rows["grid"]["config"]
@@ -85,7 +85,7 @@ def test_rows_of_two_views_of_parquet_shards_run_alone(common: list[str], tmp_pa
     ]  # fmt: skip
     assert main(arguments) == 0
     folder = Path(common[1]) / "boxes"
-    summary = Experiment.open(folder).read("summary.json")
+    summary = Experiment.open(folder).read("report.json")
     rows = summary["preset"]["rows"]
     assert {name: row["config"]["input_variant"] for name, row in rows.items()} == {
         "blocks-whole": "whole",

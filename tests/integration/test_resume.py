@@ -121,7 +121,7 @@ def test_ctrl_c_in_the_finals_stops_at_once_and_the_finals_that_were_trained_are
     out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch]
 ) -> None:
     shutil.copytree(out / "undisturbed", out / "finals")
-    for name in ("summary.json", "report.md"):
+    for name in ("report.json", "report.md"):
         (out / "finals" / name).unlink()
     kept, lost = sorted((out / "finals" / "finals").glob("*-0*-*"))
     shutil.rmtree(lost)
@@ -132,11 +132,11 @@ def test_ctrl_c_in_the_finals_stops_at_once_and_the_finals_that_were_trained_are
         assert search.end() == 130
         assert "Traceback" not in search.said
         assert f"go on with: toprung search --resume {out / 'finals'}" in search.errors
-    assert not (out / "finals" / "summary.json").exists()
+    assert not (out / "finals" / "report.json").exists()
     assert main(["search", "--resume", str(out / "finals")]) == 0
     assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
     found, expected = (
-        json.loads((out / name / "summary.json").read_text())["recipes"] for name in ("finals", "undisturbed")
+        json.loads((out / name / "report.json").read_text())["recipes"] for name in ("finals", "undisturbed")
     )
     assert [found[recipe]["test"] for recipe in expected] == [expected[recipe]["test"] for recipe in expected]
 

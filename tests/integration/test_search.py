@@ -117,7 +117,7 @@ def test_finals_have_their_seeds_and_one_for_a_deterministic_recipe(searched: Pa
 
 
 def test_the_winners_default_point_is_trained_as_the_winner_was(searched: Path) -> None:
-    summary = json.loads((searched / "summary.json").read_text())
+    summary = json.loads((searched / "report.json").read_text())
     winner, default = summary["winner"], summary["default"]
     assert default["config"] == next(record.config for record in records(searched) if record.recipe == winner)
     assert default["config"] != summary["recipes"][winner]["config"], "the story has another winner"
@@ -132,7 +132,7 @@ def test_the_winners_default_point_is_trained_as_the_winner_was(searched: Path) 
 def test_the_folder_has_all_that_is_promised(searched: Path) -> None:
     for name in (
         "settings.yaml", "environment.json", "data.json", "study.db", "trials.parquet", "curves.parquet",
-        "summary.json", "report.md", "report/index.html",
+        "report.json", "report.md", "report/index.html",
     ):  # fmt: skip
         assert (searched / name).is_file(), name
     for recipe in ("knn", "mlp", "plain_cnn"):
@@ -141,7 +141,7 @@ def test_the_folder_has_all_that_is_promised(searched: Path) -> None:
     assert pq.read_table(searched / "trials.parquet").num_rows == 12
     assert pq.read_table(searched / "curves.parquet").num_rows == sum(len(r.epochs) for r in records(searched))
     assert not list(searched.rglob("*.draft"))
-    summary = json.loads((searched / "summary.json").read_text())
+    summary = json.loads((searched / "report.json").read_text())
     assert summary["winner"] in ("knn", "mlp", "plain_cnn")
     assert summary["recipes"]["mlp"]["test"]["seeds"] == [0, 1]
 
@@ -213,7 +213,7 @@ def test_what_the_winners_cost_was_measured_with_their_finals(
 ) -> None:
     assert main(["describe", str(searched)]) == 0
     described = capsys.readouterr().out
-    for recipe, entry in json.loads((searched / "summary.json").read_text())["recipes"].items():
+    for recipe, entry in json.loads((searched / "report.json").read_text())["recipes"].items():
         assert entry["model"]["macs"] > 0
         assert entry["model"]["latency_ms"] > 0
         assert f" {recipe} " in described

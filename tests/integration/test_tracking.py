@@ -68,7 +68,7 @@ def test_each_trial_and_each_final_is_a_run_with_its_configuration_history_and_s
         assert run.project == "shapes"
         assert run.group == "good"
         assert run.tags == [record.recipe, "a", "b"]
-    summary = json.loads((experiment / "summary.json").read_text())
+    summary = json.loads((experiment / "report.json").read_text())
     finals = {run.display_name: run for run in server.of_type("final")}
     assert set(finals) == {folder.name for folder in (experiment / "finals").iterdir()}
     for name, run in finals.items():

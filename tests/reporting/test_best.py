@@ -12,7 +12,7 @@ from tune.settings import load, make
 
 
 def test_the_configuration_is_settings_that_leave_one_value_a_field(finished: Experiment) -> None:
-    for recipe, entry in finished.read("summary.json")["recipes"].items():
+    for recipe, entry in finished.read("report.json")["recipes"].items():
         settings = make(load(finished.folder / "best" / recipe / "config.yaml"))
         assert settings.recipes == (recipe,)
         domains = settings.domains(recipe)

@@ -183,7 +183,7 @@ def test_it_is_written_whatever_became_of_the_trials(begin: Callable[..., Story]
 
 def test_the_default_stands_beside_the_best_configuration(finished: Experiment) -> None:
     text = " ".join(page_of(finished).text.split())
-    config = finished.read("summary.json")["recipes"]["mlp"]["config"]
+    config = finished.read("report.json")["recipes"]["mlp"]["config"]
     assert f"depth {config['depth']} 2" in text
 
 

@@ -18,7 +18,7 @@ from tune.cli import main
 from tune.intervals import wilson
 from tune.reporting import chosen, not_as_published, published_table, write_report
 
-SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
+SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "report.schema.json").read_text())
 EVIL = "<script>alert(1)</script>"
 PRESET: dict[str, Any] = {
     "title": f"Three rows {EVIL}",
@@ -54,7 +54,7 @@ def told(begin: Callable[..., Story], **given: Any) -> Story:
 
 def written(story: Story) -> dict[str, Any]:
     write_report(story.experiment, story.study.records, [], [], seconds=1.0)
-    summary: dict[str, Any] = story.experiment.read("summary.json")
+    summary: dict[str, Any] = story.experiment.read("report.json")
     jsonschema.validate(summary, SCHEMA)
     return summary
 

@@ -24,7 +24,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_all_files_are_there_and_no_draft_is_left(finished: Experiment) -> None:
     files = contents(finished.folder)
-    assert {"trials.parquet", "curves.parquet", "summary.json", "report.md", "report/index.html"} <= set(files)
+    assert {"trials.parquet", "curves.parquet", "report.json", "report.md", "report/index.html"} <= set(files)
     assert {f"best/mlp/{name}" for name in ("config.yaml", "model.safetensors", "metrics.json")} <= set(files)
     assert not [name for name in files if "draft" in name]
 
@@ -49,7 +49,7 @@ def test_a_report_can_be_made_while_the_search_is_running(begin: Callable[..., S
     story.trial("mlp", [0.5, 0.6], "running")
     story.study.note_seconds(12.0)
     rebuild(story.experiment)
-    summary = story.experiment.read("summary.json")
+    summary = story.experiment.read("report.json")
     assert summary["seconds"] == 12.0
     assert summary["recipes"]["mlp"]["trials"]["running"] == 1
     assert "Not tested yet" in (story.experiment.folder / "report.md").read_text()
@@ -62,7 +62,7 @@ def shown(summary: object, width: int = 80) -> list[str]:
 
 
 def test_the_leaderboard_has_the_winner_on_top(finished: Experiment) -> None:
-    lines = shown(finished.read("summary.json"))
+    lines = shown(finished.read("report.json"))
     rows = [line.split() for line in lines if "mlp" in line or "knn" in line]
     assert [row[:3] for row in rows] == [["1", "mlp", "0.9500"], ["2", "knn", "0.9000"]]
     assert rows[0][-1] == "1/1/1"
@@ -75,7 +75,7 @@ def test_recipes_without_finals_have_no_rank_and_stand_below(begin: Callable[...
     knn, _ = story.trial("knn", [0.4]), story.trial("mlp", [0.9])
     story.final(knn, seed=0, val=0.4, right=20)
     write_report(story.experiment, story.study.records, story.finalists(knn), [], seconds=1.0)
-    rows = [line.split() for line in shown(story.experiment.read("summary.json")) if "mlp" in line or "knn" in line]
+    rows = [line.split() for line in shown(story.experiment.read("report.json")) if "mlp" in line or "knn" in line]
     assert [row[:2] for row in rows] == [["1", "knn"], ["\N{EN DASH}", "mlp"]]
 
 
@@ -120,7 +120,7 @@ def test_pretrained_weights_are_named_with_their_source(begin: Callable[..., Sto
     assert "## Pretrained weights\n\n- timm\\_finetune: a &lt;hub&gt; (SHA-256 abababababababab)\n" in text
     page = (story.experiment.folder / "report" / "index.html").read_text()
     assert "<b>Pretrained weights</b> a &lt;hub&gt; (SHA-256 abababababababab)" in page
-    entry = story.experiment.read("summary.json")["recipes"]["timm_finetune"]
+    entry = story.experiment.read("report.json")["recipes"]["timm_finetune"]
     assert entry["weights"] == {"source": "a <hub>", "digest": "ab" * 32}
 
 
@@ -129,7 +129,7 @@ def test_random_weights_of_what_could_be_pretrained_are_said_loudly(begin: Calla
     trial = story.trial("timm_finetune", [0.5])
     story.final(trial, seed=0, val=0.5, right=20, config={**trial.config, "pretrained": "no"})
     write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
-    summary = story.experiment.read("summary.json")
+    summary = story.experiment.read("report.json")
     assert summary["recipes"]["timm_finetune"]["weights"] is None
     assert "timm_finetune: its best began with random weights, not with pretrained ones" in summary["warnings"]
     page = (story.experiment.folder / "report" / "index.html").read_text()

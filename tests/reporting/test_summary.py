@@ -1,4 +1,4 @@
-"""summary.json: what it says, and that it says it as its schema does."""
+"""report.json: what it says, and that it says it as its schema does."""
 
 import json
 import re
@@ -16,30 +16,30 @@ from tune.reporting import write_report
 from tune.reporting._leaderboard import rows
 from tune.reporting._numbers import TIMES
 
-SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "summary.schema.json").read_text())
+SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "report.schema.json").read_text())
 
 
 def summary_of(story: Story, *finalists: Any, failures: list[str] | None = None) -> dict[str, Any]:
     """The summary as written, checked against its schema."""
     write_report(story.experiment, story.study.records, story.finalists(*finalists), failures or [], seconds=10.0)
-    summary: dict[str, Any] = story.experiment.read("summary.json")
+    summary: dict[str, Any] = story.experiment.read("report.json")
     jsonschema.validate(summary, SCHEMA)
     return summary
 
 
 def test_it_matches_its_schema(finished: Experiment) -> None:
-    jsonschema.validate(finished.read("summary.json"), SCHEMA)
+    jsonschema.validate(finished.read("report.json"), SCHEMA)
 
 
 def test_the_schema_refuses_what_it_does_not_name(finished: Experiment) -> None:
-    summary = finished.read("summary.json")
+    summary = finished.read("report.json")
     summary["recipes"]["mlp"]["extra"] = 1
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate(summary, SCHEMA)
 
 
 def test_the_winner_is_best_on_val_though_another_is_better_on_test(finished: Experiment) -> None:
-    summary = finished.read("summary.json")
+    summary = finished.read("report.json")
     test = {recipe: entry["test"]["accuracy"]["mean"] for recipe, entry in summary["recipes"].items()}
     assert test["knn"] > test["mlp"]
     assert summary["winner"] == "mlp"
@@ -65,7 +65,7 @@ def test_without_a_test_split_it_says_what_was_tested_on(begin: Callable[..., St
 
 
 def test_figures_of_a_recipe_are_means_over_its_seeds(finished: Experiment) -> None:
-    entry = finished.read("summary.json")["recipes"]["mlp"]
+    entry = finished.read("report.json")["recipes"]["mlp"]
     assert entry["trials"] == {"complete": 1, "pruned": 1, "failed": 1, "running": 0}
     assert entry["best_trial"] == 1
     assert entry["val"]["accuracy"] == pytest.approx(0.95)
@@ -180,12 +180,12 @@ def page_of(story: Story) -> str:
 
 
 def test_the_model_is_that_of_the_seed_of_median_val(finished: Experiment) -> None:
-    for recipe, entry in finished.read("summary.json")["recipes"].items():
+    for recipe, entry in finished.read("report.json")["recipes"].items():
         assert entry["model"] == finished.read(f"best/{recipe}/metrics.json")["model"] == cost()
 
 
 def test_figures_of_classes_are_those_of_the_seed_of_median_val(finished: Experiment) -> None:
-    entry = finished.read("summary.json")["recipes"]["mlp"]
+    entry = finished.read("report.json")["recipes"]["mlp"]
     assert entry["median_seed"] == 2
     assert sum(entry["confusion"][i][i] for i in range(3)) == 32
     assert list(entry["per_class"]) == ["ant", "bee", "cat"]
@@ -198,7 +198,7 @@ def test_figures_of_classes_are_those_of_the_seed_of_median_val(finished: Experi
 
 
 def test_warnings_are_of_data_and_search_and_failures_of_finals(finished: Experiment) -> None:
-    summary = finished.read("summary.json")
+    summary = finished.read("report.json")
     assert summary["warnings"] == ["two images are alike", "1 trial not finished when this was written"]
     assert summary["failures"] == ["final mlp-00001-3: out of memory"]
     assert summary["seconds"] == 75.0

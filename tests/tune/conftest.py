@@ -39,10 +39,10 @@ def rows_alone(searched: Experiment, tmp_path: Path) -> Experiment:
     (experiment.folder / "best" / "knn").rename(experiment.folder / "rows" / "near")
     (experiment.folder / "best" / "mlp").rename(experiment.folder / "rows" / "deep")
     shutil.rmtree(experiment.folder / "best")
-    summary = experiment.read("summary.json")
+    summary = experiment.read("report.json")
     tested = {"near": summary["recipes"]["knn"]["test"], "deep": summary["recipes"]["mlp"]["test"], "failed": None}
     rows = {name: {"test": test} for name, test in tested.items()}
-    experiment.write("summary.json", {**summary, "recipes": {}, "preset": {"rows": rows}})
+    experiment.write("report.json", {**summary, "recipes": {}, "preset": {"rows": rows}})
     return experiment
 
 

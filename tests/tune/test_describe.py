@@ -15,7 +15,7 @@ from tune.settings import make
 
 
 def test_it_is_measured_with_the_final_and_stored(searched: Experiment) -> None:
-    summary = searched.read("summary.json")
+    summary = searched.read("report.json")
     for recipe, entry in summary["recipes"].items():
         (final,) = (searched.folder / "finals").glob(f"{recipe}-*")
         assert entry["model"] == json.loads((final / "final.json").read_text())["model"]
@@ -31,7 +31,7 @@ def test_the_winners_are_described(
 ) -> None:
     assert main(["describe", str(searched.folder), *(["--recipe", recipe] if recipe else [])]) == 0
     out = capsys.readouterr().out
-    models = {name: entry["model"] for name, entry in searched.read("summary.json")["recipes"].items()}
+    models = {name: entry["model"] for name, entry in searched.read("report.json")["recipes"].items()}
     for name, model in models.items():
         listed = recipe in (None, name)
         assert (f" {name} " in out) == listed

@@ -15,13 +15,13 @@ def test_experiments_are_listed_with_their_state_and_result(
 ) -> None:
     for name in ("first", "second", "third"):
         shutil.copytree(searched.folder, tmp_path / name)
-    (tmp_path / "second" / "summary.json").unlink()
+    (tmp_path / "second" / "report.json").unlink()
     (tmp_path / "notes").mkdir()
     with FileLock(tmp_path / "third" / ".lock"):
         assert main(["list", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     lines = {words[0]: words for line in out.splitlines() if (words := line.split())}
-    accuracy = searched.read("summary.json")["recipes"]["knn"]["test"]["accuracy"]["mean"]
+    accuracy = searched.read("report.json")["recipes"]["knn"]["test"]["accuracy"]["mean"]
     assert lines["first"][1:4] == ["finished", "digits", "knn"]
     assert f"{accuracy:.4f}" in lines["first"]
     assert lines["second"][1:4] == ["stopped", "digits", "\N{EN DASH}"]

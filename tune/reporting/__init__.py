@@ -67,7 +67,7 @@ def write_report(
     for recipe, entry in summary["recipes"].items():
         if entry["test"]:
             experiment.write(f"best/{recipe}/README.md", printable(model_card(results, summary, recipe)))
-    experiment.write("summary.json", summary)
+    experiment.write("report.json", summary)
     experiment.write("report.md", printable(markdown(results, summary)))
     experiment.write(PAGE, printable(page(results, summary)))
     if results.settings.tensorboard:
@@ -101,7 +101,7 @@ def rebuild(experiment: Experiment) -> Path:
     settings = experiment.settings
     with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
         records, seconds = study.records, study.seconds
-    before = experiment.read("summary.json") if (experiment.folder / "summary.json").exists() else {}
+    before = experiment.read("report.json") if (experiment.folder / "report.json").exists() else {}
     results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
     chosen = choose(records, results.milestones, settings.final_top, maximize=settings.maximize)
     return write_report(

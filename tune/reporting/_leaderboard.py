@@ -73,7 +73,7 @@ def cells(row: Row) -> list[str]:
 
 
 def leaderboard(summary: Summary) -> Table:
-    """The recipes of a `summary.json`, the winner on top, those without finals below; fits into 80 columns."""
+    """The recipes of a `report.json`, the winner on top, those without finals below; fits into 80 columns."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in (
         "#",

@@ -24,7 +24,7 @@ MIXED = "trained in bfloat16 on a GPU, convolutions channels-last"
 
 
 def entry_of(results: Results, row: PlannedRow) -> Entry:
-    """A row for `summary.json`; what was not measured is null."""
+    """A row for `report.json`; what was not measured is null."""
     final = row.result(results.experiment)
     entry: Entry = {
         "title": row.row.title,

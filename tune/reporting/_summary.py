@@ -1,6 +1,6 @@
-"""`summary.json`: the results of a search for programs; everything else in the report is made from it, too.
+"""`report.json`: the results of a search for programs; everything else in the report is made from it, too.
 
-Its schema is `summary.schema.json`. Recipes come by rank. Nothing here is chosen on test.
+Its schema is `report.schema.json`. Recipes come by rank. Nothing here is chosen on test.
 """
 
 from collections import Counter

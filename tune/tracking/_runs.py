@@ -120,8 +120,8 @@ class Runs:
         stopped = bool(self._trials)
         for number in list(self._trials):
             self._end(records[number])
-        if (self._experiment.folder / "summary.json").is_file():
-            summary = self._experiment.read("summary.json")
+        if (self._experiment.folder / "report.json").is_file():
+            summary = self._experiment.read("report.json")
             finals = [file.parent for file in sorted((self._experiment.folder / "finals").glob(f"[!.]*/{FINAL}"))]
             self._finals = len(finals)
             self._ending += [self._pool.submit(self._show_final, folder) for folder in finals]
@@ -250,7 +250,7 @@ class Runs:
             )
         folder, name = self._experiment.folder, self._settings.name
         report = wandb.Artifact(f"{name}-report", type="report")
-        for file in ("report/index.html", "report.md", "summary.json", "trials.parquet", "curves.parquet"):
+        for file in ("report/index.html", "report.md", "report.json", "trials.parquet", "curves.parquet"):
             if (folder / file).is_file():
                 report.add_file(str(folder / file), name=file)
         sent = [persistently(lambda: self._search.log_artifact(report))]
