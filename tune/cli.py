@@ -33,7 +33,7 @@ SWEPT = (
 NOT_OF_A_TRIAL = ("trials", "grace_period", "reduction_factor", "name", "wandb_project", "wandb_entity")
 """Those of them that are W&B's alone, and not of what its agents start."""
 
-MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME"
+MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME, EXPERIMENT/soups/NAME"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -290,14 +290,12 @@ def _search(arguments: argparse.Namespace) -> int:
     from tune.progress import console_of
     from tune.reporting import (
         began_with,
-        best_row,
         chosen,
-        gain,
+        findings,
         leaderboard,
         not_as_published,
         pretrained,
         published_table,
-        runner_up,
     )
     from tune.search import resume, search
     from tune.stopping import Interrupted
@@ -336,7 +334,7 @@ def _search(arguments: argparse.Namespace) -> int:
     if not settings.rows_only:
         console.print(leaderboard(summary))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
-        for line in filter(None, (best_row(summary), gain(summary), runner_up(summary))):
+        for line in findings(summary):
             console.print(Text(line), soft_wrap=True)
         for line in began_with(summary):
             console.print(Text(f"pretrained weights of {line}", style="dim"), soft_wrap=True)
@@ -515,7 +513,9 @@ def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:
     predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
     predict.set_defaults(run=_predict)
     predict.add_argument(
-        "model", type=_located, help="an experiment, a model in it (best/RECIPE, rows/NAME), or an exported file"
+        "model",
+        type=_located,
+        help="an experiment, a model in it (best/RECIPE, rows/NAME, soups/NAME), or an exported file",
     )
     predict.add_argument("paths", type=Path, nargs="+", metavar="path", help="an image, or a folder with images")
     predict.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")

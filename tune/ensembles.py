@@ -1,5 +1,6 @@
-"""What finals are worth together: the mean of their probabilities as one classifier."""
+"""What finals are worth together: the mean of their probabilities, or of their weights, as one classifier."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -7,35 +8,52 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables._metrics import Evaluation
-from tune.finals import Final, Finalist
+from tune.finalists import Finalist, Tested
+from tune.soups import Soup
+
+PROBABILITIES = "probabilities"
 
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Finalists, all of whose seeds have one vote each."""
+    """Several finals as one classifier.
 
-    members: Sequence[Finalist]
+    Attributes:
+        mean_of: what is averaged of them: "probabilities", or weights, in a "uniform soup" or a "greedy soup".
+        models: how many finals of each recipe.
+        voters: whose probabilities are averaged; of a soup itself alone.
+    """
 
-    @property
-    def finals(self) -> list[Final]:
-        """The models."""
-        return [final for member in self.members for final in member.finals]
+    mean_of: str
+    models: dict[str, int]
+    voters: Sequence[Tested]
+
+    @classmethod
+    def of(cls, members: Sequence[Finalist]) -> "Ensemble":
+        """Finalists, all of whose seeds have one vote each."""
+        finals = [final for member in members for final in member.finals]
+        return cls(PROBABILITIES, dict(Counter(final.recipe for final in finals)), finals)
 
     def on_test(self) -> Evaluation:
         """What they say of the test images."""
-        labels = self.members[0].first.labels
-        return _evaluation(averaged(final.log_probabilities for final in self.finals), labels)
+        return _evaluation(averaged(each.log_probabilities for each in self.voters), self.voters[0].labels)
 
     def on_val(self) -> Evaluation:
         """What they say of the val images."""
-        labels, _ = self.members[0].first.on_val
-        return _evaluation(averaged(final.val_log_probabilities for final in self.finals), labels)
+        labels, _ = self.voters[0].on_val
+        return _evaluation(averaged(each.val_log_probabilities for each in self.voters), labels)
 
 
-def ensembles_of(best: Sequence[Finalist]) -> list[Ensemble]:
-    """The seeds of each finalist where it has several, and all finalists together where there are several."""
-    alone = [Ensemble([finalist]) for finalist in best if len(finalist.finals) > 1]
-    return [*alone, Ensemble(best)] if len(best) > 1 else alone
+def ensembles_of(best: Sequence[Finalist], soups: Sequence[Soup] = ()) -> list[Ensemble]:
+    """The seeds of each finalist where it has several, the soups of its recipe, and all finalists together."""
+    found = []
+    for finalist in best:
+        if len(finalist.finals) > 1:
+            found.append(Ensemble.of([finalist]))
+        recipe = finalist.first.recipe
+        own = [soup for soup in soups if soup.recipe == recipe]
+        found += [Ensemble(f"{soup.kind} soup", {recipe: len(soup.members)}, [soup]) for soup in own]
+    return [*found, Ensemble.of(best)] if len(best) > 1 else found
 
 
 def averaged(log_probabilities: Iterable[NDArray[np.float16]]) -> NDArray[np.float64]:

@@ -31,6 +31,9 @@ STUDY = "study.db"
 FINAL = "final.json"
 """What is written last into the folder of a final."""
 
+MODELS = ("best", "rows", "soups")
+"""The folders of an experiment with models to take away."""
+
 CREDENTIALS = "is it there, and may this machine use it? credentials come from the environment"
 
 
@@ -45,7 +48,8 @@ class Experiment:
     study.db           every trial and every epoch
     preset.yaml, rows/ the published experiment, where it began with one, and its rows, each as in best/RECIPE
     trials/            checkpoints and tracebacks
-    finals/            the finalists, trained again
+    finals/, refits/   the finalists, trained again; the same on train and val
+    soups/             those that began with the same weights, averaged, each as in best/RECIPE
     best/RECIPE/       the configuration, weights and model card to take away
     logs/              what Ray and W&B said
     wandb/             runs that W&B has not got; wandb.json: its sweep
@@ -230,6 +234,11 @@ class Experiment:
         return [self.folder / "rows" / name for name, row in rows.items() if row["test"]]
 
     @property
+    def soups(self) -> list[Path]:
+        """The folders of the weight soups."""
+        return [file.parent for file in sorted((self.folder / "soups").glob("[!.]*/metrics.json"))]
+
+    @property
     def _summary(self) -> Any:
         nothing: dict[str, Any] = {"recipes": {}, "preset": None}
         return self.read("report.json") if (self.folder / "report.json").is_file() else nothing
@@ -290,7 +299,7 @@ def located(url: str) -> Path:
     """
     inside: list[str] = []
     above = url.rstrip("/")
-    if above.split("/")[-2:-1] in (["best"], ["rows"]):  # a model in an experiment
+    if above.split("/")[-2:-1] in [[folder] for folder in MODELS]:  # a model in an experiment
         above, *inside = above.rsplit("/", 2)
     return Experiment.open(above).folder.joinpath(*inside)
 

@@ -6,10 +6,10 @@ This is the only module that evaluates on the test split.
 import json
 import shutil
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,187 +18,23 @@ import ray
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load
+from torch import nn
 
-from search_spaces import Training, Value, space_of
+from search_spaces import Space, Training, Value, space_of
 from trainables._checkpoint import weights_of
 from trainables._cost import cost_of, device_name
-from trainables._data import Split, TrainOn, has_test, load_test, names_of
+from trainables._data import Split, TrainData, TrainOn, has_test, load_test, names_of
 from trainables._metrics import Evaluation, evaluate
-from trainables._protocol import Metrics
 from trainables._run import release, run
 from trainables._synced import patiently
 from tune.attempts import trainer
 from tune.examples import chosen, examples, thumbnails
 from tune.experiment import FINAL
-from tune.intervals import Interval, intervals
-from tune.record import Record, rung_of
-from tune.settings import Settings
+from tune.finalists import Candidate, Final, refit_folder
 from tune.worker import TrialSettings
 
 LEAST = 60000.0
 """What a log-probability is kept as at the least, as float16 holds no more than 65,504."""
-
-DEFAULT = "default"
-"""What stands for the number of a trial in the names of finals of a default point."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Final:
-    """One training with one seed, tested.
-
-    Attributes:
-        recipe, config, trial: what was trained, and the trial that found it; None for a default point, which may
-            not have been a trial, and for a published row.
-        seed: of this training.
-        epoch: the one whose weights were tested.
-        val, test: metrics on the two splits; val is empty where it was trained on.
-        seconds: training and evaluation.
-        classes: number of classes.
-        curves: the figures of each epoch.
-        scores: of the configurations that were compared by cross-validation before this one was trained.
-        folder: where model.safetensors and the labels and predictions of the images lie.
-        model: what it costs (see `Cost`), with the processor or GPU that it was timed on as "device"; None where it
-            was not measured.
-        mixed: whether it was trained in bfloat16.
-        examples: a few test images (see `Example`), in the order of `thumbnails`.
-    """
-
-    recipe: str
-    config: dict[str, Value]
-    trial: int | None
-    seed: int
-    epoch: int
-    val: Metrics
-    test: Metrics
-    seconds: float
-    classes: int
-    curves: list[Metrics] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
-    folder: Path
-    model: dict[str, Any] | None = None
-    mixed: bool = False
-    examples: list[dict[str, Any]] = field(default_factory=list)
-
-    @classmethod
-    def load(cls, folder: Path) -> "Final":
-        """A final that was trained before."""
-        return cls(**json.loads((folder / FINAL).read_text()), folder=folder)
-
-    @property
-    def labels(self) -> NDArray[np.int64]:
-        """The true class of each test image."""
-        return self._array("labels")
-
-    @property
-    def predictions(self) -> NDArray[np.int64]:
-        """The predicted class of each test image."""
-        return self._array("predictions")
-
-    @property
-    def losses(self) -> NDArray[np.float64]:
-        """The cross-entropy of each test image in nats."""
-        return self._array("losses")
-
-    @property
-    def val_losses(self) -> NDArray[np.float64]:
-        """The same of each val image."""
-        return self._array("val_losses")
-
-    @property
-    def log_probabilities(self) -> NDArray[np.float16]:
-        """The log-probability of each class for each test image (images, classes)."""
-        return self._array("log_probabilities")
-
-    @property
-    def val_log_probabilities(self) -> NDArray[np.float16]:
-        """The same of the val images."""
-        return self._array("val_log_probabilities")
-
-    @property
-    def thumbnails(self) -> NDArray[np.uint8]:
-        """The images of `examples`, (N, C, H, W)."""
-        return self._array("thumbnails")
-
-    @property
-    def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The true and the predicted class of each val image."""
-        labels, predictions = self._array("val")
-        return labels, predictions
-
-    def _array(self, name: str) -> NDArray[Any]:
-        array: NDArray[Any] = np.load(self.folder / f"{name}.npy")
-        return array
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finalist:
-    """A configuration with all its seeds."""
-
-    finals: list[Final]
-
-    @property
-    def first(self) -> Final:
-        """Any of the finals: recipe, configuration and trial are the same for all."""
-        return self.finals[0]
-
-    @property
-    def val(self) -> Metrics:
-        """Each val metric, its mean over the seeds."""
-        return {name: float(np.mean([f.val[name] for f in self.finals])) for name in self.first.val}
-
-    @property
-    def predictions(self) -> NDArray[np.int64]:
-        """The predicted class of each test image, by each seed (seeds, images)."""
-        return np.stack([final.predictions for final in self.finals])
-
-    def test(self) -> dict[str, Interval]:
-        """Each test metric with its 95% interval."""
-        return intervals(self.first.labels, self.predictions, self.first.classes)
-
-    def median(self, metric: str) -> Final:
-        """The seed of median val metric (of an even number, the lower middle one)."""
-        ranked = sorted(self.finals, key=lambda final: (final.val[metric], final.seed))
-        return ranked[(len(ranked) - 1) // 2]
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A configuration that is to be trained again; without `trial` the default point of its recipe."""
-
-    recipe: str
-    config: dict[str, Value]
-    trial: int | None = None
-
-    @classmethod
-    def of(cls, record: Record) -> "Candidate":
-        """That of a trial."""
-        return cls(record.recipe, record.config, record.number)
-
-    def folder(self, seed: int) -> str:
-        """The folder of an experiment where the final of a seed lies."""
-        return f"finals/{self.recipe}-{DEFAULT if self.trial is None else f'{self.trial:05d}'}-{seed}"
-
-
-def winner_of(finalists: Iterable[Finalist], settings: Settings) -> Finalist | None:
-    """The finalist with the best mean val metric; of equals the one whose recipe was named first."""
-    sign = -1 if settings.maximize else 1
-    in_order = sorted(finalists, key=lambda finalist: settings.recipes.index(finalist.first.recipe))
-    return min(in_order, key=lambda finalist: sign * finalist.val[settings.metric], default=None)
-
-
-def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximize: bool) -> list[Record]:
-    """The `top` best trials of each recipe, among those on the highest rung that any of its trials reached."""
-    of_recipe: defaultdict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        if record.values and record.state != "failed":
-            of_recipe[record.recipe].append(record)
-    chosen = []
-    for group in of_recipe.values():
-        highest = max(rung_of(record, milestones) for record in group)
-        reached = [record for record in group if rung_of(record, milestones) == highest]
-        pick = sorted(reached, key=lambda r: r.value or 0.0, reverse=maximize)  # stable: the earlier trial first
-        chosen += pick[:top]
-    return chosen
 
 
 def run_finals(
@@ -214,22 +50,61 @@ def run_finals(
 
     Returns a line for each seed that failed; a resumed search tries those again.
     """
-    train = trainer(cpus, gpus)
-    folder = settings.place.folder
     wanted = {
         candidate.folder(seed): (candidate, seed)
         for candidate in candidates
         for seed in (seeds[:1] if space_of(candidate.recipe).deterministic else seeds)
     }
     jobs = {
-        train.remote(settings.place, name, train_final, settings, each.recipe, each.config, each.trial, seed, name): (
-            f"final {name.removeprefix('finals/')}"
-        )
+        name: partial(train_final, settings, each.recipe, each.config, each.trial, seed, name)
         for name, (each, seed) in wanted.items()
-        if not (folder / name / FINAL).exists()
     }
-    failures = wait_for(jobs, progress, before=len(wanted) - len(jobs))
-    settings.place.pull("finals", last=FINAL)
+    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+
+
+def run_refits(
+    finals: Iterable[Final],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Train finals on train and val together, each as long as it was best on val, and test them; as `run_finals`."""
+    jobs = {}
+    for final in finals:
+        name = refit_folder(final)
+        own = (final.recipe, final.config, final.trial, final.seed, name)
+        jobs[name] = partial(train_final, settings, *own, train_on="train+val", keep="last", until=final.epoch)
+    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+
+
+def carry_out(
+    jobs: Mapping[str, Callable[[], None]],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Do what has no result yet, side by side on the cluster; a line for each job that failed.
+
+    Args:
+        jobs: by the folder of the experiment that appears when it is done, such as finals/NAME.
+        settings: what all trials have in common.
+        cpus: of each.
+        gpus: of each.
+        progress: is called with how many are done, of how many.
+    """
+    train, folder = trainer(cpus, gpus), settings.place.folder
+    waiting = {}
+    for name, job in jobs.items():
+        if not (folder / name / FINAL).exists():
+            kind, _, rest = name.partition("/")
+            waiting[train.remote(settings.place, name, job)] = f"{kind.removesuffix('s')} {rest}"
+    failures = wait_for(waiting, progress, before=len(jobs) - len(waiting))
+    for kind in {name.partition("/")[0] for name in jobs}:
+        settings.place.pull(kind, last=FINAL)
     return failures
 
 
@@ -248,21 +123,6 @@ def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, in
     return failures
 
 
-def load_finalists(folder: Path, trials: list[int], seeds: list[int]) -> list[Finalist]:
-    """The finals of these trials and seeds, as far as they were trained, in the order of `trials`."""
-    places = [file.parent for file in (folder / "finals").glob(f"[!.]*-*-*/{FINAL}")]
-    finals = sorted(map(Final.load, places), key=lambda final: final.seed)
-    of_trial = {trial: [final for final in finals if final.trial == trial and final.seed in seeds] for trial in trials}
-    return [Finalist(finals=found) for found in of_trial.values() if found]
-
-
-def load_default(folder: Path, recipe: str, seeds: list[int]) -> Finalist | None:
-    """The finals of a recipe's default point, as far as they were trained; None where none was."""
-    places = [folder / Candidate(recipe, {}).folder(seed) for seed in sorted(seeds)]
-    finals = [Final.load(place) for place in places if (place / FINAL).exists()]
-    return Finalist(finals=finals) if finals else None
-
-
 def train_final(
     settings: TrialSettings,
     recipe: str,
@@ -273,25 +133,23 @@ def train_final(
     *,
     train_on: TrainOn = "train",
     keep: Literal["best", "last"] = "best",
+    until: int | None = None,
     scores: Sequence[dict[str, Any]] = (),
 ) -> None:
     """Train one seed, keep the epoch that is best on val or the last one, test it once.
 
-    The result is in the folder `name` of the experiment, which appears whole. The other arguments are those of `Final`.
+    The result is in the folder `name` of the experiment, which appears whole. `until` is the epoch to stop after, of
+    a training that is planned as one of all epochs. The other arguments are those of `Final`.
     """
     settings.prepare_process()
     space = space_of(recipe).of(config)
-    data = settings.load(space.input_variant, train_on)
-    eval_variant = settings.eval_variant or space.input_variant
-    if eval_variant != space.input_variant:
-        data = replace(data, val=settings.load(eval_variant).val)
-    shown = settings.folders[eval_variant]
+    data, shown = data_of(settings, space, train_on)
     sign = 1 if settings.maximize else -1
     began = time.perf_counter()
     best, weights = None, b""
     model = None
     curves = []
-    for epoch in run(recipe, space, data, epochs=settings.max_epochs, seed=seed):
+    for epoch in islice(run(recipe, space, data, epochs=settings.max_epochs, seed=seed), until):
         model = epoch.model
         curves.append(epoch.report)
         value = sign * epoch.report[settings.metric]
@@ -302,8 +160,56 @@ def train_final(
     if keep == "last" and best.epoch < len(curves):
         raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
-    tested_on, split = data.val, "val"
-    val = test = evaluate(model, data.val, len(data.classes), keep_log_probabilities=True)
+    val = evaluate(model, data.val, len(data.classes), keep_log_probabilities=True)
+    facts = {
+        "recipe": recipe,
+        "config": config,
+        "train_on": train_on,
+        "trial": trial,
+        "seed": seed,
+        "epoch": best.epoch,
+        "val": val.metrics if train_on == "train" else {},
+        "curves": curves,
+        "scores": list(scores),
+        "mixed": _mixed(recipe, data.device),
+    }
+    conclude(settings, name, model, data, shown, val, facts, began=began)
+    release(data.device)
+
+
+def data_of(settings: TrialSettings, space: Space, train_on: TrainOn) -> tuple[TrainData, str]:
+    """What a configuration is trained on and evaluated on, and the folder of the data that it is evaluated on."""
+    data = settings.load(space.input_variant, train_on)
+    eval_variant = settings.eval_variant or space.input_variant
+    if eval_variant != space.input_variant:
+        data = replace(data, val=settings.load(eval_variant).val)
+    return data, settings.folders[eval_variant]
+
+
+def conclude(
+    settings: TrialSettings,
+    name: str,
+    model: nn.Module,
+    data: TrainData,
+    shown: str,
+    val: Evaluation,
+    facts: Mapping[str, Any],
+    *,
+    began: float,
+) -> None:
+    """Test a model, once, and write it with what it says of val and test to the folder `name` of the experiment.
+
+    Args:
+        settings: what all trials have in common.
+        name: the folder, which appears whole.
+        model: with its weights, on its device.
+        data: as `data_of` gives them.
+        shown: the folder of the data that it is evaluated on.
+        val: what is to be kept of val; where there is no test split, also for it.
+        facts: what else is known of the model.
+        began: when, by `time.perf_counter`.
+    """
+    tested_on, split, test = data.val, "val", val
     if has_test(Path(shown)):
         split = "test"
         tested_on = settings.place.believe(partial(_test_split, shown, settings.device))
@@ -312,19 +218,11 @@ def train_final(
     positions = chosen(test)
     together = np.concatenate(list(positions.values()))
     final = {
-        "recipe": recipe,
-        "config": config,
-        "trial": trial,
-        "seed": seed,
-        "epoch": best.epoch,
-        "val": val.metrics if train_on == "train" else {},
+        "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
+        **facts,
         "test": test.metrics,
         "seconds": seconds,
         "classes": test.classes,
-        "curves": curves,
-        "scores": list(scores),
-        "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
-        "mixed": _mixed(recipe, data.device),
         "examples": list(map(asdict, examples(test, positions, names_of(Path(shown), split, together)))),
     }
     arrays: dict[str, NDArray[Any]] = {
@@ -337,9 +235,8 @@ def train_final(
         "val_log_probabilities": _halved(val),
         "thumbnails": thumbnails(tested_on, together),
     }
-    patiently(partial(_write, settings.place.folder / name, final, weights, arrays))
+    patiently(partial(_write, settings.place.folder / name, final, weights_of(model), arrays))
     settings.place.push(name, last=FINAL)
-    release(data.device)
 
 
 def _halved(evaluation: Evaluation) -> NDArray[np.float16]:

@@ -148,8 +148,9 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
             if record.state == "running":
                 left += (each if record.seconds < each else longest) - record.seconds
         seeds = 1 if space_of(recipe).deterministic else len(settings.seeds_of_finals)
-        left += settings.final_top * seeds * longest
-        of_default = max(of_default, seeds * longest)  # of which recipe is not known before there is a winner
+        of_seeds = seeds * longest * (1 if settings.final_train == "train" else 2)
+        left += settings.final_top * of_seeds
+        of_default = max(of_default, of_seeds)  # of which recipe is not known before there is a winner
     return left + of_default
 
 

@@ -13,7 +13,8 @@ from trainables._data._spec import shares_text
 from trainables._run import run
 from tune.attempts import trainer
 from tune.experiment import FINAL, Experiment
-from tune.finals import Final, train_final, wait_for
+from tune.finalists import Final
+from tune.finals import train_final, wait_for
 from tune.preset import Preset, Row
 from tune.settings import Settings
 from tune.views import (

@@ -20,7 +20,8 @@ from trainables._protocol import import_recipes
 from trainables._synced import patiently, reason_of
 from trainables._weights import Weights, share_weights, write_weights
 from tune.experiment import Experiment, environment
-from tune.finals import Candidate, Finalist, choose, load_finalists, run_finals, winner_of
+from tune.finalists import Candidate, Finalist, choose, load_default, load_finalists, winner_of
+from tune.finals import run_finals, run_refits
 from tune.machine import Finding, differences, examined, look, on_node, places_of
 from tune.mirror import Mirror, mirrored
 from tune.nodes import prepare_nodes
@@ -35,6 +36,7 @@ from tune.scheduler import RecipeASHA
 from tune.searcher import ALIKE, StudySearcher
 from tune.session import connect, log_to, ray_session
 from tune.settings import HERE, SETTINGS, Settings
+from tune.soups import pool_of, run_soups
 from tune.stopping import Deadline, Interrupted, stopping
 from tune.study import SearchStudy
 from tune.tracking import tracked
@@ -221,7 +223,13 @@ def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dic
             cache=Path(settings.cache),
             progress=lambda done, total: say(f"decoding {settings.data}: {done} of {total} images"),
         )
-    return dict(zip(views, prepared, strict=True))
+    found = dict(zip(views, prepared, strict=True))
+    if settings.final_train != "train" and not found[main_view(settings)].card["images"]["test"]:
+        raise InputError(
+            f"--final-train {settings.final_train}: there is no test split, and val does not measure what was trained "
+            "on it; leave test some with --split, or train finals on train"
+        )
+    return found
 
 
 def _write_data(experiment: Experiment, views: dict[View, Prepared], weights: dict[str, Weights]) -> None:
@@ -293,28 +301,42 @@ def _finals(
     deadline: Deadline,
     console: Console,
 ) -> tuple[list[Finalist], list[str]]:
-    """Train the finalists, then the default point of the winner; a line for each training that failed."""
-    settings = experiment.settings
+    """Train the finalists, then the default point of the winner, both on val, too, if asked; then make soups of them.
 
-    def train(candidates: list[Candidate], what: str) -> list[str]:
-        with working(console, f"training the {what}") as say:
-            return run_finals(
-                candidates,
-                settings.seeds_of_finals,
-                of_trials,
-                cpus=resources.cpus,
-                gpus=resources.gpus,
-                progress=_counted(what, say, deadline, settings, console),
-            )
+    Returns them, and a line for each training that failed.
+    """
+    settings, folder = experiment.settings, experiment.folder
+    on_train = settings.model_copy(update={"final_train": "train"})
 
-    failures = train([Candidate.of(record) for record in chosen], "finalists")
+    @contextmanager
+    def shown(what: str) -> Iterator[dict[str, Any]]:
+        with working(console, what) as say:
+            progress = _counted(what, say, deadline, settings, console)
+            yield {"cpus": resources.cpus, "gpus": resources.gpus, "progress": progress}
+
+    with shown("finalists trained") as how:
+        failures = run_finals([Candidate.of(record) for record in chosen], settings.seeds_of_finals, of_trials, **how)
     trials = [record.number for record in chosen]
-    finalists = load_finalists(experiment.folder, trials, settings.seeds_of_finals)
+    finalists = load_finalists(folder, trials, on_train)
     winner = winner_of(finalists, settings)
-    if winner is not None:
-        default = Candidate(winner.first.recipe, experiment.default(winner.first.recipe))
-        if default.config not in [each.first.config for each in finalists if each.first.recipe == default.recipe]:
-            failures += train([default], "seeds of the winner's default point")
+    if winner is None:
+        return [], failures
+    recipe = winner.first.recipe
+    default = Candidate(recipe, experiment.default(recipe))
+    trained = list(finalists)
+    if default.config not in [each.first.config for each in finalists if each.first.recipe == recipe]:
+        with shown("seeds of the winner's default point trained") as how:
+            failures += run_finals([default], settings.seeds_of_finals, of_trials, **how)
+        if of_default := load_default(folder, recipe, on_train):
+            trained.append(of_default)
+    if settings.final_train != "train":
+        with shown(f"finals trained on {settings.final_train}") as how:
+            failures += run_refits((final for each in trained for final in each.finals), of_trials, **how)
+        finalists = load_finalists(folder, trials, settings)
+    own = ([each for each in finalists if each.first.recipe == recipe] for recipe in settings.recipes)
+    if pools := [pool for each in own if (pool := pool_of(each, settings))]:
+        with shown("weight soups made") as how:
+            failures += run_soups(pools, of_trials, **how)
     return finalists, failures
 
 
@@ -331,13 +353,13 @@ def _pushed(experiment: Experiment, name: str) -> Iterator[None]:
 def _counted(
     what: str, say: Callable[[str], None], deadline: Deadline, settings: Settings, console: Console
 ) -> Callable[[int, int], None]:
-    """Shows how many of several trainings are done: on a terminal in place, else a line each."""
+    """Shows how many of several trainings are done, such as "finalists trained": in place, or else a line."""
 
     def show(done: int, total: int) -> None:
-        say(f"training the {what}: {done} of {total}")
+        say(f"{what}: {done} of {total}")
         deadline.note()
         if not console.is_terminal and settings.progress != "none":
-            console.print(f"{clock(deadline.used())} {what} trained: {done} of {total}")
+            console.print(f"{clock(deadline.used())} {what}: {done} of {total}")
 
     return show
 
@@ -358,7 +380,7 @@ def _train_rows(
             trial_settings,
             cpus=resources.cpus,
             gpus=resources.gpus,
-            progress=_counted("published rows", say, deadline, experiment.settings, console),
+            progress=_counted("published rows trained", say, deadline, experiment.settings, console),
         )
 
 

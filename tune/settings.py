@@ -26,6 +26,7 @@ RESUMABLE = (
     "time_budget",
     "final_seeds",
     "final_top",
+    "final_train",
     "concurrent",
     "address",
     "progress",
@@ -267,6 +268,10 @@ class Settings(BaseModel):
     concurrent: int | None = Field(None, ge=1, description="trials at a time (default: as many as fit)")
     final_seeds: int = Field(3, ge=1, le=100, description="seeds that a best configuration is trained again with")
     final_top: int = Field(1, ge=1, description="best configurations a recipe that are trained again")
+    final_train: Literal["train", "train+val"] = Field(
+        "train",
+        description="train+val: when val has chosen winner and epochs, train the finals on both, and test these",
+    )
 
     progress: Literal["auto", "bar", "plain", "none"] = Field(
         "auto",

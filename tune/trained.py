@@ -1,4 +1,4 @@
-"""A trained model in its folder: a recipe's winner, or a row of a preset."""
+"""A trained model in its folder: a recipe's winner, a row of a preset, or a soup of finals."""
 
 import json
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces import InputError, add_recipes, recipes
-from tune.experiment import Experiment
+from tune.experiment import MODELS, Experiment
 from tune.settings import SETTINGS, load
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ CARD = "metrics.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A model that a search leaves, in EXPERIMENT/best/RECIPE or EXPERIMENT/rows/NAME.
+    """A model that a search leaves, in EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME.
 
     Attributes:
         folder: the model's.
@@ -40,7 +40,7 @@ class Trained:
         """
         folder = source.expanduser().absolute()
         above = Experiment(folder.parent.parent)
-        inside = folder.parent.name in ("best", "rows") and above.exists
+        inside = folder.parent.name in MODELS and above.exists
         if (folder / CARD).is_file():
             if recipe is not None:
                 raise InputError(
@@ -48,14 +48,14 @@ class Trained:
                 )
             return cls(folder=folder, experiment=above if inside else None)
         if inside:
-            there = ", ".join(map(str, [*above.winners, *above.rows])) or "none yet"
+            there = ", ".join(map(str, [*above.winners, *above.rows, *above.soups])) or "none yet"
             raise InputError(f"{source} is not a trained model of {above.folder}; there are: {there}")
         experiment = Experiment.open(source)
         return cls(folder=experiment.best(recipe), experiment=experiment)
 
     @property
     def name(self) -> str:
-        """The recipe of a winner; the name of a row."""
+        """The recipe of a winner; the name of a row or soup."""
         return self.folder.name
 
     @property
@@ -93,7 +93,7 @@ class Trained:
         if self.experiment is None:
             raise InputError(
                 f"{self.folder} was taken away from its experiment, whose images it is checked on; give the folder "
-                "inside: EXPERIMENT/best/RECIPE or EXPERIMENT/rows/NAME"
+                "inside: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME"
             )
         card = self.card
         for folder in (self.experiment.folder, *sorted((self.experiment.folder / "views").glob("*"))):

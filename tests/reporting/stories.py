@@ -1,9 +1,10 @@
 """Experiments that never ran: a real folder and study, with trials and finals as a test tells them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +17,7 @@ from search_spaces import Value, space_of
 from trainables._metrics import Evaluation
 from tune.convert import suggest
 from tune.experiment import Experiment
-from tune.finals import Finalist, load_finalists
+from tune.finalists import Finalist, load_finalists
 from tune.record import Heard, Record
 from tune.settings import Settings
 from tune.study import SearchStudy
@@ -98,12 +99,37 @@ class Story:
         name, config = f"{record.recipe}-{record.number:05d}-{seed}", config or record.config
         self._final(name, record.recipe, config, record.number, seed=seed, val=val, right=right)
 
+    def refit(self, record: Record, *, seed: int, right: int) -> None:
+        """The same training as a final, on train and val."""
+        name, own = f"{record.recipe}-{record.number:05d}-{seed}", {"train_on": "train+val", "val": {}}
+        config, number = record.config, record.number
+        self._final(name, record.recipe, config, number, seed=seed, val=0.0, right=right, folder="refits", own=own)
+
+    def soup(self, record: Record, kind: Literal["uniform", "greedy"], *, pool: list[str], right: int) -> None:
+        """A soup of all finals of a pool."""
+        own = {"kind": kind, "pool": pool, "members": pool}
+        name, config = f"{record.recipe}-{kind}", record.config
+        self._final(name, record.recipe, config, 0, seed=0, val=0.9, right=right, folder="soups", own=own)
+        file = self.experiment.folder / "soups" / name / "final.json"
+        kept = json.loads(file.read_text())
+        file.write_text(json.dumps({key: kept[key] for key in kept if key not in ("trial", "seed", "epoch")}))
+
     def _final(
-        self, name: str, recipe: str, config: dict[str, Value], trial: int | None, *, seed: int, val: float, right: int
+        self,
+        name: str,
+        recipe: str,
+        config: dict[str, Value],
+        trial: int | None,
+        *,
+        seed: int,
+        val: float,
+        right: int,
+        folder: str = "finals",
+        own: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         labels, predictions = self._images(right)
         test = self._metrics(labels, predictions)
-        place = self.experiment.folder / "finals" / name
+        place = self.experiment.folder / folder / name
         place.mkdir(parents=True)
         np.save(place / "labels.npy", labels)
         np.save(place / "predictions.npy", predictions)
@@ -124,6 +150,7 @@ class Story:
             "classes": len(self.classes),
             "model": cost(),
             "examples": self.examples,
+            **own,  # over what is above
         }
         (place / "final.json").write_text(json.dumps(final))
 
@@ -170,8 +197,8 @@ class Story:
         return Evaluation(losses=LOSSES, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
 
     def finalists(self, *records: Record) -> list[Finalist]:
-        seeds = self.experiment.settings.seeds_of_finals
-        return load_finalists(self.experiment.folder, [record.number for record in records], seeds)
+        numbers = [record.number for record in records]
+        return load_finalists(self.experiment.folder, numbers, self.experiment.settings)
 
 
 def sure_of(predictions: NDArray[np.int64], classes: int, probability: float = 0.8) -> NDArray[np.float16]:

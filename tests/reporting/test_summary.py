@@ -11,6 +11,7 @@ import pytest
 
 import tune.reporting
 from reporting.stories import TEST_IMAGES, Story, cost
+from trainables._weights import Weights, write_weights
 from tune.experiment import Experiment
 from tune.reporting import write_report
 from tune.reporting._leaderboard import rows
@@ -173,6 +174,54 @@ def test_finals_are_worth_something_together_and_are_as_sure_as_they_say(begin: 
     text = (story.experiment.folder / "report.md").read_text()
     assert f"| mlp {TIMES} 3 | " in text
     assert "| knn | 20.0% | " in text
+
+
+def test_finals_on_train_and_val_are_ranked_by_those_on_train_and_compared_with_them(
+    begin: Callable[..., Story],
+) -> None:
+    story = begin(final_train="train+val")
+    knn, mlp = story.trial("knn", [0.9]), story.trial("mlp", [0.8])
+    story.final(knn, seed=0, val=0.9, right=30)
+    for seed in range(3):
+        story.final(mlp, seed=seed, val=0.8, right=20)
+        story.refit(mlp, seed=seed, right=40)
+    story.refit(knn, seed=0, right=31)
+    summary = summary_of(story, knn, mlp)
+    assert (summary["winner"], summary["trained_on"]) == ("knn", "train+val")
+    assert summary["recipes"]["mlp"]["test"]["accuracy"]["mean"] == 1.0
+    assert summary["recipes"]["mlp"]["val"]["accuracy"] == pytest.approx(0.8)
+    assert summary["recipes"]["mlp"]["against_train_alone"]["difference"]["mean"] == pytest.approx(0.5)
+    assert summary["recipes"]["mlp"]["against_train_alone"]["p"] < 0.05
+    page, text = page_of(story), (story.experiment.folder / "report.md").read_text()
+    said = "It was trained on train+val. On train alone it has a test accuracy of 0.7500."
+    assert said in page
+    assert said in text
+    assert "trained on train alone" in page
+    card = story.experiment.read("best/knn/metrics.json")
+    assert card["trained_on"] == "train+val"
+    assert "trained on train+val" in (story.experiment.folder / "best/knn/README.md").read_text()
+
+
+def test_soups_stand_beside_the_ensembles_they_compete_with(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("timm_finetune", "knn"))
+    tuned, knn = story.trial("timm_finetune", [0.9]), story.trial("knn", [0.8])
+    for seed in range(3):
+        story.final(tuned, seed=seed, val=0.9, right=30)
+    story.final(knn, seed=0, val=0.7, right=20)
+    pool = [f"timm_finetune-00000-{seed}" for seed in range(3)]
+    story.soup(tuned, "uniform", pool=pool, right=36)
+    story.soup(tuned, "greedy", pool=pool[:2], right=36)  # of other finals than those that are there
+    noted = Weights(file="/x", source="a hub", digest="0" * 64)
+    write_weights(story.experiment.folder, {f"timm_finetune.{name}": noted for name in ("resnet50", "efficientnet_b0")})
+    entries = summary_of(story, tuned, knn)["ensembles"]
+    assert [entry["mean_of"] for entry in entries] == ["probabilities", "uniform soup", "probabilities"]
+    assert entries[1]["models"] == {"timm_finetune": 3}
+    assert entries[1]["test"]["accuracy"]["mean"] == pytest.approx(36 / TEST_IMAGES)
+    assert entries[1]["against_winner"]["difference"]["mean"] == pytest.approx(6 / TEST_IMAGES)
+    assert "uniform soup" in page_of(story)
+    assert f"| uniform soup | timm\\_finetune {TIMES} 3 |" in (story.experiment.folder / "report.md").read_text()
+    card = story.experiment.read("soups/timm_finetune-uniform/metrics.json")
+    assert (card["soup"], card["members"], card["recipe"]) == ("uniform", pool, "timm_finetune")
 
 
 def page_of(story: Story) -> str:

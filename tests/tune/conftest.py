@@ -51,7 +51,8 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     from search_spaces import space_of
     from trainables._data import DataSpec, prepare
     from tune.experiment import Experiment, environment
-    from tune.finals import load_finalists, train_final
+    from tune.finalists import load_finalists
+    from tune.finals import train_final
     from tune.reporting import write_report
     from tune.settings import make
     from tune.study import SearchStudy
@@ -81,6 +82,6 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     numbers = [record.number for record in study.records]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tune.intervals.DRAWS", 40)
-        write_report(experiment, study.records, load_finalists(experiment.folder, numbers, [0]), [], seconds=1.0)
+        write_report(experiment, study.records, load_finalists(experiment.folder, numbers, settings), [], seconds=1.0)
     study.close()
     return experiment

@@ -13,11 +13,11 @@ from tune.cli import main, parser
 SURFACE = {
     "search": [
         "--address", "--allocate", "--box-column", "--cache", "--concurrent", "--config", "--cpus-per-trial",
-        "--data", "--drop-unseen-classes", "--final-seeds", "--final-top", "--gpus-per-trial", "--grace-period",
-        "--group-by", "--help", "--image-column", "--image-size", "--label-column", "--limit", "--max-epochs",
-        "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--preset", "--progress", "--recipes",
-        "--recipes-from", "--reduction-factor", "--resume", "--rows-only", "--seed", "--set", "--split",
-        "--storage", "--sweep-trial", "--tensorboard", "--time-budget", "--trials", "--variant", "--wandb",
+        "--data", "--drop-unseen-classes", "--final-seeds", "--final-top", "--final-train", "--gpus-per-trial",
+        "--grace-period", "--group-by", "--help", "--image-column", "--image-size", "--label-column", "--limit",
+        "--max-epochs", "--metric", "--name", "--normalize-classes", "--on-bad-image", "--out", "--preset",
+        "--progress", "--recipes", "--recipes-from", "--reduction-factor", "--resume", "--rows-only", "--seed", "--set",
+        "--split", "--storage", "--sweep-trial", "--tensorboard", "--time-budget", "--trials", "--variant", "--wandb",
         "--wandb-entity", "--wandb-group", "--wandb-project", "--wandb-sweep", "--wandb-tags", "--weights", "-h",
     ],
     "doctor": [

@@ -26,12 +26,12 @@ def test_models_that_err_on_different_images_are_better_together(tmp_path: Path)
         story.final(mlp, seed=seed, val=0.9, right=right)
     best = story.finalists(knn, mlp)
     seeds, everything = ensembles_of(best)
-    assert [(len(seeds.finals), len(everything.finals))] == [(3, 4)]
+    assert (seeds.models, everything.models) == ({"mlp": 3}, {"knn": 1, "mlp": 3})
     assert seeds.on_test().metrics["accuracy"] == 1.0, "two of three are right on every image"
     assert everything.on_val().metrics["accuracy"] == seeds.on_val().metrics["accuracy"]
     assert ensembles_of(best[:1]) == []
     (alone,) = ensembles_of(best[1:])
-    assert alone == Ensemble([best[1]])
+    assert alone == Ensemble.of([best[1]])
 
 
 def test_the_loss_is_that_of_the_mean(tmp_path: Path) -> None:

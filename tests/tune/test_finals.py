@@ -10,9 +10,11 @@ from sklearn.datasets import load_digits
 from trainables._data import DataSpec, Split, has_test, prepare
 from trainables._metrics import confusion_matrix
 from tune.examples import LARGEST, SHOWN, Example, thumbnails
-from tune.finals import Final, Finalist, choose, train_final
+from tune.finalists import Final, Finalist, choose, load_finalists
+from tune.finals import train_final
 from tune.intervals import bootstrap, wilson
 from tune.record import Record
+from tune.settings import Settings
 from tune.worker import TrialSettings
 
 
@@ -40,6 +42,36 @@ def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: P
     final = Final.load(tmp_path / "finals" / "knn-0-0")
     assert has_test(tmp_path) == (share > 0)
     assert (final.test == final.val) == (share == 0)
+
+
+def test_a_training_on_train_and_val_stops_where_it_is_told_to_and_is_chosen_by_the_one_on_train(
+    digits_folder: Path, tmp_path: Path
+) -> None:
+    settings = TrialSettings(
+        folders={"whole": str(digits_folder)},
+        experiment=str(tmp_path),
+        device="cpu",
+        threads=1,
+        max_epochs=4,
+        metric="accuracy",
+        maximize=True,
+    )
+    name, own = "mlp-00000-0", ("mlp", {"schedule": "constant"}, 0, 0)
+    train_final(settings, *own, f"finals/{name}", until=2)
+    asked = Settings(recipes=("mlp",), final_train="train+val")
+    assert load_finalists(tmp_path, [0], asked) == []
+    train_final(settings, *own, f"refits/{name}", train_on="train+val", keep="last", until=2)
+    (before,) = load_finalists(tmp_path, [0], Settings(recipes=("mlp",)))
+    (after,) = load_finalists(tmp_path, [0], asked)
+    assert len(after.first.curves) == after.first.epoch == 2
+    assert (after.first.train_on, before.first.train_on) == ("train+val", "train")
+    assert after.val == before.val
+    assert (after.first.on_val[1] == before.first.on_val[1]).all()
+    assert (after.first.log_probabilities != before.first.log_probabilities).any(), "it saw other images"
+    assert after.on_train_alone == before
+    assert before.on_train_alone is None
+    on_val = Final.load(tmp_path / "refits" / name)
+    assert on_val.val == {}, "it was trained on val, so that figures there say nothing"
 
 
 def test_a_final_keeps_its_surest_mistakes_and_a_sample_with_their_names(digits_folder: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from search_spaces import InputError, space_of
 from tests.data.pictures import FASHION
 from trainables._data import DataSpec, load_test, load_train, prepare
 from tune.experiment import Experiment
-from tune.finals import Final
+from tune.finalists import Final
 from tune.preset import Preset, Row, file_of, read_preset, settings_with
 from tune.rows import PlannedRow, cross_validate, plan, starting_points, train_row
 from tune.settings import Settings, make

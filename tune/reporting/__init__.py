@@ -6,10 +6,10 @@ from pathlib import Path
 from plotly.graph_objects import Figure
 
 from tune.experiment import Experiment
-from tune.finals import Finalist, choose, load_finalists
+from tune.finalists import Finalist, choose, load_finalists
 from tune.record import Record
 from tune.reporting._best import write_best
-from tune.reporting._leaderboard import best_row, gain, leaderboard, runner_up
+from tune.reporting._leaderboard import findings, leaderboard
 from tune.reporting._markdown import markdown
 from tune.reporting._model_card import model_card
 from tune.reporting._numbers import printable
@@ -24,10 +24,9 @@ from tune.study import SearchStudy
 
 __all__ = [
     "began_with",
-    "best_row",
     "chosen",
     "curves",
-    "gain",
+    "findings",
     "leaderboard",
     "not_as_published",
     "of_images",
@@ -35,7 +34,6 @@ __all__ = [
     "published_table",
     "rebuild",
     "require_tensorboard",
-    "runner_up",
     "search_figures",
     "write_report",
 ]
@@ -107,7 +105,7 @@ def rebuild(experiment: Experiment) -> Path:
     return write_report(
         experiment,
         records,
-        load_finalists(experiment.folder, [record.number for record in chosen], settings.seeds_of_finals),
+        load_finalists(experiment.folder, [record.number for record in chosen], settings),
         before.get("failures", []),
         seconds=max(seconds, before.get("seconds") or 0.0),
     )

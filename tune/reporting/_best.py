@@ -8,22 +8,26 @@ import yaml
 
 from search_spaces import Choice, Domain, Value, space_of
 from tune.experiment import Experiment
-from tune.finals import Final
+from tune.finalists import Final, Tested
 from tune.reporting._numbers import finite
 from tune.reporting._results import Results
 from tune.rows import PlannedRow
+from tune.soups import Soup
 from tune.views import View, folder_of, shown_to
 
 
 def write_best(results: Results) -> None:
     """Write the folder of every recipe with finals, from the seed of median val metric; remove those of the others.
 
-    The folders of published rows, in rows/, become such folders, too.
+    The folders of published rows, in rows/, and of weight soups, in soups/, become such folders, too.
     """
     for recipe in results.settings.recipes:
         finalists = results.finalists_of(recipe)
         if finalists:
             _write(results, finalists[0].median(results.settings.metric))
+            for soup in results.soups_of(recipe):
+                metrics = _metrics(results, soup, _data(results, soup), _of_soup(soup))
+                results.experiment.write(f"soups/{soup.folder.name}/metrics.json", metrics)
         else:
             shutil.rmtree(results.experiment.folder / "best" / recipe, ignore_errors=True)
             results.experiment.place.remove(f"best/{recipe}")
@@ -65,31 +69,42 @@ def _write(results: Results, final: Final) -> None:
     with results.experiment.writing(f"{place}/model.safetensors") as draft:
         shutil.copyfile(final.folder / "model.safetensors", draft)
     results.experiment.write(f"{place}/config.yaml", configuration(results, final.recipe, final.config))
-    view = shown_to(space_of(final.recipe).of(final.config), results.settings)
-    data = Experiment(folder_of(results.experiment, view))
-    results.experiment.write(f"{place}/metrics.json", _metrics(results, final, data))
+    results.experiment.write(f"{place}/metrics.json", _metrics(results, final, _data(results, final), _of_final(final)))
 
 
 def _write_row(results: Results, row: PlannedRow, final: Final) -> None:
     view = View(space_of(final.recipe).of(final.config).input_variant, row.views[0].image_size)
     data = Experiment(folder_of(results.experiment, view))
-    results.experiment.write(f"rows/{row.name}/metrics.json", _metrics(results, final, data))
+    results.experiment.write(f"rows/{row.name}/metrics.json", _metrics(results, final, data, _of_final(final)))
 
 
-def _metrics(results: Results, final: Final, data: Experiment) -> dict[str, Any]:
+def _data(results: Results, tested: Tested) -> Experiment:
+    """The data as a model of the search sees them."""
+    view = shown_to(space_of(tested.recipe).of(tested.config), results.settings)
+    return Experiment(folder_of(results.experiment, view))
+
+
+def _of_final(final: Final) -> dict[str, Any]:
+    return {"trial": final.trial, "seed": final.seed, "epoch": final.epoch}
+
+
+def _of_soup(soup: Soup) -> dict[str, Any]:
+    return {"soup": soup.kind, "members": soup.members}
+
+
+def _metrics(results: Results, tested: Tested, data: Experiment, made_of: dict[str, Any]) -> dict[str, Any]:
     """Figures, and what `Classifier` needs to load the weights beside them; `data` is as the model sees it."""
     card = data.read("data.json")
     metrics: dict[str, Any] = finite(
         {
-            "recipe": final.recipe,
-            "config": final.config,
-            "trial": final.trial,
-            "seed": final.seed,
-            "epoch": final.epoch,
-            "seconds": final.seconds,
-            "val": final.val,
-            "test": final.test,
-            "model": final.model,
+            "recipe": tested.recipe,
+            "config": tested.config,
+            **made_of,
+            "trained_on": tested.train_on,
+            "seconds": tested.seconds,
+            "val": tested.val,
+            "test": tested.test,
+            "model": tested.model,
             "classes": results.classes,
             "shape": asdict(data.shape),
             "variant": card["variant"],

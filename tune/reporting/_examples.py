@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tune.examples import Example, Kind
-from tune.finals import Final
+from tune.finalists import Final
 
 EXACT = 32
 """Images of up to this side are kept as they are; of larger ones little is seen of what WebP leaves out."""

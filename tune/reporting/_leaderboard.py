@@ -127,6 +127,7 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
 class EnsembleRow:
     """An ensemble's line."""
 
+    mean_of: str
     models: str
     val: str
     accuracy: str
@@ -141,6 +142,7 @@ def ensembles(summary: Summary) -> list[EnsembleRow]:
     """The lines of what finals are worth together."""
     return [
         EnsembleRow(
+            mean_of=entry["mean_of"],
             models=", ".join(f"{recipe} {TIMES} {count}" for recipe, count in entry["models"].items()),
             val=metric(entry["val"][summary["metric"]]),
             accuracy=metric(entry["test"]["accuracy"]["mean"]),
@@ -156,12 +158,13 @@ def ensembles(summary: Summary) -> list[EnsembleRow]:
 
 def ensemble_headings(summary: Summary) -> list[str]:
     """Their columns in text."""
-    return ["models", *headings(summary)[2:-2]]
+    return ["mean of", "models", *headings(summary)[2:-2]]
 
 
 def ensemble_cells(row: EnsembleRow) -> list[str]:
     """A line under `ensemble_headings`."""
     return [
+        row.mean_of,
         row.models,
         row.val,
         row.accuracy,
@@ -192,7 +195,13 @@ def answer(summary: Summary) -> str:
     )
 
 
-def best_row(summary: Summary) -> str:
+def findings(summary: Summary) -> list[str]:
+    """What else should be known of the answer, a line each."""
+    lines = (_best_row(summary), _worth_of_val(summary), _gain(summary), _runner_up(summary))
+    return [line for line in lines if line]
+
+
+def _best_row(summary: Summary) -> str:
     """Where a published row did better than all that was searched; else empty."""
     rows = [row for row in (summary["preset"] or {"rows": {}})["rows"].values() if row["test"]]
     if not rows or summary["winner"] is None:
@@ -207,26 +216,41 @@ def best_row(summary: Summary) -> str:
     )
 
 
-def gain(summary: Summary) -> str:
+def _gain(summary: Summary) -> str:
     """What the search was good for; empty where the winner's default point was not tested."""
     default = summary["default"]
     if default is None:
         return ""
     if default["gain"] is None:
         return f"No other configuration of {summary['winner']} was better on val than its default point."
-    difference = default["gain"]["difference"]
-    if not _distinguishable(default["gain"]):
-        verdict = "not distinguishable"
-    else:
-        verdict = "beyond chance" if difference["mean"] > 0 else "a loss beyond chance"
     accuracy = f"{summary['tested_on']} accuracy of {metric(default['test']['accuracy']['mean'])}"
     return (
         f"Its default point, trained alike, has a {accuracy}. On the same images the search gained "
-        f"{signed(difference['mean'])} {differences(difference)}, {_p(default['gain'])}: {verdict}."
+        f"{_gained(default['gain'])}."
     )
 
 
-def runner_up(summary: Summary) -> str:
+def _worth_of_val(summary: Summary) -> str:
+    """What it was good for to train the winner on val, too; empty where it was not."""
+    if summary["winner"] is None or not (before := summary["recipes"][summary["winner"]]["against_train_alone"]):
+        return ""
+    return (
+        f"It was trained on {summary['trained_on']}. On train alone it has a {summary['tested_on']} accuracy of "
+        f"{metric(before['accuracy'])}. On the same images val has gained it {_gained(before)}."
+    )
+
+
+def _gained(comparison: Mapping[str, Any]) -> str:
+    """A difference to what came before."""
+    difference = comparison["difference"]
+    if not _distinguishable(comparison):
+        verdict = "not distinguishable"
+    else:
+        verdict = "beyond chance" if difference["mean"] > 0 else "a loss beyond chance"
+    return f"{signed(difference['mean'])} {differences(difference)}, {_p(comparison)}: {verdict}"
+
+
+def _runner_up(summary: Summary) -> str:
     """How clear the answer is; empty where only one recipe was tested."""
     tested = [recipe for recipe, entry in summary["recipes"].items() if entry["test"]]
     if len(tested) < 2:

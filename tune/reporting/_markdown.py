@@ -8,15 +8,13 @@ from tune.reporting import _published
 from tune.reporting._command import command
 from tune.reporting._leaderboard import (
     answer,
-    best_row,
     cells,
     ensemble_cells,
     ensemble_headings,
     ensembles,
-    gain,
+    findings,
     headings,
     rows,
-    runner_up,
 )
 from tune.reporting._markup import code, plain, table
 from tune.reporting._numbers import TIMES, duration, metric, percent, setting
@@ -63,20 +61,29 @@ def _published_rows(summary: Summary) -> list[str]:
 
 def _search(summary: Summary) -> list[str]:
     return [
-        plain(" ".join(filter(None, [answer(summary), best_row(summary), gain(summary), runner_up(summary)]))),
+        plain(" ".join([answer(summary), *findings(summary)])),
         table(headings(summary), (cells(row) for row in rows(summary))),
         *_ensembles(summary),
-        "Ranked on val, mean over the seeds. Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
+        f"Ranked on val, mean over the seeds{_on_train_alone(summary)}. "
+        "Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
         "Against the winner: on the same images, by McNemar's mid-p for single models, else a paired bootstrap; with "
         "Holm's correction.",
     ]
+
+
+def _on_train_alone(summary: Summary) -> str:
+    both = summary["trained_on"]
+    return "" if both == "train" else f" trained on train alone; tested are those trained on {both}"
 
 
 def _ensembles(summary: Summary) -> list[str]:
     lines = [ensemble_cells(row) for row in ensembles(summary)]
     if not lines:
         return []
-    return ["Together, by the mean of their probabilities:", table(ensemble_headings(summary), lines)]
+    return [
+        "Together, as one classifier, by the mean of their probabilities or, in a soup, of their weights:",
+        table(ensemble_headings(summary), lines),
+    ]
 
 
 def _calibration(summary: Summary) -> list[str]:

@@ -71,6 +71,7 @@ def _training(results: Results, entry: dict[str, Any]) -> list[str]:
     lines = [
         f"data: {card['source']}, {images} images, {shape.width} {TIMES} {shape.height} pixels",
         f"digest of images, labels and splits: {card['digest']}",
+        *([f"trained on {both}"] if (both := results.settings.final_train) != "train" else []),
         *([f"pretrained weights: {weights}"] if (weights := source(entry)) else []),
         ", ".join(f"{name} {setting(value)}" for name, value in entry["config"].items()),
     ]

@@ -19,7 +19,7 @@ from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._cost_figures import accuracy_by_cost
 from tune.reporting._examples import pictures
-from tune.reporting._leaderboard import answer, best_row, ensembles, gain, rows, runner_up
+from tune.reporting._leaderboard import answer, ensembles, findings, rows
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
 from tune.reporting._summary import STATES, Summary
@@ -98,7 +98,7 @@ def page(results: Results, summary: Summary) -> str:
             summary=summary,
             tested=summary["recipes"][summary["winner"]]["test"] if summary["winner"] else None,
             answer=answer(summary),
-            clear=[line for line in (best_row(summary), gain(summary), runner_up(summary)) if line],
+            clear=findings(summary),
             facts=_facts(results, summary),
             ensembles=ensembles(summary),
             board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],

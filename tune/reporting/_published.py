@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from tune.finals import Final, Finalist
+from tune.finalists import Final, Finalist
 from tune.intervals import Interval, intervals, mean_interval
 from tune.reporting._numbers import NOTHING, interval, metric, plotly_text, setting
 from tune.reporting._results import Results, of_images, source

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from trainables._metrics import confusion_matrix, tally
 from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
-from tune.finals import Finalist, choose, load_default, winner_of
+from tune.finalists import Finalist, choose, load_default, winner_of
 from tune.preset import Preset
 from tune.record import Record, milestones
 from tune.rows import PlannedRow, planned_rows
 from tune.settings import Settings
+from tune.soups import Soup, load_soups, pool_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +107,10 @@ class Results:
         own = [finalist for finalist in self.finalists if finalist.first.recipe == recipe]
         return sorted(own, key=lambda finalist: self.loss_of(finalist.val[self.settings.metric]))
 
+    def soups_of(self, recipe: str) -> list[Soup]:
+        """The weight soups of a recipe's finals."""
+        return load_soups(self.experiment.folder, pool_of(self.finalists_of(recipe), self.settings))
+
     def loss_of(self, value: float | None) -> float:
         """The search's metric so that smaller is better, and what is no number is worst."""
         if value is None or not math.isfinite(value):
@@ -125,7 +130,7 @@ class Results:
         recipe = self.winner.first.recipe
         config = self.experiment.default(recipe)
         chosen = [finalist for finalist in self.finalists_of(recipe) if finalist.first.config == config]
-        return chosen[0] if chosen else load_default(self.experiment.folder, recipe, self.settings.seeds_of_finals)
+        return chosen[0] if chosen else load_default(self.experiment.folder, recipe, self.settings)
 
 
 def began_with(summary: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ import numpy as np
 from tune.calibration import expected_calibration_error, fit_temperature, reliability, scaled
 from tune.comparisons import compare, holm
 from tune.ensembles import ensembles_of
-from tune.finals import Final, Finalist
+from tune.finalists import Final, Finalist
 from tune.intervals import intervals
 from tune.record import VAL_METRICS, State
 from tune.reporting._numbers import counted, finite
@@ -42,6 +42,7 @@ def summarize(results: Results) -> Summary:
             "winner": results.winner.first.recipe if results.winner else None,
             "metric": metric,
             "tested_on": results.tested_on,
+            "trained_on": results.settings.final_train,
             "seconds": results.seconds,
             "default": _default(results),
             "ensembles": _ensembles(results, ranked),
@@ -65,6 +66,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         "val": None,
         "test": None,
         "against_winner": None,
+        "against_train_alone": None,
         "final_epochs": [],
         "calibration": None,
         "per_class": None,
@@ -77,6 +79,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         median = finalists[0].median(results.settings.metric)
         entry |= shown | of_images(median.labels, median.predictions, results.classes)
         entry |= {"median_seed": median.seed, "model": median.model, "finalists": others}
+        entry["against_train_alone"] = _against_train_alone(finalists[0])
         entry["calibration"] = _calibration(finalists[0].finals)
     elif best := results.best(recipe):
         figures = best.best_epoch or {}
@@ -85,6 +88,15 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
     if entry["config"]:
         entry["weights"] = results.weights_of(recipe, entry["config"])
     return entry
+
+
+def _against_train_alone(finalist: Finalist) -> dict[str, Any] | None:
+    """What the val images were worth to a finalist that was trained on them, too."""
+    before = finalist.on_train_alone
+    if before is None:
+        return None
+    comparison = compare(finalist.first.labels, finalist.predictions, before.predictions)
+    return {"accuracy": before.test()["accuracy"].mean, **asdict(comparison)}
 
 
 def _default(results: Results) -> dict[str, Any] | None:
@@ -136,7 +148,8 @@ def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
     winner = results.winner
     if winner is None:
         return []
-    ensembles = ensembles_of([own[0] for recipe in ranked if (own := results.finalists_of(recipe))])
+    best = [own[0] for recipe in ranked if (own := results.finalists_of(recipe))]
+    ensembles = ensembles_of(best, [soup for recipe in ranked for soup in results.soups_of(recipe)])
     found = [ensemble.on_test() for ensemble in ensembles]
     compared = [compare(winner.first.labels, test.predictions[None], winner.predictions) for test in found]
     adjusted = holm({str(number): comparison.p for number, comparison in enumerate(compared)})
@@ -146,7 +159,8 @@ def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
         tested = intervals(test.labels, test.predictions[None], test.classes)
         entries.append(
             {
-                "models": {member.first.recipe: len(member.finals) for member in ensemble.members},
+                "mean_of": ensemble.mean_of,
+                "models": ensemble.models,
                 "val": ensemble.on_val().metrics,
                 "test": {**{name: asdict(values) for name, values in tested.items()}, "n": len(test.labels)},
                 "ece": expected_calibration_error(reliability(test.log_probabilities, test.labels)),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search_spaces import InputError, Value
 from tune.experiment import Experiment
-from tune.finals import Final
+from tune.finalists import Final
 from tune.logged import row
 from tune.record import Record
 

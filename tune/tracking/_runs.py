@@ -42,6 +42,9 @@ AT_A_TIME = 8
 ARTIFACT_PATIENCE = 600
 """The same of the files of a report or model; a search itself waits no longer than it does at its end."""
 
+TESTED = {"final": "finals", "refit": "refits", "soup": "soups", "row": "rows"}
+"""The job types of what was tested, and the folders where it lies."""
+
 OF_THE_MACHINE = ("out", "cache", "storage", "address", "progress")
 """Settings that say nothing of what is searched."""
 
@@ -122,9 +125,13 @@ class Runs:
             self._end(records[number])
         if (self._experiment.folder / "report.json").is_file():
             summary = self._experiment.read("report.json")
-            finals = [file.parent for file in sorted((self._experiment.folder / "finals").glob(f"[!.]*/{FINAL}"))]
-            self._finals = len(finals)
-            self._ending += [self._pool.submit(self._show_final, folder) for folder in finals]
+            tested = {job: self._tested(folder) for job, folder in TESTED.items()}
+            self._finals = len(tested["final"])
+            self._ending += [
+                self._pool.submit(self._show_tested, job, folder)
+                for job, folders in tested.items()
+                for folder in folders
+            ]
             self._show_report(summary, records)
         if stopped:  # by a person, and not failed; that is how W&B says so
             self._search.mark_preempting()
@@ -219,23 +226,37 @@ class Runs:
         if len(self._ended) >= self._search.step:
             self._search.log({"trials": len(self._ended), **best_values}, step=len(self._ended))
 
-    def _show_final(self, folder: Path) -> None:
+    def _tested(self, folder: str) -> list[Path]:
+        return [file.parent for file in sorted((self._experiment.folder / folder).glob(f"[!.]*/{FINAL}"))]
+
+    def _show_tested(self, job: str, folder: Path) -> None:
         final = json.loads((folder / FINAL).read_text())
-        config = {"recipe": final["recipe"], **final["config"], "trial": final["trial"], "seed": final["seed"]}
-        run = self._run(f"final-{folder.name}", folder.name, "final", config, [final["recipe"]], in_sweep=False)
+        made_of = {key: final[key] for key in ("train_on", "trial", "seed", "kind", "members") if key in final}
+        config = {"recipe": final["recipe"], **final["config"], **made_of}
+        run = self._run(f"{job}-{folder.name}", folder.name, job, config, [final["recipe"]], in_sweep=False)
         self._define_metrics(run)
-        _log_epochs(run, final["curves"], {})
+        curves = final.get("curves", [])  # a soup has none
+        _log_epochs(run, curves, {})
         classes = self._experiment.read("data.json")["classes"]
-        if run.step <= len(final["curves"]) + 1:
+        if run.step <= len(curves) + 1:
             tables: dict[str, Any] = {"test/per_class": per_class(folder, classes)}
             if len(classes) <= WIDEST:
                 tables["test/confusion_matrix"] = confusion(folder, classes)
-            persistently(lambda: run.log(tables, step=len(final["curves"]) + 1))
+            persistently(lambda: run.log(tables, step=len(curves) + 1))
         figures = {f"test/{name}": value for name, value in final["test"].items()}
         figures |= {f"val/{name}": value for name, value in final["val"].items()}
         cost = {f"model/{name}": value for name, value in (final["model"] or {}).items()}
-        run.summary.update({"best_epoch": final["epoch"], "seconds_of_all": final["seconds"], **figures, **cost})
+        if "epoch" in final:
+            figures["best_epoch"] = final["epoch"]
+        if job == "row":
+            figures |= self._published(folder.name)
+        run.summary.update({"seconds_of_all": final["seconds"], **figures, **cost})
         run.finish()
+
+    def _published(self, row: str) -> dict[str, float]:
+        preset = self._experiment.preset
+        published = preset.rows[row].published if preset else {}
+        return {f"published/{on}/{name}": value for on, figures in published.items() for name, value in figures.items()}
 
     def _show_report(self, summary: Mapping[str, Any], records: list[Record]) -> None:
         shown = {"leaderboard": leaderboard(summary), **figures_of(self._experiment, records)}
