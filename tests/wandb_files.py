@@ -13,6 +13,7 @@ class WrittenRun:
     """A run in a file."""
 
     id: str = ""
+    name: str = ""
     job_type: str = ""
     sweep: str = ""
     values: dict[str, Any] = field(default_factory=dict)
@@ -35,7 +36,8 @@ def _read(file: Path) -> WrittenRun:
         match record["type"]:
             case "run":
                 told = record["run"]
-                run.id, run.job_type, run.sweep = told["run_id"], told["job_type"], told.get("sweep_id", "")
+                run.id, run.name, run.job_type = told["run_id"], told["display_name"], told["job_type"]
+                run.sweep = told.get("sweep_id", "")
                 config = told["config"]["update"]
                 run.values = {key: value for key, value in config.items() if not key.startswith("_")}
             case "history":

@@ -7,6 +7,7 @@ import yaml
 
 from tests.data.pictures import placed, png
 from tests.data.shards import write_hub
+from tests.wandb_files import runs_in
 from trainables import Classifier
 from tune.cli import main
 from tune.experiment import Experiment
@@ -81,7 +82,8 @@ def test_rows_of_two_views_of_parquet_shards_run_alone(common: list[str], tmp_pa
     write_hub(tmp_path / "validation-0.parquet", range(60, 90))
     arguments = [
         "search", "--preset", "product_masks", "--rows-only", "--data", f"parquet:{tmp_path}/*.parquet",
-        "--recipes", "block_cnn", "--image-size", "32", "--max-epochs", "1", "--name", "boxes", *common,
+        "--recipes", "block_cnn", "--image-size", "32", "--max-epochs", "1", "--name", "boxes", "--wandb", "offline",
+        *common,
     ]  # fmt: skip
     assert main(arguments) == 0
     folder = Path(common[1]) / "boxes"
@@ -100,6 +102,11 @@ def test_rows_of_two_views_of_parquet_shards_run_alone(common: list[str], tmp_pa
             "accuracy", "weighted_precision", "weighted_recall", "weighted_f1",
         }  # fmt: skip
         assert all(line["measured"] is not None for line in row["figures"])
+    shown = {run.name: run for run in runs_in(folder / "wandb") if run.job_type == "row"}
+    assert set(shown) == set(rows)
+    for name, run in shown.items():
+        assert run.summary["published/val/accuracy"] == rows[name]["figures"][0]["published"]
+        assert run.summary["test/accuracy"] == rows[name]["test"]["accuracy"]["mean"]
 
 
 def test_a_fine_tuned_network_is_searched_and_taken_away(common: list[str], tmp_path: Path) -> None:
