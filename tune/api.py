@@ -1,5 +1,6 @@
 """A search from Python: `from tune.api import search`. Light to import: what searches is imported when it is called."""
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -44,7 +45,10 @@ def search(
 
         raise InputError(f"search has no setting {unknown[0]!r}{meant(unknown[0], Settings.model_fields)}")
     chosen = {"recipes": recipes if isinstance(recipes, str) else tuple(recipes)} if recipes else {}
-    made = make({"data": str(data), "trials": trials, **chosen, **settings})
+    try:
+        made = make({"data": str(data), "trials": trials, **chosen, **settings})
+    except InputError as error:
+        raise InputError(_as_arguments(str(error))) from None
 
     from tune.experiment import Experiment
     from tune.progress import console_of
@@ -216,6 +220,11 @@ class Result:
             drawn = curves(self._experiment, study.records)
         if drawn is not None:
             display(drawn)  # type: ignore[no-untyped-call]
+
+
+def _as_arguments(message: str) -> str:
+    """What a message says of flags, of arguments: final_seeds, not --final-seeds."""
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda found: found[1].replace("-", "_"), message)
 
 
 def _file(image: Any) -> "str | Path | bytes":

@@ -9,12 +9,14 @@ from importlib.metadata import version
 from io import TextIOWrapper
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, NoReturn, get_args
 
 from search_spaces import Choice, InputError, add_recipes, recipes, space_of
 from search_spaces._errors import meant
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from tune.settings import Settings
 
 LOOKED_AT = (
@@ -32,6 +34,9 @@ SWEPT = (
 
 NOT_OF_A_TRIAL = ("trials", "grace_period", "reduction_factor", "name", "wandb_project", "wandb_entity")
 """Those of them that are W&B's alone, and not of what its agents start."""
+
+UNCUT = 1000
+"""Columns of a table that no screen limits."""
 
 MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME, EXPERIMENT/soups/NAME"
 
@@ -148,6 +153,10 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{guesses}")
         return parsed, unknown
 
+    def error(self, message: str) -> NoReturn:
+        """Say in one line what is wrong with the arguments, and end."""
+        self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
+
 
 def _add_settings(search: argparse.ArgumentParser) -> None:
     from tune.settings import RESUMABLE, Settings
@@ -181,6 +190,13 @@ def _add_sweeps(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) 
     agent.add_argument("sweep", help="as wandb sweep prints it: ENTITY/PROJECT/ID")
     agent.add_argument("--gpus", default="all", metavar="X", help="all, none, or numbers with commas (default: all)")
     agent.add_argument("--count", type=int, metavar="N", help="trials of each agent (default: until the sweep ends)")
+
+
+def _console() -> "Console":
+    """Standard output, for tables: what is read by a program is not cut to the width of a screen."""
+    from rich.console import Console
+
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else UNCUT)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
@@ -427,20 +443,17 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from tune.overview import experiments
     from tune.settings import Settings
 
     folder = arguments.folder or Path(Settings.model_fields["out"].get_default(call_default_factory=True))
-    Console(file=sys.stdout).print(experiments(folder.expanduser()))
+    _console().print(experiments(folder.expanduser()))
     return 0
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from contextlib import closing
 
-    from rich.console import Console
     from rich.text import Text
 
     from tune.experiment import Experiment
@@ -451,7 +464,7 @@ def _show(arguments: argparse.Namespace) -> int:
     settings = experiment.settings
     with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
         records = study.records
-    console = Console(file=sys.stdout)
+    console = _console()
     if arguments.trial is None:
         console.print(trials(records, settings.metric))
         return 0
@@ -577,7 +590,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.format == "table" and not any(prediction.ranked for prediction in predictions):
         pass  # nothing to show but the errors
     elif arguments.format == "table":
-        Console(file=sys.stdout).print(table(predictions))
+        _console().print(table(predictions))
     else:
         print((as_json if arguments.format == "json" else as_csv)(predictions))
     broken = [prediction for prediction in predictions if prediction.error is not None]
@@ -587,12 +600,10 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _describe(arguments: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from tune.describe import describe
 
     figures, notes = describe(arguments.experiment, arguments.recipe)
-    console = Console(file=sys.stdout)
+    console = _console()
     console.print(figures)
     console.print(notes, style="dim")
     return 0

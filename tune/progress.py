@@ -102,7 +102,7 @@ class Progress(Callback):
         if self._settings.time_budget:
             return f"{clock(max(0.0, self._settings.time_budget - self._used()))} left"
         guess = seconds_left(self._study.records, self._settings)
-        return "" if not guess else f"about {clock(guess / self._concurrent)} left"
+        return "" if not guess else f"about {clock(guess / self._concurrent)} left with finals"
 
     def _screen(self) -> Group:
         records, settings = self._study.records, self._settings

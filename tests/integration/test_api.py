@@ -60,11 +60,13 @@ def test_the_winner_classifies_pixels_files_and_bytes(result: Result, tmp_path: 
         result.predict([digits.images[0]])
 
 
-def test_what_is_wrong_is_said_as_on_the_command_line(tmp_path: Path) -> None:
+def test_what_is_wrong_is_said_in_the_terms_of_arguments(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no setting 'trails' \(did you mean trials"):
         search("digits", trails=3)
     with pytest.raises(InputError, match="no recipe 'knnn'"):
         search("digits", recipes=["knnn"])
+    with pytest.raises(InputError, match=r"^final_seeds 0: "):
+        search("digits", final_seeds=0)
     with pytest.raises(InputError, match="no experiment in"):
         Result.load(tmp_path / "none")
 

@@ -94,19 +94,26 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert err.count("\n") == 1
 
 
+WAY_OUT = "; see toprung search --help"
+
+
 def test_an_abbreviated_or_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     for flag in ("--trial", "--epochs"):
         with pytest.raises(SystemExit) as stop:
             main(["search", flag, "3"])
         assert stop.value.code == 2
-    assert "unrecognized arguments" in capsys.readouterr().err
+    first, second = capsys.readouterr().err.splitlines()
+    assert (
+        first == "toprung search: unrecognized arguments: --trial 3 (did you mean --trials?); see toprung search --help"
+    )
+    assert second.startswith("toprung search: unrecognized arguments: --epochs 3")
 
 
 def test_the_flag_that_was_meant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for typo in (["--trails", "5"], ["--trails=5"]):
         with pytest.raises(SystemExit):
             main(["search", *typo])
-        assert capsys.readouterr().err.endswith(" (did you mean --trials?)\n")
+        assert capsys.readouterr().err.endswith(f" (did you mean --trials?){WAY_OUT}\n")
 
 
 def test_a_broken_recipe_is_named_with_its_line_and_the_others_are_listed(

@@ -31,9 +31,9 @@ def test_what_is_shown_in_a_terminal_and_elsewhere(tmp_path: Path) -> None:
             pass
         shown.append(console.file.getvalue())  # type: ignore[attr-defined]
     counts = "0 running, 0 pruned, 1 complete, 0 failed; best val accuracy: knn 0.5000\n"
-    assert shown[:2] == [2 * f"1:01: {counts}", 2 * f"1:01, about 0:34 left: {counts}"]
+    assert shown[:2] == [2 * f"1:01: {counts}", 2 * f"1:01, about 0:34 left with finals: {counts}"]
     screen = shown[2]
-    for text in ("1/16", "1:01", "about 0:34 left", "best val accuracy", "0.5000"):
+    for text in ("1/16", "1:01", "about 0:34 left with finals", "best val accuracy", "0.5000"):
         assert text in screen
 
 
