@@ -1,10 +1,10 @@
 """One search by toprung, up to its finals; prints when its trials ended, and its epochs, as JSON.
 
-    python benchmarks/overhead_ours.py TRIALS EPOCHS FOLDER [--profile]
+    python benchmarks/overhead_ours.py TRIALS EPOCHS FOLDER [--profile] [--wandb]
 
 It is `tune.search.search` itself that runs: a study on disk, a checkpoint and all figures of every epoch, workers that
 are used again. `Tuner.fit` is wrapped to know when it begins, and to leave after it. Trials end when the study says so.
-With --profile the driver's profile is printed first.
+With --profile the driver's profile is printed first. With --wandb it is shown in W&B, wherever that is.
 """
 
 import cProfile
@@ -29,7 +29,7 @@ class SearchedError(Exception):
     """The search is over: finals and report are left out."""
 
 
-def main(trials: int, epochs: int, folder: str, *, profile: bool) -> None:
+def main(trials: int, epochs: int, folder: str, *, profile: bool, wandb: bool) -> None:
     fit, profiler = Tuner.fit, cProfile.Profile()
 
     def fit_only(tuner: Tuner) -> None:
@@ -43,7 +43,7 @@ def main(trials: int, epochs: int, folder: str, *, profile: bool) -> None:
         {
             "data": "digits", "limit": 100, "cache": f"{folder}/cache", "recipes": str(RECIPES), "trials": trials,
             "max_epochs": epochs, "grace_period": 1, "reduction_factor": 3, "concurrent": 2, "gpus_per_trial": 0,
-            "out": folder, "name": "ours",
+            "out": folder, "name": "ours", "wandb": "online" if wandb else "off",
         }
     )  # fmt: skip
     experiment = Experiment.at(settings)
@@ -64,4 +64,5 @@ def main(trials: int, epochs: int, folder: str, *, profile: bool) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]), str(Path(sys.argv[3]).absolute()), profile="--profile" in sys.argv)
+    flags = {"profile": "--profile" in sys.argv, "wandb": "--wandb" in sys.argv}
+    main(int(sys.argv[1]), int(sys.argv[2]), str(Path(sys.argv[3]).absolute()), **flags)
