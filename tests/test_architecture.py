@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -88,6 +89,12 @@ def test_no_module_of_tune_hides_another_package() -> None:
     taken = set(sys.stdlib_module_names) | set(packages_distributions())
     stems = {path.stem for path in (ROOT / "tune").iterdir() if path.suffix == ".py" or path.is_dir()}
     assert not stems & taken
+
+
+def test_an_installation_has_all_packages() -> None:
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    found = (file.parent.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("__init__.py"))
+    assert set(told) == {".".join(folder.parts) for folder in found}
 
 
 def test_recipes_and_spaces_have_the_same_names() -> None:

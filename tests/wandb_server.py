@@ -199,7 +199,7 @@ class WandbServer:
         for name, part in (sent.get("files") or {}).items():
             if name == "wandb-history.jsonl":
                 run.history[part["offset"] :] = map(json.loads, part["content"])
-            elif name == "wandb-report.json":
+            elif name == "wandb-summary.json":
                 run.summary = json.loads(part["content"][-1])
         if sent.get("complete"):
             run.state = "finished" if sent.get("exitcode") == 0 else "failed"

@@ -1,6 +1,7 @@
 """Searches that W&B is shown: its real client, and a stand-in for its server that may be good, bad or gone."""
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,6 +183,28 @@ def test_a_bad_server_costs_a_search_nothing_but_a_minute(
         shown = sorted((r for r in runs_in(experiment / "wandb") if r.job_type == "trial"), key=lambda run: run.id)
     assert len(shown) == len(records)
     for run, record in zip(shown, records, strict=True):
+        same(run, record)
+
+
+def test_a_full_disk_under_wandb_loses_nothing(
+    server: WandbServer, search: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    experiment = search("full", "--trials", "2")
+    place = experiment / "wandb"
+    place.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("mounts are not allowed")
+    try:
+        capsys.readouterr()
+        assert main(["search", "--resume", str(experiment), "--trials", "6", "--wandb", "online"]) == 0
+        said = capsys.readouterr().out
+        assert f"warning: W&B: {place}: [Errno 28] No space left on device; nothing is lost" in said
+        assert "report: " in said
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+    assert main(["track", str(experiment)]) == 0
+    for run, record in zip(server.of_type("trial"), records_of(experiment), strict=True):
         same(run, record)
 
 

@@ -46,11 +46,12 @@ def main(argv: Sequence[str]) -> None:
         try:
             mirror(runs, task["study"], settings.name, over)
         except Exception as error:  # whatever it is, the study has all, and offline runs may do
-            if mode != "online":
-                raise
             traceback.print_exc()
-            url = wandb.setup().settings.base_url
-            _give_up(said, f"{url}: {reason_of(error)}", beside_search=task["patience"] is not None)
+            if mode == "online":
+                url = wandb.setup().settings.base_url
+                _give_up(said, f"{url}: {reason_of(error)}", beside_search=task["patience"] is not None)
+            lost = f"{runs.folder}: {reason_of(error)}; nothing is lost, send runs with: toprung track {experiment}"
+            _end(said, lost)
         else:
             if mode == "online" and task["patience"] is None:
                 print(f"W&B: all of it is there: {runs.told}", file=said)
@@ -96,8 +97,11 @@ def _limit(over: Event, patience: float, said: TextIO) -> None:
 
 
 def _give_up(said: TextIO, reason: str, *, beside_search: bool) -> NoReturn:
-    then = "going on without it" if beside_search else "nothing is lost, try again later"
-    print(f"warning: W&B: {reason}; {then}", file=said)
+    _end(said, f"{reason}; {'going on without it' if beside_search else 'nothing is lost, try again later'}")
+
+
+def _end(said: TextIO, what: str) -> NoReturn:
+    print(f"warning: W&B: {what}", file=said)
     said.flush()
     sys.stderr.flush()
     os._exit(GAVE_UP)
