@@ -22,6 +22,7 @@ from tune.reporting._examples import pictures
 from tune.reporting._leaderboard import answer, best_row, ensembles, gain, rows, runner_up
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
+from tune.reporting._series import colour
 from tune.reporting._summary import STATES, Summary
 from tune.reporting._time_figures import shares, workers
 
@@ -195,7 +196,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
     """What is shown of one recipe."""
     panel: dict[str, Any] = {
         "recipe": recipe,
-        "colour": _search_figures.colour(results, recipe),
+        "colour": colour(results, recipe),
         "entry": entry,
         "weights": source(entry),
         "model": facts(entry["model"]) if entry["model"] else None,

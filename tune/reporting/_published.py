@@ -14,7 +14,7 @@ from tune.finals import Final, Finalist
 from tune.intervals import Interval, intervals, mean_interval
 from tune.reporting._numbers import NOTHING, interval, metric, plotly_text, setting
 from tune.reporting._results import Results, of_images, source
-from tune.reporting._search_figures import PALETTE, step_of
+from tune.reporting._series import PALETTE, step_of
 from tune.rows import PlannedRow
 
 Entry = dict[str, Any]
