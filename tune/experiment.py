@@ -50,7 +50,7 @@ class Experiment:
     logs/              what Ray and W&B said
     wandb/             runs that W&B has not got; wandb.json: its sweep
     tensorboard/       event files, where they were asked for
-    report.json, trials.parquet, curves.parquet, report.md, report/index.html
+    report.json, trials.parquet, curves.parquet, report.md with its pictures in report/, report/index.html
     """
 
     folder: Path

@@ -20,6 +20,7 @@ CROWD = 40
 """With more trials their curves are fainter."""
 ENOUGH_POINTS = 20
 """With fewer all are in sight."""
+LARGEST = 1e30
 
 NO_EPOCH = "No trial has finished an epoch yet."
 NO_VALUE = "No trial has a value yet."
@@ -99,7 +100,7 @@ def progress(results: Results, against: Against) -> tuple[dict[str, Progress], s
         return NO_TIMES if results.records else NO_VALUE
     found = {}
     for recipe in results.settings.recipes:
-        records = [r for r in results.of(recipe) if results.loss_of(r.value) < math.inf and r.state != "failed"]
+        records = [r for r in results.of(recipe) if rounded(r.value) is not None and r.state != "failed"]
         records = sorted((r for r in records if r.number in places), key=lambda r: places[r.number])
         if not records:
             continue
@@ -140,8 +141,8 @@ def window(results: Results, values: Iterable[float | None]) -> tuple[float, flo
     if len(points) < ENOUGH_POINTS:
         return None
     low, high = min(points), max(points)
-    bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
-    tops = [best for best in bests if best is not None and math.isfinite(best)]
+    bests = [rounded(record.value) for recipe in results.settings.recipes if (record := results.best(recipe))]
+    tops = [best for best in bests if best is not None]
     if results.settings.maximize:
         low = min(float(np.quantile(points, 1 / 4)), *tops, high)
     else:
@@ -156,5 +157,5 @@ def step_of(count: int) -> int:
 
 
 def rounded(value: float | None) -> float | None:
-    """Five digits are enough to draw."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+    """Five digits are enough to draw; what is too large for an axis is as good as no number."""
+    return float(f"{value:.5g}") if value is not None and abs(value) < LARGEST else None
