@@ -47,6 +47,7 @@ class Experiment:
     trials/            checkpoints and tracebacks
     finals/            the finalists, trained again
     best/RECIPE/       the configuration, weights and model card to take away
+    best_configs.yaml  the best configurations of all recipes, with what they reached
     logs/              what Ray and W&B said
     wandb/             runs that W&B has not got; wandb.json: its sweep
     tensorboard/       event files, where they were asked for

@@ -64,9 +64,9 @@ def write_report(
         seconds: how long the search took.
     """
     results = Results(experiment=experiment, records=records, finalists=finalists, failures=failures, seconds=seconds)
-    write_tables(results)
-    write_best(results)
     summary = summarize(results)
+    write_tables(results)
+    write_best(results, summary)
     for recipe, entry in summary["recipes"].items():
         if entry["test"]:
             experiment.write(f"best/{recipe}/README.md", printable(model_card(results, summary, recipe)))
