@@ -41,7 +41,8 @@ class Experiment:
     settings.yaml      what was asked
     environment.json   what it ran on
     data.json, splits/ class names, counts, digests; which image is in which split
-    views/             the same of the images as a trial may see them otherwise: cut to their boxes, or smaller
+    samples.npz        a few images of train, for the report
+    views/             data.json and splits/ where a trial may see the images otherwise: cut to their boxes, or smaller
     study.db           every trial and every epoch
     preset.yaml, rows/ the published experiment, where it began with one, and its rows, each as in best/RECIPE
     trials/            checkpoints and tracebacks
