@@ -44,17 +44,19 @@ class Experiment:
     settings.yaml      what was asked
     environment.json   what it ran on
     data.json, splits/ class names, counts, digests; which image is in which split
-    views/             the same of the images as a trial may see them otherwise: cut to their boxes, or smaller
+    samples.npz        a few images of train, for the report
+    views/             data.json and splits/ where a trial may see the images otherwise: cut to their boxes, or smaller
     study.db           every trial and every epoch
     preset.yaml, rows/ the published experiment, where it began with one, and its rows, each as in best/RECIPE
     trials/            checkpoints and tracebacks
     finals/, refits/   the finalists, trained again; the same on train and val
     soups/             those that began with the same weights, averaged, each as in best/RECIPE
     best/RECIPE/       the configuration, weights and model card to take away
+    best_configs.yaml  the best configurations of all recipes, with what they reached
     logs/              what Ray and W&B said
     wandb/             runs that W&B has not got; wandb.json: its sweep
     tensorboard/       event files, where they were asked for
-    report.json, trials.parquet, curves.parquet, report.md, report/index.html
+    report.json, trials.parquet, curves.parquet, report.md with its pictures in report/, report/index.html
     """
 
     folder: Path

@@ -32,6 +32,7 @@ from tune.record import Record, milestones
 from tune.reporting import require_tensorboard, write_report
 from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.rows import PlannedRow, planned_rows, run_rows, starting_points
+from tune.samples import keep_samples
 from tune.scheduler import RecipeASHA
 from tune.searcher import ALIKE, StudySearcher
 from tune.session import connect, log_to, ray_session
@@ -238,6 +239,7 @@ def _write_data(experiment: Experiment, views: dict[View, Prepared], weights: di
         prepared.write(folder)
         write_weights(folder, weights)
         experiment.place.sub(os.path.relpath(folder, experiment.folder)).push(*DATA_FILES)
+    keep_samples(experiment)
 
 
 def _run(experiment: Experiment, study: SearchStudy, resources: Resources, console: Console) -> Path:

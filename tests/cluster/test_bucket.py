@@ -69,6 +69,7 @@ def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
             assert found[record.number] == record
     names = {info.partition("/")[0] for info in listed(there)}
     assert names >= {"settings.yaml", "study.db", "report.json", "report", "best", "finals", "trials.parquet", "logs"}
+    assert {"samples.npz", "best_configs.yaml", "report/leaderboard.png", "report/curves.png"} <= set(listed(there))
     kept = {name.split("/")[1] for name in listed(there) if name.startswith("trials/")}
     assert len(kept) == 2, "checkpoints of the best of each recipe, and of no other"
     assert not list((laptop / "two").glob("toprung/experiments/*/trials/*/checkpoints/*-*")), "they are in the bucket"

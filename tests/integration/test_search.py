@@ -132,7 +132,8 @@ def test_the_winners_default_point_is_trained_as_the_winner_was(searched: Path) 
 def test_the_folder_has_all_that_is_promised(searched: Path) -> None:
     for name in (
         "settings.yaml", "environment.json", "data.json", "study.db", "trials.parquet", "curves.parquet",
-        "report.json", "report.md", "report/index.html",
+        "report.json", "report.md", "report/index.html", "report/leaderboard.png", "report/curves.png",
+        "best_configs.yaml", "samples.npz",
     ):  # fmt: skip
         assert (searched / name).is_file(), name
     for recipe in ("knn", "mlp", "plain_cnn"):

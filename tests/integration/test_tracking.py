@@ -84,7 +84,7 @@ def test_each_trial_and_each_final_is_a_run_with_its_configuration_history_and_s
     assert of_search.summary["winner"] == summary["winner"]
     assert of_search.summary["leaderboard"]["nrows"] == 2
     committed = {artifact.name: artifact for artifact in server.artifacts.values() if artifact.state == "COMMITTED"}
-    assert "report/index.html" in committed["good-report"].files
+    assert {"report/index.html", "report.md", "report/curves.png"} <= set(committed["good-report"].files)
     assert "model.safetensors" in committed["good-model"].files
     assert committed["good-model"].metadata["recipe"] == summary["winner"]
     assert "best" in committed["good-model"].aliases

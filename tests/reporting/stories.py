@@ -19,6 +19,7 @@ from tune.convert import suggest
 from tune.experiment import Experiment
 from tune.finalists import Finalist, load_finalists
 from tune.record import Heard, Record
+from tune.samples import Samples
 from tune.settings import Settings
 from tune.study import SearchStudy
 
@@ -187,6 +188,12 @@ class Story:
             "model": cost(),
         }
         (place / "final.json").write_text(json.dumps(final))
+
+    def samples(self, names: Sequence[str], *, side: int = 8) -> None:
+        """Images of train with these names, of all classes in turn."""
+        images = np.random.default_rng(0).integers(0, 256, (len(names), 3, side, side), np.uint8)
+        labels = np.sort(np.arange(len(names)) % len(self.classes))
+        Samples(images=images, labels=labels, names=np.array(names)).write(self.experiment)
 
     def _images(self, right: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Labels, and predictions of which so many are right and the others the next class."""

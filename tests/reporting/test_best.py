@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 
+import pytest
 import yaml
 
 from reporting.stories import Story
 from search_spaces import Choice
+from trainables._weights import Weights, write_weights
 from tune.experiment import Experiment
 from tune.reporting import write_report
 from tune.settings import load, make
@@ -70,3 +72,38 @@ def test_the_card_of_a_winner_on_boxes_asks_for_them_and_names_are_escaped(begin
     assert 'predict(["a.jpg"], boxes=[(10, 20, 200, 100)])' in text
     assert "<script>" not in text
     assert "a\\|b" in text
+
+
+def test_one_file_has_the_configurations_of_all_recipes_the_best_first(finished: Experiment) -> None:
+    text = (finished.folder / "best_configs.yaml").read_text()
+    content = yaml.safe_load(text)
+    recipes = finished.read("report.json")["recipes"]
+    assert [entry["recipe"] for entry in content["best"]] == list(recipes) == ["mlp", "knn"]
+    mlp, knn = content["best"]
+    assert (mlp["trial"], mlp["seeds"], knn["seeds"]) == (1, [0, 1, 2], [0])
+    assert mlp["val"] == recipes["mlp"]["val"]
+    assert mlp["val"]["accuracy"] == pytest.approx((0.93 + 0.97 + 0.95) / 3)
+    assert mlp["test"] == {name: recipes["mlp"]["test"][name] for name in ("accuracy", "macro_f1")}
+    assert set(mlp["test"]["accuracy"]) == {"mean", "low", "high"}
+    for entry in content["best"]:
+        config = recipes[entry["recipe"]]["config"]
+        assert entry["config"] == config
+        assert {name: type(value) for name, value in entry["config"].items()} == {
+            name: type(value) for name, value in config.items()
+        }
+        assert "weights" not in entry
+    assert "toprung search --config best/RECIPE/config.yaml" in text.splitlines()[1]
+
+
+def test_what_was_not_tested_is_there_with_its_val_alone_and_weights_are_named(begin: Callable[..., Story]) -> None:
+    story = begin(recipes=("timm_finetune", "mlp", "knn"))
+    noted = Weights(file="/nowhere", source="a hub", digest="ab" * 32)
+    write_weights(story.experiment.folder, {"timm_finetune.resnet50": noted})
+    tuned = story.trial("timm_finetune", [0.5])
+    story.final(tuned, seed=0, val=0.5, right=20, config={**tuned.config, "model": "resnet50", "pretrained": "yes"})
+    story.trial("mlp", [0.9])
+    write_report(story.experiment, story.study.records, story.finalists(tuned), [], seconds=1.0)
+    first, second = yaml.safe_load((story.experiment.folder / "best_configs.yaml").read_text())["best"]
+    assert first["weights"] == {"source": "a hub", "digest": "ab" * 32}
+    assert first["config"]["pretrained"] == "yes"
+    assert (second["recipe"], second["val"]["accuracy"], second["test"], second["seeds"]) == ("mlp", 0.9, None, [])

@@ -29,6 +29,7 @@ def browser() -> Iterator[Browser]:
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """Enough trials for every figure of the page."""
     story = Story.begin(tmp_path_factory.mktemp("out"), recipes=("mlp", "knn"), trials=30)
+    story.samples([f"a folder/with a long name {number}.png" for number in range(18)])
     chosen = []
     for recipe in ("mlp", "knn"):
         for number in range(14):

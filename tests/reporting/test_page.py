@@ -13,8 +13,10 @@ from PIL import Image
 
 from reporting.stories import Story, cost
 from search_spaces import space_of
+from tune.examples import LARGEST
 from tune.experiment import Experiment
 from tune.reporting import write_report
+from tune.reporting._examples import EXACT
 
 EVIL = "<script>alert(1)</script>"
 
@@ -259,3 +261,35 @@ def test_one_model_alone_is_not_compared_by_cost(begin: Callable[..., Story]) ->
     story.final(trial, seed=0, val=0.5, right=20)
     write_report(story.experiment, story.study.records, story.finalists(trial), [], seconds=1.0)
     assert "cost" not in Page((story.experiment.folder / "report" / "index.html").read_text()).figures
+
+
+def test_samples_of_train_are_shown_by_class_with_the_paths_of_their_files(begin: Callable[..., Story]) -> None:
+    story = begin(classes=[EVIL, "bee", "cat"])
+    story.samples([f"{EVIL}/1.png", "bee/\udcff.png"])
+    page = written(story)
+    html = (story.experiment.folder / "report" / "index.html").read_text()
+    assert EVIL not in html
+    images = [attributes for tag, attributes in page.elements if tag == "img"]
+    assert [image["alt"] for image in images] == [f"{EVIL}/1.png", "bee/\\udcff.png"]
+    assert all(str(image["src"]).startswith("data:image/webp;base64,") for image in images)
+    text = " ".join(page.text.split())
+    assert "Samples of train chosen at random; the 2 of 3 classes with the most images" in text
+
+
+def test_samples_take_little_of_the_page_whatever_is_on_them(begin: Callable[..., Story]) -> None:
+    """Noise is what compresses worst."""
+    story = begin(classes=[f"class {n}" for n in range(12)])
+    without = len(html_of(story))
+    story.samples([f"{n}.png" for n in range(72)], side=LARGEST)
+    assert 100_000 < len(html_of(story)) - without < 1_000_000
+    story.samples([f"{n}.png" for n in range(72)], side=EXACT)
+    assert 100_000 < len(html_of(story)) - without < 1_000_000
+
+
+def html_of(story: Story) -> str:
+    written(story)
+    return (story.experiment.folder / "report" / "index.html").read_text()
+
+
+def test_an_experiment_that_keeps_no_samples_shows_none(finished: Experiment) -> None:
+    assert "Samples of train" not in page_of(finished).text

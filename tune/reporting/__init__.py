@@ -14,10 +14,11 @@ from tune.reporting._markdown import markdown
 from tune.reporting._model_card import model_card
 from tune.reporting._numbers import printable
 from tune.reporting._page import page
+from tune.reporting._plots import PLOTS, file_of, plots
 from tune.reporting._published import chosen, not_as_published, pretrained, published_table
 from tune.reporting._results import Results, began_with, of_images
 from tune.reporting._search_figures import importance, learning_curves, parallel
-from tune.reporting._summary import summarize
+from tune.reporting._summary import Summary, summarize
 from tune.reporting._tables import write_tables
 from tune.reporting._tensorboard import require_tensorboard, write_events
 from tune.study import SearchStudy
@@ -49,7 +50,9 @@ def write_report(
     *,
     seconds: float,
 ) -> Path:
-    """Write tables, summary, best configurations, Markdown and page into the experiment's folder; returns the page.
+    """Write tables, summary, best configurations, Markdown, pictures and page into the experiment's folder.
+
+    Returns the page.
 
     Args:
         experiment: the folder.
@@ -59,18 +62,33 @@ def write_report(
         seconds: how long the search took.
     """
     results = Results(experiment=experiment, records=records, finalists=finalists, failures=failures, seconds=seconds)
-    write_tables(results)
-    write_best(results)
     summary = summarize(results)
+    write_tables(results)
+    write_best(results, summary)
     for recipe, entry in summary["recipes"].items():
         if entry["test"]:
             experiment.write(f"best/{recipe}/README.md", printable(model_card(results, summary, recipe)))
     experiment.write("report.json", summary)
-    experiment.write("report.md", printable(markdown(results, summary)))
+    pictures = _write_plots(results, summary)
+    experiment.write("report.md", printable(markdown(results, summary, pictures)))
     experiment.write(PAGE, printable(page(results, summary)))
     if results.settings.tensorboard:
         write_events(experiment, records, [final for finalist in finalists for final in finalist.finals])
     return experiment.folder / PAGE
+
+
+def _write_plots(results: Results, summary: Summary) -> dict[str, str]:
+    """Write the pictures of the Markdown, and remove those of before; returns what is to be seen in each."""
+    drawn = plots(results, summary)
+    for name in PLOTS:
+        file = file_of(name)
+        if name in drawn:
+            with results.experiment.writing(file) as draft:
+                draft.write_bytes(drawn[name].content)
+        else:
+            (results.experiment.folder / file).unlink(missing_ok=True)
+            results.experiment.place.remove(file)
+    return {name: plot.alt for name, plot in drawn.items()}
 
 
 def search_figures(experiment: Experiment, records: list[Record]) -> dict[str, Figure]:

@@ -1,4 +1,4 @@
-"""`best/RECIPE/`: a recipe's best configuration, its weights and their figures, to take away."""
+"""`best/RECIPE/`: a recipe's best configuration, its weights and their figures, to take away; and all in one file."""
 
 import shutil
 from dataclasses import asdict
@@ -11,16 +11,21 @@ from tune.experiment import Experiment
 from tune.finalists import Final, Tested
 from tune.reporting._numbers import finite
 from tune.reporting._results import Results
+from tune.reporting._summary import Summary
 from tune.rows import PlannedRow
 from tune.soups import Soup
 from tune.views import View, folder_of, shown_to
 
+CONFIGURATIONS = "best_configs.yaml"
 
-def write_best(results: Results) -> None:
+
+def write_best(results: Results, summary: Summary) -> None:
     """Write the folder of every recipe with finals, from the seed of median val metric; remove those of the others.
 
-    The folders of published rows, in rows/, and of weight soups, in soups/, become such folders, too.
+    The folders of published rows, in rows/, and of weight soups, in soups/, become such folders, too. One file has the
+    configurations of all recipes.
     """
+    results.experiment.write(CONFIGURATIONS, _configurations(results, summary))
     for recipe in results.settings.recipes:
         finalists = results.finalists_of(recipe)
         if finalists:
@@ -49,6 +54,31 @@ def configuration(results: Results, recipe: str, config: dict[str, Value]) -> st
     }
     head = f"# {recipe}, the best of experiment {results.settings.name}: toprung search --config config.yaml --data ..."
     return f"{head}\n{yaml.safe_dump(settings, sort_keys=False)}"
+
+
+def _configurations(results: Results, summary: Summary) -> str:
+    """The best configuration of every recipe that has one, and what it reached, as YAML."""
+    head = (
+        f"# The best configuration of each recipe in experiment {results.settings.name}, ranked by val "
+        f"{summary['metric']}; intervals are of 95%.\n"
+        "# Search with one on other data: toprung search --config best/RECIPE/config.yaml --data path/to/folder\n"
+    )
+    best = [_reached(recipe, entry) for recipe, entry in summary["recipes"].items() if entry["config"] is not None]
+    content = {"metric": summary["metric"], "tested_on": summary["tested_on"], "best": best}
+    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _reached(recipe: str, entry: dict[str, Any]) -> dict[str, Any]:
+    test = entry["test"]
+    return {
+        "recipe": recipe,
+        "trial": entry["best_trial"],
+        "seeds": test["seeds"] if test else [],
+        "val": entry["val"],
+        "test": {name: test[name] for name in ("accuracy", "macro_f1")} if test else None,
+        "config": entry["config"],
+        **({"weights": entry["weights"]} if entry["weights"] else {}),
+    }
 
 
 def _allowed(recipe: str, config: dict[str, Value]) -> dict[str, Value]:

@@ -7,6 +7,7 @@ as Plotly reads HTML in labels and numbers in names.
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from plotly.graph_objects import Bar, Figure, Heatmap, Scatter
 
 from tune.reporting._numbers import plotly_text
@@ -21,17 +22,12 @@ NAMES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
-    """Counts on test: right ones positive for the colours, mistakes negative; None with more classes than can be read.
-
-    A share of a row's images gives the colour; of mistakes its root, so that few of them are seen, too.
-    """
-    classes = results.classes
-    if len(classes) > MANY_CLASSES:
+    """Counts on test, and their colours by `shades`; None with more classes than can be read."""
+    found = shades(results, entry)
+    if found is None:
         return None
-    counts = np.array(entry["confusion"])
-    totals = counts.sum(axis=1, keepdims=True)
-    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
-    colours = np.where(np.eye(len(classes), dtype=bool), shares, -np.sqrt(shares))
+    counts, colours = found
+    classes, totals = results.classes, counts.sum(axis=1)
     places = list(range(len(classes)))
     full = [plotly_text(name) for name in classes]
     figure = Figure(
@@ -43,7 +39,7 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
             zmax=1,
             text=[[str(count) if count else "" for count in row] for row in counts.tolist()],
             texttemplate="%{text}",
-            customdata=[[[full[i], full[j], int(counts[i, j]), int(totals[i, 0])] for j in places] for i in places],
+            customdata=[[[full[i], full[j], int(counts[i, j]), int(totals[i])] for j in places] for i in places],
             hovertemplate="%{customdata[0]} taken for %{customdata[1]}:<br>"
             "%{customdata[2]} of %{customdata[3]} images<extra></extra>",
             showscale=False,
@@ -67,6 +63,20 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
     )
     figure.update_layout(height=190 + 30 * max(6, len(classes)))
     return figure
+
+
+def shades(results: Results, entry: dict[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+    """A confusion matrix and how much colour its cells have, what is right above 0 and mistakes below.
+
+    A share of a row's images gives the colour; of mistakes its root, so that few of them are seen, too. None with more
+    classes than can be read.
+    """
+    if len(results.classes) > MANY_CLASSES:
+        return None
+    counts = np.array(entry["confusion"])
+    totals = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
+    return counts, np.where(np.eye(len(counts), dtype=bool), shares, -np.sqrt(shares))
 
 
 def reliability(entry: dict[str, Any]) -> Figure:

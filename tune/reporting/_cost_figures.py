@@ -7,7 +7,7 @@ from plotly.subplots import make_subplots
 
 from tune.reporting._numbers import interval, metric, plotly_text
 from tune.reporting._results import Results
-from tune.reporting._search_figures import colour
+from tune.reporting._series import colour
 from tune.reporting._summary import Summary
 
 COSTS = {"latency_ms": "latency, ms an image", "parameters": "parameters", "weights_mib": "weights, MiB"}

@@ -1,6 +1,7 @@
-"""Test images in a page: small pictures in the page itself, with what they are and were taken for."""
+"""Images in a page: small pictures in the page itself, of test with what they are and were taken for."""
 
 from base64 import b64encode
+from collections import defaultdict
 from io import BytesIO
 from typing import Any
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tune.examples import Example, Kind
 from tune.finalists import Final
+from tune.samples import Samples
 
 EXACT = 32
 """Images of up to this side are kept as they are; of larger ones little is seen of what WebP leaves out."""
@@ -21,9 +23,7 @@ def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, Any
     shown = [Example(**example) for example in final.examples]
     return [
         {
-            "source": _source(image),
-            "small": max(image.shape) <= EXACT,
-            "name": example.name,
+            **_shown(image, example.name),
             "true": classes[example.label],
             "predicted": classes[example.prediction],
             "right": example.label == example.prediction,
@@ -32,6 +32,19 @@ def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, Any
         for example, image in zip(shown, final.thumbnails if shown else [], strict=True)
         if example.kind == kind
     ]
+
+
+def by_class(samples: Samples | None, classes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The samples of train as a page shows them, by the name of their class."""
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    if samples is not None:
+        for image, label, name in zip(samples.images, samples.labels, samples.names.tolist(), strict=True):
+            found[classes[label]].append(_shown(image, name))
+    return found
+
+
+def _shown(image: NDArray[np.uint8], name: str) -> dict[str, Any]:
+    return {"source": _source(image), "small": max(image.shape) <= EXACT, "name": name}
 
 
 def _source(image: NDArray[np.uint8]) -> str:

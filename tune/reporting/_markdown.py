@@ -1,6 +1,6 @@
 """`report.md`: the results as Markdown, to be pasted into a pull request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tune.describe import HEADINGS, notes
 from tune.describe import cells as model_cells
@@ -18,6 +18,7 @@ from tune.reporting._leaderboard import (
 )
 from tune.reporting._markup import code, plain, table
 from tune.reporting._numbers import TIMES, duration, metric, percent, setting
+from tune.reporting._plots import file_of
 from tune.reporting._results import Results, began_with
 from tune.reporting._summary import Summary
 
@@ -25,18 +26,18 @@ LISTED = 50
 """Skipped images that are named one by one."""
 
 
-def markdown(results: Results, summary: Summary) -> str:
-    """The whole report."""
+def markdown(results: Results, summary: Summary, pictures: Mapping[str, str]) -> str:
+    """The whole report; `pictures` are those that there are, by name, with what is to be seen in them."""
     parts = [
         f"# {plain(results.settings.name)}",
-        *_published_rows(summary),
-        *(_search(summary) if results.records or not results.settings.rows_only else []),
+        *_published_rows(summary, pictures),
+        *(_search(summary, pictures) if results.records or not results.settings.rows_only else []),
         *_list("Warnings", summary["warnings"]),
         *_list("Failed finals", summary["failures"]),
         *_list("Pretrained weights", began_with(summary)),
         *_configurations(summary),
         *_models(summary),
-        *_classes(summary),
+        *_classes(summary, pictures),
         *_calibration(summary),
         *_data(results),
         *_skipped(results),
@@ -45,13 +46,21 @@ def markdown(results: Results, summary: Summary) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _published_rows(summary: Summary) -> list[str]:
+def _picture(pictures: Mapping[str, str], name: str, caption: str = "") -> list[str]:
+    """A picture with its caption, where there is one."""
+    if name not in pictures:
+        return []
+    return [*([caption] if caption else []), f"![{plain(pictures[name])}]({file_of(name)})"]
+
+
+def _published_rows(summary: Summary, pictures: Mapping[str, str]) -> list[str]:
     if not summary["preset"] or not summary["preset"]["rows"]:
         return []
     entries = summary["preset"]["rows"].values()
     return [
         f"## Published and measured: {plain(summary['preset']['title'])}",
         table(_published.headings(), (line for entry in entries for line in _published.cells(entry))),
+        *_picture(pictures, "published"),
         *_list("Notes", summary["preset"]["notes"]),
         *_list("Chosen by cross-validation", _published.chosen(entries)),
         *_list("Not as published", _published.not_as_published(entries)),
@@ -59,15 +68,18 @@ def _published_rows(summary: Summary) -> list[str]:
     ]
 
 
-def _search(summary: Summary) -> list[str]:
+def _search(summary: Summary, pictures: Mapping[str, str]) -> list[str]:
     return [
         plain(" ".join([answer(summary), *findings(summary)])),
         table(headings(summary), (cells(row) for row in rows(summary))),
+        *_picture(pictures, "leaderboard"),
         *_ensembles(summary),
         f"Ranked on val, mean over the seeds{_on_train_alone(summary)}. "
         "Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
         "Against the winner: on the same images, by McNemar's mid-p for single models, else a paired bootstrap; with "
         "Holm's correction.",
+        *_picture(pictures, "curves", "Learning curves. Bold: best of its recipe; faint: stopped early."),
+        *_picture(pictures, "progress", "Progress. Dots: trials; line: best so far."),
     ]
 
 
@@ -113,7 +125,7 @@ def _models(summary: Summary) -> list[str]:
     return ["## Models", figures, plain(notes(list(models.values())))]
 
 
-def _classes(summary: Summary) -> list[str]:
+def _classes(summary: Summary, pictures: Mapping[str, str]) -> list[str]:
     if summary["winner"] is None:
         return []
     entry = summary["recipes"][summary["winner"]]
@@ -124,6 +136,7 @@ def _classes(summary: Summary) -> list[str]:
     return [
         f"## Classes: {plain(summary['winner'])}, seed {entry['median_seed']}",
         table(["class", "precision", "recall", "F1", f"{summary['tested_on']} images"], lines),
+        *_picture(pictures, "confusion", f"Confusion on {summary['tested_on']}."),
     ]
 
 

@@ -18,12 +18,14 @@ from tune.record import State
 from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._cost_figures import accuracy_by_cost
-from tune.reporting._examples import pictures
+from tune.reporting._examples import by_class, pictures
 from tune.reporting._leaderboard import answer, ensembles, findings, rows
 from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
 from tune.reporting._results import Results, source
+from tune.reporting._series import colour
 from tune.reporting._summary import STATES, Summary
 from tune.reporting._time_figures import shares, workers
+from tune.samples import Samples
 
 PADDING = 0.06
 """Of the leaderboard's scale, on either side."""
@@ -114,6 +116,7 @@ def page(results: Results, summary: Summary) -> str:
             figures=figures.drawn,
             data=_data_facts(results),
             card=results.card,
+            samples=by_class(Samples.of(results.experiment), results.classes),
             failed=[record for record in results.records if record.state == "failed"],
             environment=_environment_facts(results),
             command=command(results.settings, results.preset),
@@ -195,7 +198,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
     """What is shown of one recipe."""
     panel: dict[str, Any] = {
         "recipe": recipe,
-        "colour": _search_figures.colour(results, recipe),
+        "colour": colour(results, recipe),
         "entry": entry,
         "weights": source(entry),
         "model": facts(entry["model"]) if entry["model"] else None,

@@ -14,7 +14,7 @@ from tune.finalists import Final, Finalist
 from tune.intervals import Interval, intervals, mean_interval
 from tune.reporting._numbers import NOTHING, interval, metric, plotly_text, setting
 from tune.reporting._results import Results, of_images, source
-from tune.reporting._search_figures import PALETTE, step_of
+from tune.reporting._series import PALETTE, step_of
 from tune.rows import PlannedRow
 
 Entry = dict[str, Any]
@@ -109,6 +109,14 @@ def _cells(line: Entry) -> list[str]:
     ]
 
 
+def first_figures(entry: Entry) -> list[Entry]:
+    """A row's lines of the first metric on each split."""
+    firsts: dict[str, Entry] = {}
+    for line in entry["figures"]:
+        firsts.setdefault(line["split"], line)
+    return list(firsts.values())
+
+
 def changes(entries: Collection[Entry]) -> tuple[list[str], list[list[str]]]:
     """What is not as published: of all rows alike, where there are several, and of each besides."""
     if len(entries) < 2:
@@ -159,9 +167,8 @@ def published_table(entries: list[Entry]) -> Table:
         table.add_column(Text(above + heading), justify="left" if left else "right", overflow="fold")
     for entry in entries:
         shown = entry["title"]
-        for split in dict.fromkeys(line["split"] for line in entry["figures"]):
-            first = next(line for line in entry["figures"] if line["split"] == split)
-            _, name, published, measured, ends, difference, _ = _cells(first)
+        for first in first_figures(entry):
+            split, name, published, measured, ends, difference, _ = _cells(first)
             star = "*" if first["inside"] is False else " "
             on = split if name == "accuracy" else f"{split}\n{name}"
             lines = (shown, on, published, measured, ends, difference + star)

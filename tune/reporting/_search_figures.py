@@ -5,10 +5,9 @@ Colours of text, grid and background are the page's; whatever comes from outside
 
 import math
 import warnings
-from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import optuna
@@ -20,26 +19,29 @@ from optuna.importance import (
     get_param_importances,
 )
 from optuna.trial import TrialState, create_trial
-from optuna.visualization import plot_slice
 from plotly.graph_objects import Figure, Scatter
 
 from tune.record import Record
-from tune.reporting._numbers import metric, plotly_text, setting, unit_of
+from tune.reporting._numbers import metric, plotly_text, setting
 from tune.reporting._results import Results
-
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
-"""Okabe and Ito's colours for all kinds of sight, without the two that vanish on white or black."""
+from tune.reporting._series import (
+    NO_EPOCH,
+    Against,
+    colour,
+    dashed,
+    epochs_title,
+    learning,
+    progress,
+    rounded,
+    step_of,
+    window,
+)
 
 FAINT = "rgba(128,128,128,.45)"
 """What is seen on white and on black, and no more."""
 
-OPACITY = {"complete": 0.75, "pruned": 0.38, "failed": 0.38, "running": 0.75}
-CROWD = 40
-"""With more trials their curves are fainter."""
 ENOUGH_TRIALS = 8
 """Fewer say nothing of what a field does."""
-ENOUGH_POINTS = 20
-"""With fewer all are in sight."""
 SHOWN_FIELDS = 12
 BOLD = 8
 """About as many of many lines are to be seen well."""
@@ -47,88 +49,69 @@ DRAWN_FIELDS = 6
 """Side by side."""
 
 
-def colour(results: Results, recipe: str) -> str:
-    """The colour of a recipe in all figures."""
-    return PALETTE[results.settings.recipes.index(recipe) % len(PALETTE)]
-
-
 def learning_curves(results: Results) -> Figure | str:
     """Val metric by epoch of all trials; each recipe's best is bold, what was stopped is faint."""
     name = results.settings.metric
+    found = learning(results)
+    if not found:
+        return NO_EPOCH
     figure = Figure()
-    crowd = min(1.0, (CROWD / max(1, len(results.records))) ** 0.5)
-    for recipe in results.settings.recipes:
-        best = results.best(recipe)
-        curves = [record for record in results.of(recipe) if record.epochs]
-        curves.sort(key=lambda record: (record is best, record.state in ("complete", "running")))
-        for record in curves:
+    for recipe, curves in found.items():
+        for curve in curves:
             figure.add_trace(
                 Scatter(
-                    x=[epoch["epoch"] for epoch in record.epochs],
-                    y=[_rounded(epoch.get(name)) for epoch in record.epochs],
-                    mode="lines+markers" if len(record.epochs) < 3 else "lines",
+                    x=curve.epochs,
+                    y=curve.values,
+                    mode="lines+markers" if len(curve.epochs) < 3 else "lines",
                     name=recipe,
                     legendgroup=recipe,
                     showlegend=False,
-                    meta=record.state,  # by which the page shows and hides them
-                    opacity=1 if record is best else OPACITY[record.state] * crowd,
-                    line=_line(results, recipe, width=3 if record is best else 1.3),
+                    meta=curve.record.state,  # by which the page shows and hides them
+                    opacity=curve.opacity,
+                    line=_line(results, recipe, width=3 if curve.best else 1.3),
                     marker={"size": 6},
-                    hovertemplate=_hover(record, f"epoch %{{x}}: {name} %{{y:.4f}}"),
+                    hovertemplate=_hover(curve.record, f"epoch %{{x}}: {name} %{{y:.4f}}"),
                 )
             )
-        if curves:  # a line in the legend, which no filter takes away
-            line = _line(results, recipe, width=3)
-            figure.add_trace(
-                Scatter(x=[None], y=[None], mode="lines", name=recipe, legendgroup=recipe, line=line, hoverinfo="skip")
-            )
-    if not figure.data:
-        return "No trial has finished an epoch yet."
+        # a line in the legend, which no filter takes away
+        line = _line(results, recipe, width=3)
+        figure.add_trace(
+            Scatter(x=[None], y=[None], mode="lines", name=recipe, legendgroup=recipe, line=line, hoverinfo="skip")
+        )
     for epoch in results.milestones:
         figure.add_vline(x=epoch, line={"width": 1, "dash": "dot", "color": "rgba(128,128,128,.9)"}, layer="below")
-    rungs = f" (dotted: rungs at {', '.join(map(str, results.milestones))})" if results.milestones else ""
     figure.update_xaxes(
-        title=f"epoch{rungs}", rangemode="tozero", showgrid=False, dtick=step_of(results.settings.max_epochs)
+        title=epochs_title(results), rangemode="tozero", showgrid=False, dtick=step_of(results.settings.max_epochs)
     )
-    figure.update_yaxes(title=f"val {name}", range=_window(results, figure))
+    values = (value for curves in found.values() for curve in curves for value in curve.values)
+    figure.update_yaxes(title=f"val {name}", range=window(results, values))
     return figure
 
 
-Against = Literal["trials", "epochs", "time"]
-
-
 def history(results: Results, against: Against) -> Figure | str:
-    """What each trial reached, and the best of each recipe so far, against what it has cost until then.
-
-    Of trials that is how many were begun, of epochs how many had been trained when it ended, of time when it did.
-    """
-    places, title = _places(results.records, against)
-    if not places:
-        return "When trials ended was not noted."
+    """What each trial reached, and the best of each recipe so far, against what it has cost until then."""
+    found = progress(results, against)
+    if isinstance(found, str):
+        return found
+    of_recipes, title = found
     figure = Figure()
-    for recipe in results.settings.recipes:
-        records = [r for r in results.of(recipe) if results.loss_of(r.value) < math.inf and r.state != "failed"]
-        records = sorted((r for r in records if r.number in places), key=lambda r: places[r.number])
-        if not records:
-            continue
-        best = np.minimum.accumulate([results.loss_of(record.value) for record in records])
-        sign = -1 if results.settings.maximize else 1
+    for recipe, own in of_recipes.items():
         figure.add_trace(
             Scatter(
-                x=[places[record.number] for record in records],
-                y=[_rounded(record.value) for record in records],
+                x=own.places,
+                y=own.values,
                 mode="markers",
                 marker={"size": 6, "color": colour(results, recipe)},
                 opacity=0.45,
                 legendgroup=recipe,
                 showlegend=False,
-                hovertemplate=[_hover(r, f"best {results.settings.metric} %{{y:.4f}}") for r in records],
+                hovertemplate=[_hover(r, f"best {results.settings.metric} %{{y:.4f}}") for r in own.records],
             )
         )
         figure.add_trace(
             Scatter(
-                x=[*(places[record.number] for record in records), max(places.values())],
-                y=[*(_rounded(sign * value) for value in best), _rounded(sign * best[-1])],
+                x=own.step_places,
+                y=own.step_values,
                 mode="lines",
                 line={**_line(results, recipe, width=2.5), "shape": "hv"},
                 name=recipe,
@@ -136,26 +119,10 @@ def history(results: Results, against: Against) -> Figure | str:
                 hoverinfo="skip",
             )
         )
-    if not figure.data:
-        return "No trial has a value yet."
     figure.update_xaxes(title=title, dtick=step_of(len(results.records)) if against == "trials" else None)
-    figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=_window(results, figure))
+    values = (value for own in of_recipes.values() for value in (*own.values, *own.step_values))
+    figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=window(results, values))
     return figure
-
-
-def _places(records: list[Record], against: Against) -> tuple[dict[int, float], str]:
-    """Where each trial stands on the axis, by its number, and what the axis is called."""
-    if against == "trials":
-        return {record.number: record.number for record in records}, "trial"
-    ends = {record.number: record.heard[max(record.heard)].at for record in records if record.heard}
-    if not ends:
-        return {}, ""
-    if against == "epochs":
-        moments = sorted(heard.at for record in records for heard in record.heard.values())
-        return {number: bisect_right(moments, end) for number, end in ends.items()}, "epochs trained"
-    first = min(heard.at - r.epochs[epoch - 1]["seconds"] for r in records for epoch, heard in r.heard.items())
-    unit, seconds = unit_of(max(ends.values()) - first)
-    return {number: (end - first) / seconds for number, end in ends.items()}, unit
 
 
 def importance(results: Results, recipe: str) -> Figure | str:
@@ -176,7 +143,7 @@ def importance(results: Results, recipe: str) -> Figure | str:
     top = sorted(shares.items(), key=lambda item: item[1])[-SHOWN_FIELDS:]
     figure = Figure(
         Scatter(
-            x=[_rounded(share) for _, share in top],
+            x=[rounded(share) for _, share in top],
             y=[name for name, _ in top],
             mode="markers",
             name="sets the best apart",
@@ -189,7 +156,7 @@ def importance(results: Results, recipe: str) -> Figure | str:
     shown = [(name, of_all[name]) for name, _ in top if name in of_all]
     figure.add_trace(
         Scatter(
-            x=[_rounded(share) for _, share in shown],
+            x=[rounded(share) for _, share in shown],
             y=[name for name, _ in shown],
             mode="markers",
             name="moves the metric",
@@ -230,7 +197,7 @@ def parallel(results: Results, recipe: str) -> Figure | None:
         figure.add_trace(
             Scatter(
                 x=list(range(len(axes))),
-                y=[_rounded(axis.places[number]) for axis in axes],
+                y=[rounded(axis.places[number]) for axis in axes],
                 mode="lines",
                 line={"color": colour(results, recipe), "width": 1 + 2 * share**2},
                 opacity=0.1 + 0.9 * share,
@@ -258,6 +225,8 @@ def slices(results: Results, recipe: str) -> Figure | None:
     study, fields = _compared(results, recipe)
     if not fields:
         return None
+    from optuna.visualization import plot_slice  # late, as it brings Matplotlib along
+
     figure = plot_slice(study, params=fields, target_name=f"val {results.settings.metric}")
     later = {"colorscale": [[0, FAINT], [1, colour(results, recipe)]], "reversescale": False}
     figure.update_traces(marker={**later, "line": {"width": 0}, "colorbar": {"title": "order", "x": 1.01}})
@@ -347,33 +316,5 @@ def _hover(record: Record, first: str) -> str:
 
 def _line(results: Results, recipe: str, *, width: float) -> dict[str, object]:
     """A recipe's line; where colours come around again it is dashed."""
-    again = results.settings.recipes.index(recipe) >= len(PALETTE)
-    return {"color": colour(results, recipe), "width": width, "dash": "dash" if again else "solid"}
-
-
-def _window(results: Results, figure: Figure) -> list[float] | None:
-    """The part of the axis where trials differ: of the points below every recipe's best, some may lie outside."""
-    points = [y for trace in figure.data for y in trace.y if y is not None]
-    if not points:
-        return None
-    low, high = min(points), max(points)
-    if len(points) < ENOUGH_POINTS:
-        return None
-    bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
-    tops = [best for best in bests if best is not None and math.isfinite(best)]
-    if results.settings.maximize:
-        low = min(float(np.quantile(points, 1 / 4)), *tops, high)
-    else:
-        high = max(float(np.quantile(points, 3 / 4)), *tops, low)
-    margin = 0.06 * (high - low) or 0.01
-    return [low - margin, high + margin]
-
-
-def step_of(count: int) -> int:
-    """Between ticks of an axis of epochs or trials."""
-    return max(1, math.ceil(count / 10))
-
-
-def _rounded(value: float | None) -> float | None:
-    """Five digits are enough to draw."""
-    return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
+    dash = "dash" if dashed(results, recipe) else "solid"
+    return {"color": colour(results, recipe), "width": width, "dash": dash}

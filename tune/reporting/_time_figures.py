@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure, Scatter
 from tune.record import Record
 from tune.reporting._numbers import duration, plotly_text, unit_of
 from tune.reporting._results import Results
-from tune.reporting._search_figures import colour
+from tune.reporting._series import colour
 
 SHOWN_WORKERS = 64
 

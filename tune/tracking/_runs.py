@@ -271,7 +271,8 @@ class Runs:
             )
         folder, name = self._experiment.folder, self._settings.name
         report = wandb.Artifact(f"{name}-report", type="report")
-        for file in ("report/index.html", "report.md", "report.json", "trials.parquet", "curves.parquet"):
+        pictures = sorted(f"report/{file.name}" for file in (folder / "report").glob("*.png"))
+        for file in ("report/index.html", "report.md", *pictures, "report.json", "trials.parquet", "curves.parquet"):
             if (folder / file).is_file():
                 report.add_file(str(folder / file), name=file)
         sent = [persistently(lambda: self._search.log_artifact(report))]
