@@ -6,7 +6,7 @@ from pathlib import Path
 from plotly.graph_objects import Figure
 
 from tune.experiment import Experiment
-from tune.finals import Finalist, choose, load_finalists
+from tune.finals import Finalist
 from tune.record import Record
 from tune.reporting._best import write_best
 from tune.reporting._leaderboard import best_row, gain, leaderboard, runner_up
@@ -94,20 +94,7 @@ def curves(experiment: Experiment, records: list[Record]) -> Figure | None:
 
 
 def rebuild(experiment: Experiment) -> Path:
-    """Write the report again from the folder alone, also while a search is running; returns the page.
-
-    Failures of finals are not kept anywhere else, so they are taken from the summary that is there.
-    """
-    settings = experiment.settings
-    with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
-        records, seconds = study.records, study.seconds
-    before = experiment.read("report.json") if (experiment.folder / "report.json").exists() else {}
-    results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
-    chosen = choose(records, results.milestones, settings.final_top, maximize=settings.maximize)
-    return write_report(
-        experiment,
-        records,
-        load_finalists(experiment.folder, [record.number for record in chosen], settings.seeds_of_finals),
-        before.get("failures", []),
-        seconds=max(seconds, before.get("seconds") or 0.0),
-    )
+    """Write the report again from the folder alone, also while a search is running; returns the page."""
+    with closing(SearchStudy.load(experiment.storage, experiment.settings.name)) as study:
+        results = Results.of_folder(experiment, study)
+    return write_report(experiment, results.records, results.finalists, results.failures, seconds=results.seconds)

@@ -43,13 +43,14 @@ def _states(results: Results) -> dict[State, int]:
 def page(results: Results, summary: Summary) -> str:
     """The page as HTML."""
     figures = Figures()
+    colours = {recipe: _search_figures.colour(results, recipe) for recipe in summary["recipes"]}
     notes = {
         "curves": figures.place("curves", _search_figures.learning_curves(results)),
         "history": figures.place("history", _search_figures.history(results, "trials")),
         "workers": figures.place("workers", workers(results)),
         "counts": figures.place("counts", _class_figures.class_counts(results)),
         "rows": figures.place("rows", _published.curves(results)),
-        "cost": figures.place("cost", accuracy_by_cost(results, summary)),
+        "cost": figures.place("cost", accuracy_by_cost(summary["recipes"], colours, summary["tested_on"])),
     }
     for against in ("epochs", "time"):
         figures.place(f"history-{against}", _search_figures.history(results, against))

@@ -65,7 +65,7 @@ def learning_curves(results: Results) -> Figure | str:
             figure.add_trace(
                 Scatter(
                     x=[epoch["epoch"] for epoch in record.epochs],
-                    y=[_rounded(epoch.get(name)) for epoch in record.epochs],
+                    y=[rounded(epoch.get(name)) for epoch in record.epochs],
                     mode="lines+markers" if len(record.epochs) < 3 else "lines",
                     name=recipe,
                     legendgroup=recipe,
@@ -102,9 +102,11 @@ def history(results: Results, against: Against) -> Figure | str:
 
     Of trials that is how many were begun, of epochs how many had been trained when it ended, of time when it did.
     """
-    places, title = _places(results.records, against)
+    places = places_of(results.records, against)
     if not places:
         return "When trials ended was not noted."
+    title, unit = axis_of(against, max(places.values()))
+    places = {number: place / unit for number, place in places.items()}
     figure = Figure()
     for recipe in results.settings.recipes:
         records = [r for r in results.of(recipe) if results.loss_of(r.value) < math.inf and r.state != "failed"]
@@ -116,7 +118,7 @@ def history(results: Results, against: Against) -> Figure | str:
         figure.add_trace(
             Scatter(
                 x=[places[record.number] for record in records],
-                y=[_rounded(record.value) for record in records],
+                y=[rounded(record.value) for record in records],
                 mode="markers",
                 marker={"size": 6, "color": colour(results, recipe)},
                 opacity=0.45,
@@ -128,7 +130,7 @@ def history(results: Results, against: Against) -> Figure | str:
         figure.add_trace(
             Scatter(
                 x=[*(places[record.number] for record in records), max(places.values())],
-                y=[*(_rounded(sign * value) for value in best), _rounded(sign * best[-1])],
+                y=[*(rounded(sign * value) for value in best), rounded(sign * best[-1])],
                 mode="lines",
                 line={**_line(results, recipe, width=2.5), "shape": "hv"},
                 name=recipe,
@@ -143,19 +145,23 @@ def history(results: Results, against: Against) -> Figure | str:
     return figure
 
 
-def _places(records: list[Record], against: Against) -> tuple[dict[int, float], str]:
-    """Where each trial stands on the axis, by its number, and what the axis is called."""
+def places_of(records: list[Record], against: Against) -> dict[int, float]:
+    """Where each trial stands on the axis, by its number; time in seconds. Empty where that was not noted."""
     if against == "trials":
-        return {record.number: record.number for record in records}, "trial"
+        return {record.number: record.number for record in records}
     ends = {record.number: record.heard[max(record.heard)].at for record in records if record.heard}
     if not ends:
-        return {}, ""
+        return {}
     if against == "epochs":
         moments = sorted(heard.at for record in records for heard in record.heard.values())
-        return {number: bisect_right(moments, end) for number, end in ends.items()}, "epochs trained"
+        return {number: bisect_right(moments, end) for number, end in ends.items()}
     first = min(heard.at - r.epochs[epoch - 1]["seconds"] for r in records for epoch, heard in r.heard.items())
-    unit, seconds = unit_of(max(ends.values()) - first)
-    return {number: (end - first) / seconds for number, end in ends.items()}, unit
+    return {number: end - first for number, end in ends.items()}
+
+
+def axis_of(against: Against, longest: float) -> tuple[str, float]:
+    """What the axis is called, and how many of what `places_of` counts are one of its units."""
+    return {"trials": ("trial", 1.0), "epochs": ("epochs trained", 1.0), "time": unit_of(longest)}[against]
 
 
 def importance(results: Results, recipe: str) -> Figure | str:
@@ -176,7 +182,7 @@ def importance(results: Results, recipe: str) -> Figure | str:
     top = sorted(shares.items(), key=lambda item: item[1])[-SHOWN_FIELDS:]
     figure = Figure(
         Scatter(
-            x=[_rounded(share) for _, share in top],
+            x=[rounded(share) for _, share in top],
             y=[name for name, _ in top],
             mode="markers",
             name="sets the best apart",
@@ -189,7 +195,7 @@ def importance(results: Results, recipe: str) -> Figure | str:
     shown = [(name, of_all[name]) for name, _ in top if name in of_all]
     figure.add_trace(
         Scatter(
-            x=[_rounded(share) for _, share in shown],
+            x=[rounded(share) for _, share in shown],
             y=[name for name, _ in shown],
             mode="markers",
             name="moves the metric",
@@ -230,7 +236,7 @@ def parallel(results: Results, recipe: str) -> Figure | None:
         figure.add_trace(
             Scatter(
                 x=list(range(len(axes))),
-                y=[_rounded(axis.places[number]) for axis in axes],
+                y=[rounded(axis.places[number]) for axis in axes],
                 mode="lines",
                 line={"color": colour(results, recipe), "width": 1 + 2 * share**2},
                 opacity=0.1 + 0.9 * share,
@@ -352,16 +358,19 @@ def _line(results: Results, recipe: str, *, width: float) -> dict[str, object]:
 
 
 def _window(results: Results, figure: Figure) -> list[float] | None:
-    """The part of the axis where trials differ: of the points below every recipe's best, some may lie outside."""
+    """The part of the axis where trials differ, with every recipe's best."""
+    bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
+    return window(figure, bests, maximize=results.settings.maximize)
+
+
+def window(figure: Figure, bests: Sequence[float | None], *, maximize: bool) -> list[float] | None:
+    """The part of the axis where lines differ: of the points below all of `bests`, some may lie outside."""
     points = [y for trace in figure.data for y in trace.y if y is not None]
-    if not points:
-        return None
-    low, high = min(points), max(points)
     if len(points) < ENOUGH_POINTS:
         return None
-    bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
+    low, high = min(points), max(points)
     tops = [best for best in bests if best is not None and math.isfinite(best)]
-    if results.settings.maximize:
+    if maximize:
         low = min(float(np.quantile(points, 1 / 4)), *tops, high)
     else:
         high = max(float(np.quantile(points, 3 / 4)), *tops, low)
@@ -374,6 +383,6 @@ def step_of(count: int) -> int:
     return max(1, math.ceil(count / 10))
 
 
-def _rounded(value: float | None) -> float | None:
+def rounded(value: float | None) -> float | None:
     """Five digits are enough to draw."""
     return None if value is None or not math.isfinite(value) else float(f"{value:.5g}")
