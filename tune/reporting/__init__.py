@@ -1,14 +1,20 @@
 """From study and finals to what a person takes away: tables, a page, Markdown, files."""
 
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
 from plotly.graph_objects import Figure
 
+from search_spaces import InputError
+from trainables._files import whole
 from tune.experiment import Experiment
 from tune.finals import Finalist
+from tune.mirror import looked_at
 from tune.record import Record
 from tune.reporting._best import write_best
+from tune.reporting._comparison import Contender, SideBySide
+from tune.reporting._comparison_page import comparison_page, comparison_table
 from tune.reporting._leaderboard import best_row, gain, leaderboard, runner_up
 from tune.reporting._markdown import markdown
 from tune.reporting._model_card import model_card
@@ -26,6 +32,7 @@ __all__ = [
     "began_with",
     "best_row",
     "chosen",
+    "comparison_table",
     "curves",
     "gain",
     "leaderboard",
@@ -37,6 +44,8 @@ __all__ = [
     "require_tensorboard",
     "runner_up",
     "search_figures",
+    "side_by_side",
+    "write_comparison",
     "write_report",
 ]
 
@@ -98,3 +107,57 @@ def rebuild(experiment: Experiment) -> Path:
     with closing(SearchStudy.load(experiment.storage, experiment.settings.name)) as study:
         results = Results.of_folder(experiment, study)
     return write_report(experiment, results.records, results.finalists, results.failures, seconds=results.seconds)
+
+
+def side_by_side(places: Sequence[str]) -> SideBySide:
+    """Experiments to be compared, by their folders or URLs; nothing is written into them.
+
+    Raises:
+        InputError: fewer than two, one twice, or what is no experiment.
+    """
+    if len(places) < 2:
+        raise InputError(f"compare {' '.join(places)}: is one experiment; give two or more")
+    experiments = [Experiment.open(place) for place in places]
+    found: dict[str, str] = {}
+    for place, experiment in zip(places, experiments, strict=True):
+        key = experiment.url or str(experiment.folder.resolve())
+        if key in found:
+            raise InputError(f"compare {found[key]} {place}: is one experiment twice; give each once")
+        found[key] = place
+    return SideBySide(
+        [Contender.of(name, _results_of(each)) for name, each in zip(_names(places), experiments, strict=True)]
+    )
+
+
+def write_comparison(side: SideBySide, output: Path) -> Path:
+    """Write the page of experiments side by side, whole or not at all; returns its absolute path.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    output = output.expanduser().absolute()
+    try:
+        with whole(output) as draft:
+            draft.write_text(printable(comparison_page(side, output.parent)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output {output}: {error.strerror}; choose a file that can be written") from None
+    return output
+
+
+def _results_of(experiment: Experiment) -> Results:
+    for name in ("data.json", "environment.json"):
+        if not (experiment.folder / name).is_file():
+            raise InputError(f"{experiment}: has no {name}, as its search did not begin; leave it out")
+    with looked_at(experiment) as study:
+        return Results.of_folder(experiment, study)
+
+
+def _names(places: Sequence[str]) -> list[str]:
+    """What tells experiments apart: the last part of each place, or as much as it takes."""
+    parts = [place if "://" in place else str(Path(place).expanduser().absolute()) for place in places]
+    parts = [part.rstrip("/") for part in parts]
+    for count in range(1, 1 + max(part.count("/") for part in parts)):
+        names = ["/".join(part.split("/")[-count:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    return parts

@@ -109,7 +109,7 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
     return Row(
         rank=str(rank) if test else NOTHING,
         recipe=recipe,
-        sees=_sees(summary, recipe),
+        sees=sees(summary, recipe),
         val=metric((entry["val"] or {}).get(summary["metric"])),
         accuracy=metric(test["accuracy"]["mean"]) if test else NOTHING,
         accuracy_interval=interval(test["accuracy"]) if test else NOTHING,
@@ -185,9 +185,9 @@ def answer(summary: Summary) -> str:
     test = recipes[summary["winner"]]["test"]
     seeds = counted(len(test["seeds"]), "seed")
     accuracy = f"{summary['tested_on']} accuracy is {metric(test['accuracy']['mean'])}"
-    sees = _sees(summary, summary["winner"])
+    seen = sees(summary, summary["winner"])
     return (
-        f"{summary['winner']}{f' ({sees})' if sees else ''} is best on val. Its {accuracy} "
+        f"{summary['winner']}{f' ({seen})' if seen else ''} is best on val. Its {accuracy} "
         f"(95% interval {interval(test['accuracy'])}) on {counted(test['n'], 'image')} with {seeds}."
     )
 
@@ -255,7 +255,7 @@ def compared_with(name: str, against: Mapping[str, Any]) -> str:
     return f"{figures} against {name}, {_p(against)}: {verdict}"
 
 
-def _sees(summary: Summary, recipe: str) -> str:
+def sees(summary: Summary, recipe: str) -> str:
     """The input variant of a recipe's best, if any recipe's is not whole images."""
     variants = {name: (entry["config"] or {}).get("input_variant") for name, entry in summary["recipes"].items()}
     return str(variants[recipe]) if "box" in variants.values() and variants[recipe] else ""

@@ -82,7 +82,7 @@ def page(results: Results, summary: Summary) -> str:
         data=_data_facts(results),
         card=results.card,
         failed=[record for record in results.records if record.state == "failed"],
-        environment=_environment_facts(results),
+        environment=results.environment_facts(),
         command=command(results.settings, results.preset),
     )
 
@@ -199,12 +199,3 @@ def _data_facts(results: Results) -> list[tuple[str, str]]:
         if count:
             facts.append((name, counted(count, noun)))
     return facts
-
-
-def _environment_facts(results: Results) -> list[tuple[str, str]]:
-    environment = dict(results.environment)
-    packages = environment.pop("packages")
-    earlier = environment.pop("earlier", [])
-    if earlier:
-        environment["earlier"] = f"its first {counted(earlier[-1]['trials'], 'trial')} were begun elsewhere"
-    return [(name, str(value)) for name, value in environment.items()] + list(packages.items())

@@ -15,6 +15,7 @@ from tune.experiment import Experiment
 from tune.finals import Finalist, choose, load_default, load_finalists, winner_of
 from tune.preset import Preset
 from tune.record import Record, milestones
+from tune.reporting._numbers import counted
 from tune.rows import PlannedRow, planned_rows
 from tune.settings import Settings
 from tune.study import SearchStudy
@@ -73,6 +74,15 @@ class Results:
         """What it ran on."""
         environment: dict[str, Any] = self.experiment.read("environment.json")
         return environment
+
+    def environment_facts(self) -> list[tuple[str, str]]:
+        """The same, line by line."""
+        environment = dict(self.environment)
+        packages = environment.pop("packages")
+        earlier = environment.pop("earlier", [])
+        if earlier:
+            environment["earlier"] = f"its first {counted(earlier[-1]['trials'], 'trial')} were begun elsewhere"
+        return [(name, str(value)) for name, value in environment.items()] + list(packages.items())
 
     @cached_property
     def weights(self) -> dict[str, Weights]:
