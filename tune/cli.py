@@ -491,12 +491,16 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
+    from tune.experiment import several
+
+    experiments = several(arguments.experiments)  # before all else is imported: bad input is refused at once
+
     from rich.console import Console
     from rich.text import Text
 
     from tune.reporting import comparison_table, side_by_side, write_comparison
 
-    side = side_by_side(arguments.experiments)
+    side = side_by_side(experiments)
     page = write_comparison(side, arguments.output)
     console = Console(file=sys.stdout)
     console.print(comparison_table(side))

@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from reporting.stories import Story, evaluated
-from tune.experiment import Experiment
+from tune.experiment import Experiment, several
 from tune.reporting import side_by_side, write_comparison, write_report
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
@@ -191,7 +191,7 @@ def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     story = Story.begin(folder, name="second", on_disk=True, recipes=("mlp",))
     story.final(story.trial("mlp", [0.5]), seed=0, val=0.5, right=30)
     story.study.close()
-    return write_comparison(side_by_side([*places, str(story.experiment)]), folder / "comparison.html")
+    return write_comparison(side_by_side(several([*places, str(story.experiment)])), folder / "comparison.html")
 
 
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])

@@ -11,7 +11,7 @@ from reporting.stories import Story, environment, evaluated
 from reporting.test_page import EVIL, Page
 from search_spaces import InputError
 from tune.cli import main
-from tune.experiment import Experiment
+from tune.experiment import Experiment, several
 from tune.reporting import side_by_side, write_comparison, write_report
 from tune.reporting._numbers import TIMES
 
@@ -51,11 +51,11 @@ def tell(tmp_path: Path) -> Tell:
 
 
 def lines_of(*experiments: Experiment) -> list[str]:
-    return side_by_side([str(experiment) for experiment in experiments]).lines()
+    return side_by_side(several([str(experiment) for experiment in experiments])).lines()
 
 
 def page_of(folder: Path, *experiments: Experiment) -> Page:
-    side = side_by_side([str(experiment) for experiment in experiments])
+    side = side_by_side(several([str(experiment) for experiment in experiments]))
     return Page(write_comparison(side, folder / "comparison.html").read_text())
 
 
@@ -81,11 +81,11 @@ def test_who_is_as_good_is_not_distinguishable(tell: Tell) -> None:
 
 def test_p_is_corrected_for_all_comparisons(tell: Tell) -> None:
     best = tell("best", right=36)
-    alone = side_by_side([str(best), str(tell("a", val=0.8, right=30))])
+    alone = side_by_side(several([str(best), str(tell("a", val=0.8, right=30))]))
     assert alone.against["a"].figures["p"] == pytest.approx(1 / 2**6)
-    several = side_by_side([str(best), str(best.folder.parent / "a"), str(tell("b", val=0.7, right=30))])
-    assert several.against["a"].figures["p"] == pytest.approx(2 / 2**6)
-    assert several.against["b"].figures["difference"]["mean"] == pytest.approx(-6 / 40)
+    all_three = side_by_side(several([str(best), str(best.folder.parent / "a"), str(tell("b", val=0.7, right=30))]))
+    assert all_three.against["a"].figures["p"] == pytest.approx(2 / 2**6)
+    assert all_three.against["b"].figures["difference"]["mean"] == pytest.approx(-6 / 40)
 
 
 def test_what_was_chosen_and_tested_on_other_images_is_neither_ranked_nor_paired(tell: Tell, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_what_a_search_writes_meanwhile_is_seen(tell: Tell, tmp_path: Path) -> N
     story.trial("mlp", [0.5], "running")
     before = {path.name for path in story.experiment.folder.iterdir()}
     (contender,) = (
-        each for each in side_by_side([str(story.experiment), str(tell("a"))]).all if each.name == "running"
+        each for each in side_by_side(several([str(story.experiment), str(tell("a"))])).all if each.name == "running"
     )
     assert len(contender.results.records) == 1
     assert {path.name for path in story.experiment.folder.iterdir()} == before
@@ -279,7 +279,7 @@ def test_experiments_of_one_name_are_told_apart(tell: Tell) -> None:
     other = first.folder.parent / "more" / "same"
     other.parent.mkdir()
     first.folder.rename(other)
-    side = side_by_side([str(other), str(tell("same"))])
+    side = side_by_side(several([str(other), str(tell("same"))]))
     assert [contender.name for contender in side.all] == ["more/same", "results/same"]
 
 
@@ -301,12 +301,12 @@ def test_the_table_fits_into_80_columns_and_the_page_is_named_last(
 def test_bad_input_is_refused(tell: Tell, tmp_path: Path) -> None:
     a, b = map(str, (tell("a"), tell("b", val=0.8)))
     with pytest.raises(InputError, match="is one experiment; give two or more"):
-        side_by_side([a])
-    with pytest.raises(InputError, match="is one experiment twice; give each once"):
-        side_by_side([a, b, f"{tmp_path}/results/../results/a/"])
+        side_by_side(several([a]))
+    with pytest.raises(InputError, match="are the same experiment; give each once"):
+        side_by_side(several([a, b, f"{tmp_path}/results/../results/a/"]))
     with pytest.raises(InputError, match="there is no such folder"):
-        side_by_side([a, f"{tmp_path}/nowhere"])
-    side = side_by_side([a, b])
+        side_by_side(several([a, f"{tmp_path}/nowhere"]))
+    side = side_by_side(several([a, b]))
     (tmp_path / "file").touch()
     for output in (tmp_path, tmp_path / "file" / "page.html"):
         with pytest.raises(
@@ -316,7 +316,7 @@ def test_bad_input_is_refused(tell: Tell, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("**/.*.draft"))
     (tmp_path / "results" / "b" / "study.db").unlink()
     with pytest.raises(InputError, match="its study cannot be read"):
-        side_by_side([a, b])
+        side_by_side(several([a, b]))
     (tmp_path / "results" / "b" / "data.json").unlink()
     with pytest.raises(InputError, match=r"has no data\.json, as its search did not begin; leave it out"):
-        side_by_side([a, b])
+        side_by_side(several([a, b]))

@@ -78,7 +78,7 @@ def test_the_surface_is_this() -> None:
         (["search", "--rows-only"], "there are no rows without a preset"),
         (["replay", "/nowhere", "--trial", "1"], "no experiment in /nowhere"),
         (["report", "/nowhere"], "no experiment in /nowhere"),
-        (["compare", "/nowhere"], "compare /nowhere: is one experiment; give two or more"),
+        (["compare", "/nowhere"], "/nowhere: is one experiment; give two or more"),
         (["compare", "/nowhere", "/tmp"], "no experiment in /nowhere"),
         (["export", "/nowhere"], "no experiment in /nowhere"),
         (["describe", "/nowhere"], "no experiment in /nowhere"),

@@ -1,6 +1,6 @@
 """From study and finals to what a person takes away: tables, a page, Markdown, files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -109,24 +109,13 @@ def rebuild(experiment: Experiment) -> Path:
     return write_report(experiment, results.records, results.finalists, results.failures, seconds=results.seconds)
 
 
-def side_by_side(places: Sequence[str]) -> SideBySide:
-    """Experiments to be compared, by their folders or URLs; nothing is written into them.
+def side_by_side(experiments: Mapping[str, Experiment]) -> SideBySide:
+    """Experiments to be compared, by their names; nothing is written into them.
 
     Raises:
-        InputError: fewer than two, one twice, or what is no experiment.
+        InputError: the search of one did not begin, or its study cannot be read.
     """
-    if len(places) < 2:
-        raise InputError(f"compare {' '.join(places)}: is one experiment; give two or more")
-    experiments = [Experiment.open(place) for place in places]
-    found: dict[str, str] = {}
-    for place, experiment in zip(places, experiments, strict=True):
-        key = experiment.url or str(experiment.folder.resolve())
-        if key in found:
-            raise InputError(f"compare {found[key]} {place}: is one experiment twice; give each once")
-        found[key] = place
-    return SideBySide(
-        [Contender.of(name, _results_of(each)) for name, each in zip(_names(places), experiments, strict=True)]
-    )
+    return SideBySide([Contender.of(name, _results_of(experiment)) for name, experiment in experiments.items()])
 
 
 def write_comparison(side: SideBySide, output: Path) -> Path:
@@ -150,14 +139,3 @@ def _results_of(experiment: Experiment) -> Results:
             raise InputError(f"{experiment}: has no {name}, as its search did not begin; leave it out")
     with looked_at(experiment) as study:
         return Results.of_folder(experiment, study)
-
-
-def _names(places: Sequence[str]) -> list[str]:
-    """What tells experiments apart: the last part of each place, or as much as it takes."""
-    parts = [place if "://" in place else str(Path(place).expanduser().absolute()) for place in places]
-    parts = [part.rstrip("/") for part in parts]
-    for count in range(1, 1 + max(part.count("/") for part in parts)):
-        names = ["/".join(part.split("/")[-count:]) for part in parts]
-        if len(set(names)) == len(names):
-            return names
-    return parts
