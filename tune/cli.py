@@ -110,6 +110,13 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     report.set_defaults(run=_report)
     report.add_argument("experiment", type=_located)
 
+    compare = commands.add_parser("compare", help="put several experiments into one page", allow_abbrev=False)
+    compare.set_defaults(run=_compare)
+    compare.add_argument("experiments", nargs="+", metavar="experiment", help="two or more: their folders or URLs")
+    compare.add_argument(
+        "--output", type=Path, default=Path("comparison.html"), metavar="FILE", help="default: comparison.html"
+    )
+
     track = commands.add_parser("track", help="send an experiment to W&B, now or again", allow_abbrev=False)
     track.set_defaults(run=_track)
     track.add_argument("experiment", type=_located, help="its folder, or its URL")
@@ -491,6 +498,27 @@ def _report(arguments: argparse.Namespace) -> int:
     from tune.reporting import rebuild
 
     print(rebuild(Experiment.open(arguments.experiment)))
+    return 0
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from tune.experiment import several
+
+    experiments = several(arguments.experiments)  # before all else is imported: bad input is refused at once
+
+    from rich.console import Console
+    from rich.text import Text
+
+    from tune.reporting import comparison_table, side_by_side, write_comparison
+
+    side = side_by_side(experiments)
+    page = write_comparison(side, arguments.output)
+    console = Console(file=sys.stdout)
+    console.print(comparison_table(side))
+    console.print("ranked by val, the mean over the seeds of each winner; intervals are 95%", style="dim")
+    for line in side.lines():
+        console.print(Text(line), soft_wrap=True)
+    print(f"comparison: {page}")
     return 0
 
 

@@ -11,12 +11,10 @@ import optuna
 
 from search_spaces import InputError
 from tune.experiment import Experiment
-from tune.mirror import copy_database
+from tune.mirror import SQLITE, copy_database
 
 REFRESH = 5.0
 """Seconds between two copies of a study that a search may be writing to."""
-
-SQLITE = "sqlite:///"
 
 
 def dashboard(experiment: Experiment, port: int) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
@@ -304,6 +304,26 @@ def located(url: str) -> Path:
     if above.split("/")[-2:-1] in [[folder] for folder in MODELS]:  # a model in an experiment
         above, *inside = above.rsplit("/", 2)
     return Experiment.open(above).folder.joinpath(*inside)
+
+
+def several(places: Sequence[str]) -> dict[str, Experiment]:
+    """Experiments that exist, by what tells them apart: the last part of each place, or as much as it takes.
+
+    Raises:
+        InputError: fewer than two, one twice, or what is no experiment.
+    """
+    if len(places) < 2:
+        raise InputError(f"{' '.join(places)}: is one experiment; give two or more")
+    found: dict[str, str] = {}
+    experiments = [Experiment.open(place) for place in places]
+    for place, experiment in zip(places, experiments, strict=True):
+        key = experiment.url or str(experiment.folder.resolve())
+        if key in found:
+            raise InputError(f"{found[key]} and {place}: are the same experiment; give each once")
+        found[key] = place
+    parts = [str(experiment).split("/") for experiment in experiments]
+    names = (["/".join(part[-count:]) for part in parts] for count in range(1, 1 + max(map(len, parts))))
+    return dict(zip(next(some for some in names if len(set(some)) == len(some)), experiments, strict=True))
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:

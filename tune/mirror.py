@@ -15,9 +15,11 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 
+from search_spaces import InputError
 from trainables._synced import SyncedFolder, patiently
 from tune.experiment import STUDY, Experiment
 from tune.settings import HERE, Settings
@@ -28,6 +30,8 @@ EVERY = 30.0
 
 LOOK = 1.0
 """Seconds after which a trial that has ended is noticed."""
+
+SQLITE = "sqlite:///"
 
 logger = logging.getLogger("ray.toprung")  # the driver's log is Ray's
 
@@ -144,6 +148,29 @@ def _writer(file: Path, name: str) -> tuple[int, str]:
     """The process that wrote a study last: its number, and what it alone is called."""
     with closing(SearchStudy.load(f"sqlite:///{file}", name)) as study:
         return study.process, study.writer
+
+
+@contextmanager
+def looked_at(experiment: Experiment) -> Iterator[SearchStudy]:
+    """The study of an experiment, to be read without a trace in its folder.
+
+    Raises:
+        InputError: there is none, or its storage cannot be used.
+    """
+    url, name = experiment.storage, experiment.settings.name
+    with TemporaryDirectory(prefix="toprung-") as folder:
+        if url.startswith(SQLITE):
+            file, copy = Path(url.removeprefix(SQLITE)), Path(folder) / STUDY
+            try:
+                if file.with_name(f"{file.name}-wal").exists():  # a search has it open, or was killed
+                    copy_database(file, copy)
+                else:  # as a file, since even to be read SQLite would leave two others beside it
+                    shutil.copyfile(file, copy)
+            except (OSError, sqlite3.Error) as error:
+                raise InputError(f"{experiment}: its study cannot be read: {error}") from None
+            url = f"{SQLITE}{copy}"
+        with closing(SearchStudy.load(url, name)) as study:
+            yield study
 
 
 def copy_database(source: Path, target: Path) -> None:

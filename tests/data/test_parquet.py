@@ -85,6 +85,10 @@ def test_images_that_are_seen_in_two_ways_are_split_once(tmp_path: Path) -> None
     assert alone.splits["test"].tolist() != box.splits["test"].tolist()
     assert box.store.images.shape[-1] == whole.store.images.shape[-1] != alone.store.images.shape[-1]
     assert whole.digest != box.digest
+    for split in ("val", "test"):
+        ours, theirs = whole.card["evaluated"][split], box.card["evaluated"][split]
+        assert ours["pixels"] != theirs["pixels"]
+        assert ours["names"] == theirs["names"] != alone.card["evaluated"][split]["names"]
 
 
 def test_an_image_that_cannot_be_seen_in_one_way_is_seen_in_none(tmp_path: Path) -> None:

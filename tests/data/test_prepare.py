@@ -110,6 +110,35 @@ def test_the_digest_of_the_images_changes_with_a_label_alone(root: Path) -> None
     assert after.card["images_digest"] != before.card["images_digest"]
 
 
+def test_the_images_of_val_and_test_are_known_at_any_size_and_beside_any_train(root: Path) -> None:
+    evaluated = prepared(root).card["evaluated"]
+    assert set(evaluated) == {"val", "test"}
+    for same in ({"limit": 12}, {"image_size": 7}):
+        assert prepared(root, **same).card["evaluated"] == evaluated
+    other = prepared(root, seed=1).card["evaluated"]
+    assert all(other[split][by] != evaluated[split][by] for split in other for by in ("pixels", "names"))
+
+
+def test_the_images_of_a_split_are_told_by_their_pixels_labels_and_classes(tmp_path: Path) -> None:
+    layout = {f"{split}/{name}": 4 for split in ("train", "val", "test") for name in ("a", "b")}
+    root = fill(tmp_path / "data", layout)
+    before = prepared(root).card["evaluated"]
+    save(root / "train" / "a" / "more.png", noise(1000))
+    assert prepared(root).card["evaluated"] == before
+    (root / "test" / "a" / "003.png").rename(root / "test" / "b" / "-.png")  # still between 002 of "a" and 000 of "b"
+    labelled = prepared(root).card["evaluated"]
+    assert labelled["val"] == before["val"]
+    assert labelled["test"]["pixels"] != before["test"]["pixels"]
+    save(root / "val" / "a" / "000.png", noise(1001))
+    changed = prepared(root).card["evaluated"]
+    assert changed["val"]["pixels"] != before["val"]["pixels"]
+    assert changed["val"]["names"] == before["val"]["names"]
+    for split in ("train", "val", "test"):
+        (root / split / "b").rename(root / split / "c")
+    renamed = prepared(root).card["evaluated"]
+    assert all(renamed[split][by] != changed[split][by] for split in renamed for by in ("pixels", "names"))
+
+
 def test_a_limit_shortens_train_alone(root: Path) -> None:
     whole, limited = prepared(root), prepared(root, limit=12)
     assert limited.card["counts"]["train"] == {"a": 8, "b": 4}

@@ -1,6 +1,8 @@
 """The page in a real browser, opened from disk with no network."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from shutil import which
 from typing import Any
 
@@ -8,9 +10,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from reporting.stories import Story
-from tune.experiment import Experiment
-from tune.reporting import write_report
+from reporting.stories import Story, evaluated
+from tune.experiment import Experiment, several
+from tune.reporting import side_by_side, write_comparison, write_report
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")
 OFFLINE = ("file:", "data:", "blob:")
@@ -47,6 +49,20 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return story.experiment
 
 
+@contextmanager
+def opened(browser: Browser, file: Path, *, width: int = 1200, **options: Any) -> Iterator[Page]:
+    """A page from disk, without a network; nothing that it says is an error."""
+    with browser.new_context(offline=True, viewport={"width": width, "height": 900}, **options) as context:
+        page = context.new_page()
+        errors: list[str] = []
+        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("request", lambda asked: None if asked.url.startswith(OFFLINE) else errors.append(asked.url))
+        page.goto(file.as_uri())
+        yield page
+        assert not errors
+
+
 @pytest.fixture(scope="module", params=["light", "dark"])
 def scheme(request: pytest.FixtureRequest) -> str:
     return str(request.param)
@@ -55,13 +71,7 @@ def scheme(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="module")
 def page(browser: Browser, searched: Experiment, scheme: Any) -> Iterator[Page]:
     """The page, with all its figures drawn; nothing that it said was an error."""
-    with browser.new_context(offline=True, color_scheme=scheme, viewport={"width": 1200, "height": 900}) as context:
-        page = context.new_page()
-        errors: list[str] = []
-        page.on("console", lambda said: errors.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("request", lambda asked: None if asked.url.startswith(OFFLINE) else errors.append(asked.url))
-        page.goto((searched.folder / "report" / "index.html").as_uri())
+    with opened(browser, searched.folder / "report" / "index.html", color_scheme=scheme) as page:
         tabs = page.locator("[role=tab]")
         for tab in [None, *range(tabs.count())]:
             if tab is not None:
@@ -70,7 +80,6 @@ def page(browser: Browser, searched: Experiment, scheme: Any) -> Iterator[Page]:
                 figure.scroll_into_view_if_needed()
                 figure.locator("svg.main-svg").first.wait_for()
         yield page
-        assert not errors
 
 
 def test_every_figure_is_drawn_and_not_empty(page: Page) -> None:
@@ -134,14 +143,17 @@ def test_progress_is_shown_against_trials_epochs_and_time(page: Page) -> None:
         assert page.locator('[data-figure^="history"] .points path').count() > 20
 
 
-def test_nothing_is_in_the_way_of_who_cannot_see_it(page: Page) -> None:
-    found = Axe().run(page).response["violations"]
-    serious = [
+def serious(page: Page) -> list[str]:
+    """What axe finds that is in the way of who cannot see a page, or has no mouse."""
+    return [
         f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']][:3]}"
-        for violation in found
+        for violation in Axe().run(page).response["violations"]
         if violation["impact"] in ("serious", "critical")
     ]
-    assert not serious
+
+
+def test_nothing_is_in_the_way_of_who_cannot_see_it(page: Page) -> None:
+    assert not serious(page)
 
 
 def test_a_phone_shows_all_of_it_without_scrolling_aside(browser: Browser, searched: Experiment) -> None:
@@ -160,3 +172,40 @@ def test_tabs_are_walked_with_the_keyboard(page: Page) -> None:
     assert second.get_attribute("aria-selected") == "true"
     assert page.evaluate("document.activeElement.id") == second.get_attribute("id")
     assert page.locator("[role=tabpanel]:visible").count() == 1
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of three experiments, of which one was tested on other images, and one not at all."""
+    folder = tmp_path_factory.mktemp("compared")
+    other = {"digest": "f" * 64, "evaluated": evaluated("other", "other")}
+    places = []
+    for name, card in (("winner", {}), ("apart", other), ("untested", {})):
+        story = Story.begin(folder, name=name, on_disk=True, card=card, trials=20, recipes=("mlp", "knn"))
+        for number in range(10):
+            trial = story.trial("mlp", [0.3, 0.5 + number / 50])
+        if name != "untested":
+            story.final(story.trial("knn", [0.6]), seed=0, val=0.6, right=20)
+            story.final(trial, seed=0, val=0.9, right=35)
+        story.study.close()
+        places.append(str(story.experiment))
+    story = Story.begin(folder, name="second", on_disk=True, recipes=("mlp",))
+    story.final(story.trial("mlp", [0.5]), seed=0, val=0.5, right=30)
+    story.study.close()
+    return write_comparison(side_by_side(several([*places, str(story.experiment)])), folder / "comparison.html")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
+def test_the_page_of_a_comparison_is_drawn_and_in_nobodys_way(
+    browser: Browser, compared: Path, scheme: Any, width: int
+) -> None:
+    with opened(browser, compared, width=width, color_scheme=scheme, has_touch=width < 500) as page:
+        for figure in page.locator("[data-figure]").all():
+            figure.scroll_into_view_if_needed()
+            figure.locator(".trace").first.wait_for(state="attached")
+        for against, title in (("epochs trained", "epochs trained"), ("time", "seconds"), ("trials", "trial")):
+            page.get_by_role("group", name="Progress against").get_by_role("button", name=against).click()
+            assert page.locator('[data-figure^="progress"] .xtitle').text_content() == title
+            assert page.locator('[data-figure^="progress"] .lines path.js-line').count() == 4
+        assert not serious(page)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width

@@ -30,6 +30,7 @@ SURFACE = {
     "replay": ["--help", "--trial", "-h", "experiment"],
     "dashboard": ["--help", "--port", "-h", "experiment"],
     "report": ["--help", "-h", "experiment"],
+    "compare": ["--help", "--output", "-h", "experiments"],
     "track": [
         "--help", "--wandb", "--wandb-entity", "--wandb-group", "--wandb-project", "--wandb-sweep", "--wandb-tags",
         "-h", "experiment",
@@ -77,6 +78,8 @@ def test_the_surface_is_this() -> None:
         (["search", "--rows-only"], "there are no rows without a preset"),
         (["replay", "/nowhere", "--trial", "1"], "no experiment in /nowhere"),
         (["report", "/nowhere"], "no experiment in /nowhere"),
+        (["compare", "/nowhere"], "/nowhere: is one experiment; give two or more"),
+        (["compare", "/nowhere", "/tmp"], "no experiment in /nowhere"),
         (["export", "/nowhere"], "no experiment in /nowhere"),
         (["describe", "/nowhere"], "no experiment in /nowhere"),
         (["predict", "/nowhere", "/nothing.png"], "/nothing.png: there is no such file or folder"),

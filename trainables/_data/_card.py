@@ -59,6 +59,10 @@ def describe(
         "source": source.name,
         "spec": asdict(spec),
         **_digests(store, classes, spec.variant, codes),
+        "evaluated": {
+            split: _evaluated(source, store, classes, names, np.flatnonzero(codes == SPLITS.index(split)))
+            for split in ("val", "test")
+        },
         "store": str(store.path),
         "store_key": store.key,
         "resize": {"rule": RESIZE_RULES[spec.variant], "side": height},
@@ -155,6 +159,25 @@ def _digests(store: Store, classes: Classes, variant: Variant, codes: Codes) -> 
     }
     both = "".join(digests.values())
     return {"digest": hashlib.sha256(both.encode()).hexdigest(), **digests}
+
+
+def _evaluated(
+    source: Source, store: Store, classes: Classes, names: Sequence[str], rows: npt.NDArray[np.int64]
+) -> dict[str, str]:
+    """Digest the images of a split, by which others know whether models were evaluated on the same ones.
+
+    By their pixels at full size, so that neither the size they are shown in nor what is in train matters; and by
+    their names in the source, as their pixels differ where they are cut to boxes.
+    """
+    labels = classes.labels(store)[rows]
+
+    def digest(what: Sequence[object], content: bytes = b"") -> str:
+        return hashlib.sha256(json.dumps([*what, classes.names]).encode() + content + labels.tobytes()).hexdigest()
+
+    return {
+        "pixels": digest([], store.digests[rows].tobytes()),
+        "names": digest([source.name, [names[row] for row in rows.tolist()]]),
+    }
 
 
 def _class_warnings(before: Sequence[str], classes: Classes) -> Iterator[str]:

@@ -1,14 +1,20 @@
 """From study and finals to what a person takes away: tables, a page, Markdown, files."""
 
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 
 from plotly.graph_objects import Figure
 
+from search_spaces import InputError
+from trainables._files import whole
 from tune.experiment import Experiment
-from tune.finalists import Finalist, choose, load_finalists
+from tune.finalists import Finalist
+from tune.mirror import looked_at
 from tune.record import Record
 from tune.reporting._best import write_best
+from tune.reporting._comparison import Contender, SideBySide
+from tune.reporting._comparison_page import comparison_page, comparison_table
 from tune.reporting._leaderboard import findings, leaderboard
 from tune.reporting._markdown import markdown
 from tune.reporting._model_card import model_card
@@ -26,6 +32,7 @@ from tune.study import SearchStudy
 __all__ = [
     "began_with",
     "chosen",
+    "comparison_table",
     "curves",
     "findings",
     "leaderboard",
@@ -36,6 +43,8 @@ __all__ = [
     "rebuild",
     "require_tensorboard",
     "search_figures",
+    "side_by_side",
+    "write_comparison",
     "write_report",
 ]
 
@@ -110,20 +119,39 @@ def curves(experiment: Experiment, records: list[Record]) -> Figure | None:
 
 
 def rebuild(experiment: Experiment) -> Path:
-    """Write the report again from the folder alone, also while a search is running; returns the page.
+    """Write the report again from the folder alone, also while a search is running; returns the page."""
+    with closing(SearchStudy.load(experiment.storage, experiment.settings.name)) as study:
+        results = Results.of_folder(experiment, study)
+    return write_report(experiment, results.records, results.finalists, results.failures, seconds=results.seconds)
 
-    Failures of finals are not kept anywhere else, so they are taken from the summary that is there.
+
+def side_by_side(experiments: Mapping[str, Experiment]) -> SideBySide:
+    """Experiments to be compared, by their names; nothing is written into them.
+
+    Raises:
+        InputError: the search of one did not begin, or its study cannot be read.
     """
-    settings = experiment.settings
-    with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
-        records, seconds = study.records, study.seconds
-    before = experiment.read("report.json") if (experiment.folder / "report.json").exists() else {}
-    results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
-    chosen = choose(records, results.milestones, settings.final_top, maximize=settings.maximize)
-    return write_report(
-        experiment,
-        records,
-        load_finalists(experiment.folder, [record.number for record in chosen], settings),
-        before.get("failures", []),
-        seconds=max(seconds, before.get("seconds") or 0.0),
-    )
+    return SideBySide([Contender.of(name, _results_of(experiment)) for name, experiment in experiments.items()])
+
+
+def write_comparison(side: SideBySide, output: Path) -> Path:
+    """Write the page of experiments side by side, whole or not at all; returns its absolute path.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    output = output.expanduser().absolute()
+    try:
+        with whole(output) as draft:
+            draft.write_text(printable(comparison_page(side, output.parent)), encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--output {output}: {error.strerror}; choose a file that can be written") from None
+    return output
+
+
+def _results_of(experiment: Experiment) -> Results:
+    for name in ("data.json", "environment.json"):
+        if not (experiment.folder / name).is_file():
+            raise InputError(f"{experiment}: has no {name}, as its search did not begin; leave it out")
+    with looked_at(experiment) as study:
+        return Results.of_folder(experiment, study)

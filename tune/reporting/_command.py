@@ -25,11 +25,12 @@ def command(settings: Settings, preset: Preset | None = None) -> str:
             new = {key: text for key, text in value.items() if defaults.set.get(key) != text}
             words += [word for key, text in new.items() for word in (flag, f"{key}={text}")]
         elif name in ALWAYS or (name not in PLACES and value != getattr(defaults, name)):
-            words += [flag] if value is True else [flag, _text(value)]
+            words += [flag] if value is True else [flag, setting_text(value)]
     return shlex.join(words)
 
 
-def _text(value: Any) -> str:
+def setting_text(value: Any) -> str:
+    """The value of a setting as it is written after its flag."""
     if isinstance(value, tuple):
-        return ",".join(map(_text, value))
+        return ",".join(map(setting_text, value))
     return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,29 +1,38 @@
-"""What accuracy costs: the recipes' best by latency, parameters and size."""
+"""What accuracy costs: models by latency, parameters and size."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
 from tune.reporting._numbers import interval, metric, plotly_text
-from tune.reporting._results import Results
-from tune.reporting._series import colour
-from tune.reporting._summary import Summary
 
 COSTS = {"latency_ms": "latency, ms an image", "parameters": "parameters", "weights_mib": "weights, MiB"}
 
 
-def accuracy_by_cost(results: Results, summary: Summary) -> Figure | None:
+def accuracy_by_cost(
+    models: Mapping[str, Mapping[str, Any]],
+    colours: Mapping[str, str],
+    tested_on: str,
+    costs: Mapping[str, str] = COSTS,
+) -> Figure | None:
     """Test accuracy with its interval against each cost, on a logarithm; None with fewer than two models.
 
     A line joins the models that no other beats in both. What costs nothing has no place on a logarithm.
+
+    Args:
+        models: entries of recipes in `report.json`, by the names that are shown.
+        colours: by the same names.
+        tested_on: the split.
+        costs: what is drawn, and what it is called.
     """
-    models = {recipe: entry for recipe, entry in summary["recipes"].items() if entry["test"] and entry["model"]}
+    models = {name: entry for name, entry in models.items() if entry["test"] and entry["model"]}
     if len(models) < 2:
         return None
-    figure = make_subplots(1, len(COSTS), shared_yaxes=True, horizontal_spacing=0.04)
-    for column, (cost, title) in enumerate(COSTS.items(), start=1):
-        shown = {recipe: entry for recipe, entry in models.items() if entry["model"][cost] > 0}
+    figure = make_subplots(1, len(costs), shared_yaxes=True, horizontal_spacing=0.04)
+    for column, (cost, title) in enumerate(costs.items(), start=1):
+        shown = {name: entry for name, entry in models.items() if entry["model"][cost] > 0}
         front = sorted((entry["model"][cost], _accuracy(entry)) for entry in _undominated(shown.values(), cost))
         figure.add_trace(
             Scatter(
@@ -37,16 +46,16 @@ def accuracy_by_cost(results: Results, summary: Summary) -> Figure | None:
             row=1,
             col=column,
         )
-        for recipe, entry in shown.items():
+        for model, entry in shown.items():
             test = entry["test"]["accuracy"]
-            name = plotly_text(recipe)
+            name = plotly_text(model)
             figure.add_trace(
                 Scatter(
                     x=[entry["model"][cost]],
                     y=[test["mean"]],
                     error_y={"array": [test["high"] - test["mean"]], "arrayminus": [test["mean"] - test["low"]]},
                     mode="markers",
-                    marker={"size": 10, "color": colour(results, recipe)},
+                    marker={"size": 10, "color": colours[model]},
                     name=name,
                     legendgroup=name,
                     showlegend=column == 1,
@@ -57,7 +66,7 @@ def accuracy_by_cost(results: Results, summary: Summary) -> Figure | None:
                 col=column,
             )
         figure.update_xaxes(title=title, type="log", nticks=5, row=1, col=column)
-    figure.update_yaxes(title=f"{summary['tested_on']} accuracy", row=1, col=1)
+    figure.update_yaxes(title=f"{tested_on} accuracy", row=1, col=1)
     figure.update_layout(height=340)
     return figure
 

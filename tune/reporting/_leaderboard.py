@@ -109,13 +109,13 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
     return Row(
         rank=str(rank) if test else NOTHING,
         recipe=recipe,
-        sees=_sees(summary, recipe),
+        sees=sees(summary, recipe),
         val=metric((entry["val"] or {}).get(summary["metric"])),
         accuracy=metric(test["accuracy"]["mean"]) if test else NOTHING,
         accuracy_interval=interval(test["accuracy"]) if test else NOTHING,
         macro_f1=metric(test["macro_f1"]["mean"]) if test else NOTHING,
         macro_f1_interval=interval(test["macro_f1"]) if test else NOTHING,
-        against=_against(against),
+        against=difference_text(against),
         against_interval=differences(against["difference"]) if against else "",
         tested=f"{test['n']} {TIMES} {len(test['seeds'])}" if test else NOTHING,
         trials="/".join(states) + running,
@@ -149,7 +149,7 @@ def ensembles(summary: Summary) -> list[EnsembleRow]:
             accuracy_interval=interval(entry["test"]["accuracy"]),
             macro_f1=metric(entry["test"]["macro_f1"]["mean"]),
             macro_f1_interval=interval(entry["test"]["macro_f1"]),
-            against=_against(entry["against_winner"]),
+            against=difference_text(entry["against_winner"]),
             against_interval=differences(entry["against_winner"]["difference"]),
         )
         for entry in summary["ensembles"]
@@ -188,9 +188,9 @@ def answer(summary: Summary) -> str:
     test = recipes[summary["winner"]]["test"]
     seeds = counted(len(test["seeds"]), "seed")
     accuracy = f"{summary['tested_on']} accuracy is {metric(test['accuracy']['mean'])}"
-    sees = _sees(summary, summary["winner"])
+    seen = sees(summary, summary["winner"])
     return (
-        f"{summary['winner']}{f' ({sees})' if sees else ''} is best on val. Its {accuracy} "
+        f"{summary['winner']}{f' ({seen})' if seen else ''} is best on val. Its {accuracy} "
         f"(95% interval {interval(test['accuracy'])}) on {counted(test['n'], 'image')} with {seeds}."
     )
 
@@ -259,26 +259,34 @@ def _runner_up(summary: Summary) -> str:
     entry = summary["recipes"][second]
     equal = entry["val"][summary["metric"]] == summary["recipes"][winner]["val"][summary["metric"]]
     place = "Equal to it on val, and named after it," if equal else "Second on val"
-    against = entry["against_winner"]
+    accuracy = f"{summary['tested_on']} accuracy of {metric(entry['test']['accuracy']['mean'])}"
+    against_winner = f"On the same images that is {compared_with(winner, entry['against_winner'])}."
+    return f"{place} is {second} with a {accuracy}. {against_winner}"
+
+
+def compared_with(name: str, against: Mapping[str, Any]) -> str:
+    """How much more accurate something is than the best, which is called `name`, and whether that is more than chance.
+
+    `against` is an entry as `against_winner` in `report.json`.
+    """
     if not _distinguishable(against):
         verdict = "not distinguishable"
     elif against["difference"]["mean"] < 0:
         verdict = "behind it beyond chance"
     else:
         verdict = "ahead of it beyond chance, but winners are chosen on val"
-    accuracy = f"{summary['tested_on']} accuracy of {metric(entry['test']['accuracy']['mean'])}"
     figures = f"{signed(against['difference']['mean'])} {differences(against['difference'])}"
-    against_winner = f"On the same images that is {figures} against {winner}, {_p(against)}: {verdict}."
-    return f"{place} is {second} with a {accuracy}. {against_winner}"
+    return f"{figures} against {name}, {_p(against)}: {verdict}"
 
 
-def _sees(summary: Summary, recipe: str) -> str:
+def sees(summary: Summary, recipe: str) -> str:
     """The input variant of a recipe's best, if any recipe's is not whole images."""
     variants = {name: (entry["config"] or {}).get("input_variant") for name, entry in summary["recipes"].items()}
     return str(variants[recipe]) if "box" in variants.values() and variants[recipe] else ""
 
 
-def _against(against: Mapping[str, Any] | None) -> str:
+def difference_text(against: Mapping[str, Any] | None) -> str:
+    """A difference of accuracies in a cell; one that is not beyond chance has no number."""
     if against is None:
         return NOTHING
     return signed(against["difference"]["mean"]) if _distinguishable(against) else "not distinguishable"

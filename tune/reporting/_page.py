@@ -2,15 +2,8 @@
 
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.graph_objects import Figure
-from plotly.offline import get_plotlyjs
 
 from search_spaces import space_of
 from tune.describe import facts
@@ -19,25 +12,14 @@ from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._cost_figures import accuracy_by_cost
 from tune.reporting._examples import by_class, pictures
+from tune.reporting._html import Figures, bars, render
 from tune.reporting._leaderboard import answer, ensembles, findings, rows
-from tune.reporting._numbers import TIMES, counted, duration, finite, interval, metric, percent, printable, setting
+from tune.reporting._numbers import TIMES, counted, duration, interval, metric, setting
 from tune.reporting._results import Results, source
 from tune.reporting._series import colour
 from tune.reporting._summary import STATES, Summary
 from tune.reporting._time_figures import shares, workers
 from tune.samples import Samples
-
-PADDING = 0.06
-"""Of the leaderboard's scale, on either side."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bar:
-    """An interval in the leaderboard, in percent of the column's width."""
-
-    left: float
-    width: float
-    mean: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,22 +36,6 @@ class Setting:
         return self.value != self.default
 
 
-class Figures:
-    """The figures of a page by the id of their place; a sentence or nothing takes the place of a figure."""
-
-    def __init__(self) -> None:
-        self.drawn: dict[str, Any] = {}
-
-    def place(self, name: str, figure: Figure | str | None) -> str | None:
-        """Keep a figure to be drawn at `name`; what is no figure is handed back."""
-        if not isinstance(figure, Figure):
-            return figure
-        content = finite(figure.to_plotly_json())
-        content["layout"].pop("template", None)
-        self.drawn[name] = content
-        return None
-
-
 def _states(results: Results) -> dict[State, int]:
     """How many of the learning curves are of trials of each state that there is."""
     counts = Counter(record.state for record in results.records if record.epochs)
@@ -79,72 +45,49 @@ def _states(results: Results) -> dict[State, int]:
 def page(results: Results, summary: Summary) -> str:
     """The page as HTML."""
     figures = Figures()
+    colours = {recipe: colour(results, recipe) for recipe in summary["recipes"]}
     notes = {
         "curves": figures.place("curves", _search_figures.learning_curves(results)),
         "history": figures.place("history", _search_figures.history(results, "trials")),
         "workers": figures.place("workers", workers(results)),
         "counts": figures.place("counts", _class_figures.class_counts(results)),
         "rows": figures.place("rows", _published.curves(results)),
-        "cost": figures.place("cost", accuracy_by_cost(results, summary)),
+        "cost": figures.place("cost", accuracy_by_cost(summary["recipes"], colours, summary["tested_on"])),
     }
     for against in ("epochs", "time"):
         figures.place(f"history-{against}", _search_figures.history(results, against))
     published = summary["preset"]["rows"] if summary["preset"] else {}
     changed, own_changes = _published.changes(published.values())
     panels = [_panel(results, recipe, entry, figures) for recipe, entry in summary["recipes"].items()]
-    return (
-        _environment()
-        .get_template("page.html")
-        .render(
-            settings=results.settings,
-            summary=summary,
-            tested=summary["recipes"][summary["winner"]]["test"] if summary["winner"] else None,
-            answer=answer(summary),
-            clear=findings(summary),
-            facts=_facts(results, summary),
-            ensembles=ensembles(summary),
-            board=[(row, bar) for row, bar in zip(rows(summary), _bars(summary), strict=True)],
-            panels=panels,
-            published=_rows(results, published, own_changes, figures),
-            chosen=_published.chosen(published.values()),
-            pretrained=_published.pretrained(published.values()),
-            changed=changed,
-            states=_states(results),
-            shares=shares(results),
-            searched=bool(results.records) or not results.settings.rows_only,
-            notes=notes,
-            figures=figures.drawn,
-            data=_data_facts(results),
-            card=results.card,
-            samples=by_class(Samples.of(results.experiment), results.classes),
-            failed=[record for record in results.records if record.state == "failed"],
-            environment=_environment_facts(results),
-            command=command(results.settings, results.preset),
-            version=version("toprung"),
-            plotly=_plotly(),
-        )
+    tests = [entry["test"] for entry in summary["recipes"].values()]
+    intervals = bars([test and test["accuracy"] for test in tests])
+    return render(
+        "page.html",
+        figures,
+        settings=results.settings,
+        summary=summary,
+        tested=summary["recipes"][summary["winner"]]["test"] if summary["winner"] else None,
+        answer=answer(summary),
+        clear=findings(summary),
+        facts=_facts(results, summary),
+        ensembles=ensembles(summary),
+        board=list(zip(rows(summary), intervals, strict=True)),
+        panels=panels,
+        published=_rows(results, published, own_changes, figures),
+        chosen=_published.chosen(published.values()),
+        pretrained=_published.pretrained(published.values()),
+        changed=changed,
+        states=_states(results),
+        shares=shares(results),
+        searched=bool(results.records) or not results.settings.rows_only,
+        notes=notes,
+        data=_data_facts(results),
+        card=results.card,
+        samples=by_class(Samples.of(results.experiment), results.classes),
+        failed=[record for record in results.records if record.state == "failed"],
+        environment=results.environment_facts(),
+        command=command(results.settings, results.preset),
     )
-
-
-@cache
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(
-        metric=metric, percent=percent, interval=interval, setting=setting, duration=duration, printable=printable
-    )
-    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
-    return environment
-
-
-@cache
-def _plotly() -> Markup:
-    return Markup(get_plotlyjs())  # trusted, and free of "</script"
 
 
 def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
@@ -174,24 +117,6 @@ def _short(source: str) -> str:
     """The last part of a source; with the folder of a pattern of files."""
     path = Path(source)
     return f"{path.parent.name}/{path.name}" if "*" in path.name else path.name or source
-
-
-def _bars(summary: Summary) -> list[Bar | None]:
-    """The accuracy intervals of all recipes on one scale."""
-    tests = [entry["test"] for entry in summary["recipes"].values()]
-    intervals = [test["accuracy"] if test else None for test in tests]
-    low = min((each["low"] for each in intervals if each), default=0.0)
-    high = max((each["high"] for each in intervals if each), default=1.0)
-    margin = PADDING * (high - low) or 0.01
-    low, high = low - margin, high + margin
-
-    def place(value: float) -> float:
-        return round(100 * (value - low) / (high - low), 2)
-
-    return [
-        each and Bar(left=place(each["low"]), width=place(each["high"]) - place(each["low"]), mean=place(each["mean"]))
-        for each in intervals
-    ]
 
 
 def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figures) -> dict[str, Any]:
@@ -277,12 +202,3 @@ def _data_facts(results: Results) -> list[tuple[str, str]]:
         if count:
             facts.append((name, counted(count, noun)))
     return facts
-
-
-def _environment_facts(results: Results) -> list[tuple[str, str]]:
-    environment = dict(results.environment)
-    packages = environment.pop("packages")
-    earlier = environment.pop("earlier", [])
-    if earlier:
-        environment["earlier"] = f"its first {counted(earlier[-1]['trials'], 'trial')} were begun elsewhere"
-    return [(name, str(value)) for name, value in environment.items()] + list(packages.items())

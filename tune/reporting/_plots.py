@@ -29,7 +29,7 @@ from tune.reporting._class_figures import LONGEST_LABEL, confused_pairs, shades
 from tune.reporting._leaderboard import rows
 from tune.reporting._numbers import counted, metric
 from tune.reporting._results import Results
-from tune.reporting._series import colour, dashed, epochs_title, learning, progress, step_of, window
+from tune.reporting._series import colour, dashed, epochs_title, learning, progress, step_of, window_of
 from tune.reporting._summary import Summary
 
 if TYPE_CHECKING:
@@ -150,7 +150,7 @@ def _curves(results: Results) -> Plot | None:
             axes.axvline(epoch, color="gray", linewidth=0.8, linestyle=":", zorder=1)
         longest = max(epoch for curves in found.values() for curve in curves for epoch in curve.epochs)
         count_along(axes, longest, step_of(results.settings.max_epochs))
-        axes.set_ylim(window(results, values))
+        axes.set_ylim(window_of(results, values))
         axes.set_xlabel(epochs_title(results))
         axes.set_ylabel(f"val {results.settings.metric}")
         axes.grid(axis="y")
@@ -175,7 +175,7 @@ def _progress(results: Results) -> Plot | None:
             axes.plot(own.step_places, steps, drawstyle="steps-post", linewidth=1.9, label=recipe, **line)
         count_along(axes, len(results.records) - 1, step_of(len(results.records)))
         values = [value for own in of_recipes.values() for value in (*own.values, *own.step_values)]
-        axes.set_ylim(window(results, values))
+        axes.set_ylim(window_of(results, values))
         axes.set_xlabel(title)
         axes.set_ylabel(f"best val {results.settings.metric} so far")
         axes.grid(axis="y")

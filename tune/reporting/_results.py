@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from trainables._metrics import confusion_matrix, tally
 from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
-from tune.finalists import Finalist, choose, load_default, winner_of
+from tune.finalists import Finalist, choose, load_default, load_finalists, winner_of
 from tune.preset import Preset
 from tune.record import Record, milestones
+from tune.reporting._numbers import counted
 from tune.rows import PlannedRow, planned_rows
 from tune.settings import Settings
 from tune.soups import Soup, load_soups, pool_of
+from tune.study import SearchStudy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +40,25 @@ class Results:
     failures: list[str]
     seconds: float
 
+    @classmethod
+    def of_folder(cls, experiment: Experiment, study: SearchStudy) -> "Results":
+        """What an experiment holds, also while it is being searched.
+
+        Failures of finals are not kept anywhere else, so they are taken from the summary that is there.
+        """
+        before = experiment.read("report.json") if (experiment.folder / "report.json").exists() else {}
+        results = cls(
+            experiment=experiment,
+            records=study.records,
+            finalists=[],
+            failures=before.get("failures", []),
+            seconds=max(study.seconds, before.get("seconds") or 0.0),
+        )
+        settings = results.settings
+        chosen = choose(results.records, results.milestones, settings.final_top, maximize=settings.maximize)
+        numbers = [record.number for record in chosen]
+        return replace(results, finalists=load_finalists(experiment.folder, numbers, settings))
+
     @cached_property
     def settings(self) -> Settings:
         """What was asked."""
@@ -54,6 +75,15 @@ class Results:
         """What it ran on."""
         environment: dict[str, Any] = self.experiment.read("environment.json")
         return environment
+
+    def environment_facts(self) -> list[tuple[str, str]]:
+        """The same, line by line."""
+        environment = dict(self.environment)
+        packages = environment.pop("packages")
+        earlier = environment.pop("earlier", [])
+        if earlier:
+            environment["earlier"] = f"its first {counted(earlier[-1]['trials'], 'trial')} were begun elsewhere"
+        return [(name, str(value)) for name, value in environment.items()] + list(packages.items())
 
     @cached_property
     def weights(self) -> dict[str, Weights]:

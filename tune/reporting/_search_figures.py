@@ -34,7 +34,7 @@ from tune.reporting._series import (
     progress,
     rounded,
     step_of,
-    window,
+    window_of,
 )
 
 FAINT = "rgba(128,128,128,.45)"
@@ -84,7 +84,7 @@ def learning_curves(results: Results) -> Figure | str:
         title=epochs_title(results), rangemode="tozero", showgrid=False, dtick=step_of(results.settings.max_epochs)
     )
     values = (value for curves in found.values() for curve in curves for value in curve.values)
-    figure.update_yaxes(title=f"val {name}", range=window(results, values))
+    figure.update_yaxes(title=f"val {name}", range=window_of(results, values))
     return figure
 
 
@@ -121,7 +121,7 @@ def history(results: Results, against: Against) -> Figure | str:
         )
     figure.update_xaxes(title=title, dtick=step_of(len(results.records)) if against == "trials" else None)
     values = (value for own in of_recipes.values() for value in (*own.values, *own.step_values))
-    figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=window(results, values))
+    figure.update_yaxes(title=f"best val {results.settings.metric} so far", range=window_of(results, values))
     return figure
 
 

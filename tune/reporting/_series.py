@@ -95,9 +95,11 @@ def progress(results: Results, against: Against) -> tuple[dict[str, Progress], s
     The place of a trial is, of trials, how many were begun before it, of epochs how many had been trained when it
     ended, of time when it did.
     """
-    places, title = _places(results.records, against)
+    places = places_of(results.records, against)
     if not places:
         return NO_TIMES if results.records else NO_VALUE
+    title, unit = axis_of(against, max(places.values()))
+    places = {number: place / unit for number, place in places.items()}
     found = {}
     for recipe in results.settings.recipes:
         records = [r for r in results.of(recipe) if rounded(r.value) is not None and r.state != "failed"]
@@ -117,23 +119,35 @@ def progress(results: Results, against: Against) -> tuple[dict[str, Progress], s
     return (found, title) if found else NO_VALUE
 
 
-def _places(records: list[Record], against: Against) -> tuple[dict[int, float], str]:
-    """Where each trial stands on the axis, by its number, and what the axis is called."""
+def places_of(records: list[Record], against: Against) -> dict[int, float]:
+    """Where each trial stands on the axis, by its number; time in seconds. Empty where that was not noted."""
     if against == "trials":
-        return {record.number: record.number for record in records}, "trial"
+        return {record.number: record.number for record in records}
     ends = {record.number: record.heard[max(record.heard)].at for record in records if record.heard}
     if not ends:
-        return {}, ""
+        return {}
     if against == "epochs":
         moments = sorted(heard.at for record in records for heard in record.heard.values())
-        return {number: bisect_right(moments, end) for number, end in ends.items()}, "epochs trained"
+        return {number: bisect_right(moments, end) for number, end in ends.items()}
     first = min(heard.at - r.epochs[epoch - 1]["seconds"] for r in records for epoch, heard in r.heard.items())
-    unit, seconds = unit_of(max(ends.values()) - first)
-    return {number: (end - first) / seconds for number, end in ends.items()}, unit
+    return {number: end - first for number, end in ends.items()}
 
 
-def window(results: Results, values: Iterable[float | None]) -> tuple[float, float] | None:
-    """The part of the axis where trials differ: of the points below every recipe's best, some may lie outside.
+def axis_of(against: Against, longest: float) -> tuple[str, float]:
+    """What the axis is called, and how many of what `places_of` counts are one of its units."""
+    return {"trials": ("trial", 1.0), "epochs": ("epochs trained", 1.0), "time": unit_of(longest)}[against]
+
+
+def window_of(results: Results, values: Iterable[float | None]) -> tuple[float, float] | None:
+    """The part of the axis where trials differ, with every recipe's best."""
+    bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
+    return window(values, bests, maximize=results.settings.maximize)
+
+
+def window(
+    values: Iterable[float | None], bests: Iterable[float | None], *, maximize: bool
+) -> tuple[float, float] | None:
+    """The part of the axis where lines differ: of the points below all of `bests`, some may lie outside.
 
     None with so few that all can be in sight.
     """
@@ -141,9 +155,8 @@ def window(results: Results, values: Iterable[float | None]) -> tuple[float, flo
     if len(points) < ENOUGH_POINTS:
         return None
     low, high = min(points), max(points)
-    bests = [rounded(record.value) for recipe in results.settings.recipes if (record := results.best(recipe))]
-    tops = [best for best in bests if best is not None]
-    if results.settings.maximize:
+    tops = [top for best in bests if (top := rounded(best)) is not None]
+    if maximize:
         low = min(float(np.quantile(points, 1 / 4)), *tops, high)
     else:
         high = max(float(np.quantile(points, 3 / 4)), *tops, low)
