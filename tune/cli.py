@@ -506,14 +506,13 @@ def _compare(arguments: argparse.Namespace) -> int:
 
     experiments = several(arguments.experiments)  # before all else is imported: bad input is refused at once
 
-    from rich.console import Console
     from rich.text import Text
 
     from tune.reporting import comparison_table, side_by_side, write_comparison
 
     side = side_by_side(experiments)
     page = write_comparison(side, arguments.output)
-    console = Console(file=sys.stdout)
+    console = _console()
     console.print(comparison_table(side))
     console.print("ranked by val, the mean over the seeds of each winner; intervals are 95%", style="dim")
     for line in side.lines():

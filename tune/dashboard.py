@@ -11,7 +11,7 @@ import optuna
 
 from search_spaces import InputError
 from tune.experiment import Experiment
-from tune.mirror import SQLITE, copy_database
+from tune.mirror import SQLITE, copy_without_trace
 
 REFRESH = 5.0
 """Seconds between two copies of a study that a search may be writing to."""
@@ -58,7 +58,7 @@ def copy_study(experiment: Experiment, target: Path) -> None:
     """The study of an experiment as a file of SQLite's, which nobody else writes to."""
     storage = experiment.storage
     if storage.startswith(SQLITE):
-        copy_database(Path(storage.removeprefix(SQLITE)), target)
+        copy_without_trace(Path(storage.removeprefix(SQLITE)), target)
     else:
         name = experiment.settings.name
         optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=f"{SQLITE}{target}")
@@ -66,5 +66,5 @@ def copy_study(experiment: Experiment, target: Path) -> None:
 
 def _refresh(experiment: Experiment, copy: Path, over: Event) -> None:
     while not over.wait(REFRESH):
-        with suppress(sqlite3.Error):  # it is being read: the next time
+        with suppress(sqlite3.Error, OSError):  # it is being read: the next time
             copy_study(experiment, copy)

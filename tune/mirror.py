@@ -162,15 +162,20 @@ def looked_at(experiment: Experiment) -> Iterator[SearchStudy]:
         if url.startswith(SQLITE):
             file, copy = Path(url.removeprefix(SQLITE)), Path(folder) / STUDY
             try:
-                if file.with_name(f"{file.name}-wal").exists():  # a search has it open, or was killed
-                    copy_database(file, copy)
-                else:  # as a file, since even to be read SQLite would leave two others beside it
-                    shutil.copyfile(file, copy)
+                copy_without_trace(file, copy)
             except (OSError, sqlite3.Error) as error:
                 raise InputError(f"{experiment}: its study cannot be read: {error}") from None
             url = f"{SQLITE}{copy}"
         with closing(SearchStudy.load(url, name)) as study:
             yield study
+
+
+def copy_without_trace(source: Path, target: Path) -> None:
+    """Copy a database from a folder in which nothing shall be left."""
+    if source.with_name(f"{source.name}-wal").exists():  # a search has it open, or was killed
+        copy_database(source, target)
+    else:  # as a file, since even to be read SQLite would leave two others beside it
+        shutil.copyfile(source, target)
 
 
 def copy_database(source: Path, target: Path) -> None:
