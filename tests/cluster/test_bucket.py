@@ -46,7 +46,7 @@ def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
         "--reduction-factor", "2", "--concurrent", "1", "--final-seeds", "1",
     ]  # fmt: skip
     assert main(["search", *search, "--out", str(laptop), "--name", "undisturbed"]) == 0
-    search += ["--out", f"{bucket}/team/"]
+    search += ["--out", f"{bucket}/team/", "--final-train", "train+val"]
     with start(url, laptop / "one", *search, "--name", "lost") as first:
 
         def one_has_ended_and_one_is_in_the_middle(found: list[Record]) -> bool:
@@ -68,7 +68,9 @@ def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
         if record.state != "running":
             assert found[record.number] == record
     names = {info.partition("/")[0] for info in listed(there)}
-    assert names >= {"settings.yaml", "study.db", "report.json", "report", "best", "finals", "trials.parquet", "logs"}
+    assert names >= {
+        "settings.yaml", "study.db", "report.json", "report", "best", "finals", "refits", "trials.parquet", "logs",
+    }  # fmt: skip
     assert {"samples.npz", "best_configs.yaml", "report/leaderboard.png", "report/curves.png"} <= set(listed(there))
     kept = {name.split("/")[1] for name in listed(there) if name.startswith("trials/")}
     assert len(kept) == 2, "checkpoints of the best of each recipe, and of no other"

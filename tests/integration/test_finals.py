@@ -59,6 +59,8 @@ def test_what_is_taken_away_was_trained_on_val_too_and_val_chose_it(
     assert [entry["mean_of"] for entry in summary["ensembles"] if len(entry["models"]) == 1] == [
         "probabilities", "uniform soup", "greedy soup",
     ]  # fmt: skip
+    for recipe in ("knn", "timm_finetune"):
+        assert main(["predict", str(folder / "best" / recipe), str(_image(folder))]) == 0
     runs = {run.job_type: run for run in runs_in(folder / "wandb")}
     assert set(runs) == {"search", "trial", "final", "refit", "soup"}
     assert runs["refit"].values["train_on"] == "train+val"

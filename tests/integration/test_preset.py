@@ -72,6 +72,9 @@ def test_rows_are_run_and_searched_around(
     out = capsys.readouterr().out
     assert "PCA, kNN" in out
     assert (experiment.folder / "report/index.html").read_text().count("PCA, kNN") > 1
+    assert len(Classifier.load(experiment.folder / "rows/grid").classes) == 10, (
+        "also one that keeps all of train and val"
+    )
     kept = (experiment.folder / "rows/mlp/final.json").read_bytes()
     assert main(["search", "--resume", str(experiment.folder), "--trials", "7"]) == 0
     assert (experiment.folder / "rows/mlp/final.json").read_bytes() == kept, "a row was trained again"

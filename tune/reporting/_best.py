@@ -125,6 +125,7 @@ def _of_soup(soup: Soup) -> dict[str, Any]:
 def _metrics(results: Results, tested: Tested, data: Experiment, made_of: dict[str, Any]) -> dict[str, Any]:
     """Figures, and what `Classifier` needs to load the weights beside them; `data` is as the model sees it."""
     card = data.read("data.json")
+    samples = sum(card["images"][split] for split in tested.train_on.split("+"))  # which a kNN keeps
     metrics: dict[str, Any] = finite(
         {
             "recipe": tested.recipe,
@@ -136,7 +137,7 @@ def _metrics(results: Results, tested: Tested, data: Experiment, made_of: dict[s
             "test": tested.test,
             "model": tested.model,
             "classes": results.classes,
-            "shape": asdict(data.shape),
+            "shape": {**asdict(data.shape), "samples": samples},
             "variant": card["variant"],
             "data": card["digest"],
         }
