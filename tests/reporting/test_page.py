@@ -253,6 +253,7 @@ def test_accuracy_is_drawn_against_what_it_costs(begin: Callable[..., Story], mo
     assert (front["x"], front["y"]) == ([1.0, 2.0, 4.0], [20 / 40, 30 / 40, 35 / 40])
     assert [point["name"] for point in points] == ["knn", "mlp", "plain_cnn", "small_vit"]
     assert [point["name"] for point in of_axis["x2"][1:]] == ["mlp", "plain_cnn", "small_vit"]
+    assert page.figures["cost"]["layout"]["xaxis2"]["title"]["text"] == "parameters (none: knn)"
 
 
 def test_one_model_alone_is_not_compared_by_cost(begin: Callable[..., Story]) -> None:

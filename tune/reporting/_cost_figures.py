@@ -65,7 +65,9 @@ def accuracy_by_cost(
                 row=1,
                 col=column,
             )
-        figure.update_xaxes(title=title, type="log", nticks=5, row=1, col=column)
+        without = [plotly_text(name) for name in models if name not in shown]
+        beside = f" (none: {', '.join(without)})" if without else ""
+        figure.update_xaxes(title=f"{title}{beside}", type="log", nticks=5, row=1, col=column)
     figure.update_yaxes(title=f"{tested_on} accuracy", row=1, col=1)
     figure.update_layout(height=340)
     return figure
