@@ -1,11 +1,11 @@
 """The study in Optuna's dashboard: a copy of it, so that whoever looks can never lock a search."""
 
-import os
 import sqlite3
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event, Thread
+from wsgiref.simple_server import WSGIRequestHandler, make_server
 
 import optuna
 
@@ -24,34 +24,40 @@ def dashboard(experiment: Experiment, port: int) -> None:
         InputError: the dashboard is not installed, or the port is taken.
     """
     try:
-        from optuna_dashboard import run_server  # type: ignore[import-untyped]
+        from optuna_dashboard import wsgi  # type: ignore[import-untyped]
     except ImportError:
         raise InputError("dashboard needs optuna-dashboard: pip install 'toprung[dashboard]'") from None
-    over = Event()
     with TemporaryDirectory(prefix="toprung-") as folder:
         copy = Path(folder) / "study.db"
         copy_study(experiment, copy)
+        try:
+            server = make_server("127.0.0.1", port, wsgi(f"{SQLITE}{copy}"), handler_class=_Silent)
+        except OSError as error:
+            raise InputError(f"--port {port}: {error.strerror}; give another") from None
+        over = Event()
+        # not in the main thread, where the server would take Ctrl-C for an error of a request
+        threads = [Thread(target=server.serve_forever)]
         if experiment.storage.startswith(SQLITE):
-            Thread(target=_refresh, args=(experiment, copy, over), daemon=True).start()
+            threads.append(Thread(target=_refresh, args=(experiment, copy, over)))
+        for thread in threads:
+            thread.start()
         print(f"http://127.0.0.1:{port}/dashboard/ shows a copy of the study; Ctrl-C ends it", flush=True)
-        failures: list[OSError] = []
-
-        def serve() -> None:
-            try:
-                run_server(f"{SQLITE}{copy}", host="127.0.0.1", port=port)
-            except OSError as error:
-                failures.append(error)
-
-        # in a thread, as in the main one the server would take Ctrl-C for an error of a request
-        server = Thread(target=serve, daemon=True)
-        with Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):
-            server.start()
+        try:
             with suppress(KeyboardInterrupt):
-                while server.is_alive():
-                    server.join(0.2)
+                over.wait()
+        finally:
             over.set()
-        if failures:
-            raise InputError(f"--port {port}: {failures[0].strerror}; give another")
+            server.shutdown()
+            server.server_close()
+            for thread in threads:
+                thread.join()
+
+
+class _Silent(WSGIRequestHandler):
+    """Says nothing of requests."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
 
 
 def copy_study(experiment: Experiment, target: Path) -> None:
