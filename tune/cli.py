@@ -200,10 +200,10 @@ def _add_sweeps(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) 
 
 
 def _console() -> "Console":
-    """Standard output, for tables: what is read by a program is not cut to the width of a screen."""
+    """Standard output, for tables: what a program reads is not cut to the width of a screen, but to COLUMNS if set."""
     from rich.console import Console
 
-    return Console(file=sys.stdout, width=None if sys.stdout.isatty() else UNCUT)
+    return Console(file=sys.stdout, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNCUT)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
