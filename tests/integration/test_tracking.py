@@ -77,7 +77,9 @@ def test_each_trial_and_each_final_is_a_run_with_its_configuration_history_and_s
         assert [row["val/accuracy"] for row in run.history if "val/accuracy" in row] == [
             figures["accuracy"] for figures in final["curves"]
         ]
-        assert {"test/per_class", "test/confusion_matrix_table"} <= set(run.history[-1])
+        assert {
+            f"test/{name}" for name in ("per_class", "confusion_matrix_table", "precision_recall_table", "roc_table")
+        } <= set(run.history[-1])
         assert run.state == "finished"
     (of_search,) = server.of_type("search")
     assert of_search.summary["winner"] == summary["winner"]

@@ -40,6 +40,23 @@ def confusion(final: Path, classes: list[str]) -> Any:
     )
 
 
+def curves(final: Path, classes: list[str]) -> dict[str, Any]:
+    """Precision against recall, and true against false positive rate, of each class that test has, against all others.
+
+    W&B takes the columns of probabilities for those of the classes that it meets, so that classes without images would
+    shift the others: they are left out. Nothing where test has one class alone.
+    """
+    present, labels = np.unique(np.load(final / "labels.npy"), return_inverse=True)
+    if len(present) == 1:
+        return {}
+    probabilities = np.exp(np.load(final / "log_probabilities.npy")[:, present].astype(np.float64))
+    given = labels.tolist(), probabilities.tolist(), [classes[label] for label in present]
+    return {
+        "test/precision_recall": wandb.plot.pr_curve(*given, title="test"),
+        "test/roc": wandb.plot.roc_curve(*given, title="test"),
+    }
+
+
 def per_class(final: Path, classes: list[str]) -> wandb.Table:
     """Precision, recall, F1 and support of each class on test."""
     from tune.reporting import of_images  # late, as it brings torch along

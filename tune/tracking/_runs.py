@@ -22,7 +22,7 @@ from tune.logged import row
 from tune.record import Record, milestones, rung_of
 from tune.settings import WANDB, Settings
 from tune.sweep import shown_sweep
-from tune.tracking._results import confusion, figures_of, leaderboard, per_class
+from tune.tracking._results import confusion, curves, figures_of, leaderboard, per_class
 
 SWEEP = "wandb.json"
 """Where an experiment keeps the id of its sweep."""
@@ -49,7 +49,7 @@ OF_THE_MACHINE = ("out", "cache", "storage", "address", "progress")
 """Settings that say nothing of what is searched."""
 
 WIDEST = 50
-"""Classes of a confusion matrix, which W&B is told cell by cell."""
+"""Classes of a confusion matrix, which W&B is told cell by cell, and of curves."""
 
 Say = Callable[[str], None]
 T = TypeVar("T")
@@ -235,14 +235,15 @@ class Runs:
         config = {"recipe": final["recipe"], **final["config"], **made_of}
         run = self._run(f"{job}-{folder.name}", folder.name, job, config, [final["recipe"]], in_sweep=False)
         self._define_metrics(run)
-        curves = final.get("curves", [])  # a soup has none
-        _log_epochs(run, curves, {})
+        epochs = final.get("curves", [])  # a soup has none
+        _log_epochs(run, epochs, {})
         classes = self._experiment.read("data.json")["classes"]
-        if run.step <= len(curves) + 1:
+        if run.step <= len(epochs) + 1:
             tables: dict[str, Any] = {"test/per_class": per_class(folder, classes)}
             if len(classes) <= WIDEST:
                 tables["test/confusion_matrix"] = confusion(folder, classes)
-            persistently(lambda: run.log(tables, step=len(curves) + 1))
+                tables |= curves(folder, classes)
+            persistently(lambda: run.log(tables, step=len(epochs) + 1))
         figures = {f"test/{name}": value for name, value in final["test"].items()}
         figures |= {f"val/{name}": value for name, value in final["val"].items()}
         cost = {f"model/{name}": value for name, value in (final["model"] or {}).items()}
