@@ -55,10 +55,7 @@ def ray_session() -> Iterator[None]:
     """One Ray session for all tests of a process; one core, as another process tests beside it."""
     import ray
 
-    ray.init(
-        address="local", num_cpus=1, num_gpus=0, include_dashboard=False, log_to_driver=False,
-        object_store_memory=128 * 2**20,
-    )  # fmt: skip
+    ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, object_store_memory=128 * 2**20)
     yield
     ray.shutdown()
 

@@ -27,9 +27,8 @@ from trainables._data import DataSpec, TrainData, load_train, prepare
 from trainables._metrics import evaluate
 from trainables._preprocess import Preprocess
 from trainables._protocol import build_of, train_of
-from trainables._run import EpochResult, run
+from trainables._run import TIMINGS, EpochResult, run
 
-TIMINGS = {"seconds", "images_per_second", "memory_mib"}
 RELATIVE, ABSOLUTE = 1.3e-6, 1e-5
 """How far logits may differ that were computed in other batches: what torch.testing allows float32."""
 

@@ -19,6 +19,9 @@ from trainables._data import TrainData
 from trainables._metrics import Evaluation, evaluate
 from trainables._protocol import Metrics, State, train_of
 
+TIMINGS = ("seconds", "loading_seconds", "images_per_second", "memory_mib")
+"""The figures of an epoch that are never twice the same."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EpochResult:
@@ -28,7 +31,8 @@ class EpochResult:
         epoch: counted from 1.
         val: evaluation on the val split.
         report: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and
-            evaluation), images_per_second (training alone), memory_mib (see `peak_memory`).
+            evaluation), loading_seconds (of training, until it was given its images), images_per_second (training
+            alone), memory_mib (see `peak_memory`).
         last: no epoch follows.
         diverged: train or val loss is NaN or infinite.
         model, state: what a checkpoint holds.
@@ -54,11 +58,11 @@ def run(
     epoch = state["epoch"] if state else 0
     training = train_of(recipe)(space, data, epochs=epochs, state=state)
     try:
-        began = time.perf_counter()
+        began, loaded = time.perf_counter(), data.train.seconds
         step = next(training)
         while True:
             epoch += 1
-            trained = time.perf_counter()
+            trained, loading = time.perf_counter(), data.train.seconds - loaded
             val = evaluate(step.model, data.val, len(data.classes))
             metrics = val.metrics
             report = dict(metrics)
@@ -67,6 +71,7 @@ def run(
             if step.lr is not None:
                 report["lr"] = step.lr
             report["seconds"] = time.perf_counter() - began
+            report["loading_seconds"] = loading
             report["images_per_second"] = len(data.train) / (trained - began)
             report["memory_mib"] = peak_memory(data.device) / 2**20
             diverged = not math.isfinite(val.loss) or not math.isfinite(step.train_loss or 0.0)
@@ -81,7 +86,7 @@ def run(
             )
             if step.last or diverged:
                 return
-            began = time.perf_counter()
+            began, loaded = time.perf_counter(), data.train.seconds
             step = training.send(metrics)
     finally:
         training.close()

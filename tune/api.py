@@ -132,7 +132,7 @@ class Result:
 
     @property
     def leaderboard(self) -> "DataFrame":
-        """The recipes by rank: val metric, test metrics with the interval of accuracy, trials and seeds."""
+        """The recipes by rank: val metric, test metrics, of accuracy with spread and interval; trials, seeds."""
         from pandas import DataFrame, RangeIndex
 
         metric, rows = self._summary["metric"], []
@@ -144,6 +144,7 @@ class Result:
                     "recipe": recipe,
                     f"val_{metric}": val.get(metric),
                     "test_accuracy": accuracy.get("mean"),
+                    "std": accuracy.get("std"),
                     "low": accuracy.get("low"),
                     "high": accuracy.get("high"),
                     "test_macro_f1": test.get("macro_f1", {}).get("mean"),

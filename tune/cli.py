@@ -17,6 +17,7 @@ from search_spaces._errors import meant
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tune.experiment import Experiment
     from tune.settings import Settings
 
 LOOKED_AT = (
@@ -321,7 +322,7 @@ def _search(arguments: argparse.Namespace) -> int:
         published_table,
     )
     from tune.search import resume, search
-    from tune.stopping import Interrupted
+    from tune.stopping import HopelessError, Interrupted
 
     if arguments.resume:
         experiment = Experiment.open(arguments.resume)
@@ -341,7 +342,12 @@ def _search(arguments: argparse.Namespace) -> int:
         if not experiment.exists:
             raise
         print(f"toprung: stopped; go on with: toprung search --resume {experiment}", file=sys.stderr)
+        _report_so_far(experiment)
         return 130
+    except HopelessError as error:
+        print(f"toprung: {error}", file=sys.stderr)
+        _report_so_far(experiment)
+        return 2
     summary = experiment.read("report.json")
     if summary["preset"] and summary["preset"]["rows"]:
         entries = list(summary["preset"]["rows"].values())
@@ -369,6 +375,18 @@ def _search(arguments: argparse.Namespace) -> int:
     if settings.rows_only:
         return 0 if all(row["test"] for row in summary["preset"]["rows"].values()) else 1
     return 0 if summary["winner"] else 1
+
+
+def _report_so_far(experiment: "Experiment") -> None:
+    """Write the report of what a search that was stopped has found, and say where it is."""
+    from tune.experiment import Experiment
+    from tune.reporting import rebuild
+
+    try:
+        print(f"report: {rebuild(Experiment.open(str(experiment)))}")
+    except (InputError, OSError, KeyboardInterrupt) as error:
+        why = f": {error}" if str(error) else ""
+        print(f"toprung: no report was written{why}; write it: toprung report {experiment}", file=sys.stderr)
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

@@ -44,16 +44,17 @@ class Ensemble:
         return _evaluation(averaged(each.val_log_probabilities for each in self.voters), labels)
 
 
-def ensembles_of(best: Sequence[Finalist], soups: Sequence[Soup] = ()) -> list[Ensemble]:
-    """The seeds of each finalist where it has several, the soups of its recipe, and all finalists together."""
+def ensembles_of(recipes: Sequence[Sequence[Finalist]], soups: Sequence[Soup] = ()) -> list[Ensemble]:
+    """The finals of each recipe where it has several, its soups, and all finals together; given finalists by recipe."""
     found = []
-    for finalist in best:
-        if len(finalist.finals) > 1:
-            found.append(Ensemble.of([finalist]))
-        recipe = finalist.first.recipe
+    for finalists in recipes:
+        together = Ensemble.of(finalists)
+        if len(together.voters) > 1:
+            found.append(together)
+        recipe = finalists[0].first.recipe
         own = [soup for soup in soups if soup.recipe == recipe]
         found += [Ensemble(f"{soup.kind} soup", {recipe: len(soup.members)}, [soup]) for soup in own]
-    return [*found, Ensemble.of(best)] if len(best) > 1 else found
+    return [*found, Ensemble.of([each for own in recipes for each in own])] if len(recipes) > 1 else found
 
 
 def averaged(log_probabilities: Iterable[NDArray[np.float16]]) -> NDArray[np.float64]:

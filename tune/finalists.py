@@ -187,18 +187,28 @@ def refit_folder(final: Final) -> str:
 
 
 def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximize: bool) -> list[Record]:
-    """The `top` best trials of each recipe, among those on the highest rung that any of its trials reached."""
+    """The `top` best trials of each recipe, no two of one configuration; what reached a higher rung is better.
+
+    What is still running, and may reach any, counts as if it had reached the last.
+    """
     of_recipe: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
         if record.values and record.state != "failed":
             of_recipe[record.recipe].append(record)
     chosen = []
     for group in of_recipe.values():
-        highest = max(rung_of(record, milestones) for record in group)
-        reached = [record for record in group if rung_of(record, milestones) == highest]
-        pick = sorted(reached, key=lambda r: r.value or 0.0, reverse=maximize)  # stable: the earlier trial first
-        chosen += pick[:top]
+        ranked = sorted(group, key=lambda r: r.value or 0.0, reverse=maximize)  # stable: the earlier trial first
+        ranked.sort(key=lambda record: _judged(record, milestones), reverse=True)
+        own: list[Record] = []
+        for record in ranked:
+            if len(own) < top and record.config not in [better.config for better in own]:
+                own.append(record)
+        chosen += own
     return chosen
+
+
+def _judged(record: Record, milestones: list[int]) -> int:
+    return len(milestones) + 1 if record.state == "running" else rung_of(record, milestones)
 
 
 def winner_of(finalists: Iterable[Finalist], settings: Settings) -> Finalist | None:

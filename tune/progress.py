@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces import space_of
-from tune.record import Record
+from tune.finalists import choose
+from tune.record import Record, milestones
 from tune.settings import Settings
 from tune.study import SearchStudy
 
@@ -91,7 +92,8 @@ class Progress(Callback):
     def _line(self) -> str:
         counts = Counter(record.state for record in self._study.records)
         states = ", ".join(f"{counts[state]} {state}" for state in ("running", "pruned", "complete", "failed"))
-        best = ", ".join(f"{recipe} {value:.4f}" for recipe, value in best_values(self._study).items())
+        found = best_records(self._study.records, self._settings)
+        best = ", ".join(f"{recipe} {record.value:.4f}" for recipe, record in found.items())
         left = self._left()
         return (
             f"{clock(self._used())}{f', {left}' if left else ''}: {states}"
@@ -115,7 +117,7 @@ class Progress(Callback):
         table = Table("recipe", "running", "pruned", "complete", "failed", f"best val {settings.metric}", "of trial")
         for column in table.columns[1:]:
             column.justify = "right"
-        best = best_records(self._study)
+        best = best_records(records, settings)
         for recipe in settings.recipes:
             counts = Counter(record.state for record in records if record.recipe == recipe)
             top = best.get(recipe)
@@ -154,21 +156,10 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
     return left + of_default
 
 
-def best_records(study: SearchStudy) -> dict[str, Record]:
-    """Each recipe's trial with the best value so far."""
-    best: dict[str, Record] = {}
-    sign = 1 if study.maximize else -1
-    for record in study.records:
-        if record.value is not None and record.state != "failed":
-            top = best.get(record.recipe)
-            if top is None or top.value is None or sign * record.value > sign * top.value:
-                best[record.recipe] = record
-    return best
-
-
-def best_values(study: SearchStudy) -> dict[str, float]:
-    """Each recipe's best value so far."""
-    return {recipe: record.value for recipe, record in best_records(study).items() if record.value is not None}
+def best_records(records: list[Record], settings: Settings) -> dict[str, Record]:
+    """Each recipe's best trial so far."""
+    at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
+    return {record.recipe: record for record in choose(records, at, 1, maximize=settings.maximize)}
 
 
 def clock(seconds: float) -> str:

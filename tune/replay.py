@@ -8,14 +8,13 @@ import torch
 
 from search_spaces import InputError, space_of
 from trainables._data import load_train
-from trainables._run import run
+from trainables._run import TIMINGS, run
 from tune.experiment import Experiment, environment
 from tune.overview import record_of
 from tune.study import SearchStudy
 from tune.views import folder_of, shown_to
 
 TOLERANCE = 1e-6
-TIMINGS = ("epoch", "seconds", "images_per_second", "memory_mib")
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,9 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
     deviations = []
     steps = run(record.recipe, space, data, epochs=settings.max_epochs, seed=record.seed)
     for known, step in zip(record.epochs, steps, strict=False):  # a pruned trial has fewer epochs than it could
-        figures = {name: _difference(step.report[name], known[name]) for name in known if name not in TIMINGS}
+        figures = {
+            name: _difference(step.report[name], known[name]) for name in known if name not in ("epoch", *TIMINGS)
+        }
         worst = max(figures, key=lambda name: figures[name])
         deviations.append(Deviation(step.epoch, worst, figures[worst]))
     if len(deviations) < len(record.epochs):

@@ -38,7 +38,7 @@ from tune.searcher import ALIKE, StudySearcher
 from tune.session import connect, log_to, ray_session
 from tune.settings import HERE, SETTINGS, Settings
 from tune.soups import pool_of, run_soups
-from tune.stopping import Deadline, Interrupted, stopping
+from tune.stopping import Deadline, HopelessError, Interrupted, stopping
 from tune.study import SearchStudy
 from tune.tracking import tracked
 from tune.trial import RecipeTrial, TrialFiles
@@ -269,7 +269,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
         if deadline.interrupted:
             raise Interrupted
         if error := deadline.hopeless():
-            raise InputError(
+            raise HopelessError(
                 f"the first {ALIKE} trials failed alike: {error}; see {experiment}/trials, mend it, and go on with: "
                 f"toprung search --resume {experiment}"
             )

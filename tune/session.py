@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import secrets
 import socket
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ ENVIRONMENT = {
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is handled by tune.stopping
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers: a search needs no network
+    "RAY_COLOR_PREFIX": "0",  # what workers print is written to a file
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials without a GPU choose the CPU by themselves
 }
 for variable, value in ENVIRONMENT.items():
@@ -54,7 +56,7 @@ def connect(address: str) -> None:
 
 
 def _init(**options: Any) -> None:
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
+    ray.init(logging_level=logging.ERROR, log_to_driver=True, **options)  # the driver's output is a file: see log_to
 
 
 @contextmanager
@@ -122,6 +124,10 @@ def _start() -> None:
         raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
 
 
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What a terminal is told with the text, which is none of it."""
+
+
 class _Log(TextIOBase):
     """A file to write lines to; what it has no room for, or cannot be written as its storage is gone, is dropped."""
 
@@ -131,7 +137,7 @@ class _Log(TextIOBase):
     def write(self, text: str) -> int:
         """Write it, or drop it."""
         with suppress(OSError):
-            self._file.write(text.encode(errors="backslashreplace"))
+            self._file.write(COLOURS.sub("", text).encode(errors="backslashreplace"))
         return len(text)
 
     def fileno(self) -> int:

@@ -10,6 +10,7 @@ from typing import Any
 from ray.tune.stopper import Stopper
 from rich.console import Console
 
+from search_spaces import InputError
 from tune.study import SearchStudy
 
 NOTE_EVERY = 5.0
@@ -18,6 +19,10 @@ NOTE_EVERY = 5.0
 
 class Interrupted(Exception):  # noqa: N818 - not an error
     """The search was stopped in order by a signal; it can be resumed."""
+
+
+class HopelessError(InputError):
+    """The search has ended because its trials fail alike."""
 
 
 class Deadline(Stopper):

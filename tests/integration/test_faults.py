@@ -112,7 +112,8 @@ def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
         "--recipes", str(RECIPES), "--set", "probe.behaviour=raise",
     ]  # fmt: skip
     assert main(["search", *arguments]) == 2
-    error = capsys.readouterr().err
+    output, error = capsys.readouterr()
+    assert output.splitlines()[-1] == f"report: {tmp_path}/hopeless/report/index.html"
     assert "the first 3 trials failed alike: ArithmeticError: as it was told; see " in error
     assert error.count("\n") == 1
     opened = Experiment.open(tmp_path / "hopeless")

@@ -89,6 +89,7 @@ def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had
         assert search.end() == 130
         assert "stopping in order; once more to stop at once" in search.output
         assert f"go on with: toprung search --resume {out / 'hit'}" in search.errors
+        assert search.output.splitlines()[-1] == f"report: {out / 'hit'}/report/index.html"
         assert "Traceback" not in search.said
     assert records_of(out / "hit")[-1].state == "running"
     assert main(["search", "--resume", str(out / "hit")]) == 0
@@ -132,7 +133,8 @@ def test_ctrl_c_in_the_finals_stops_at_once_and_the_finals_that_were_trained_are
         assert search.end() == 130
         assert "Traceback" not in search.said
         assert f"go on with: toprung search --resume {out / 'finals'}" in search.errors
-    assert not (out / "finals" / "report.json").exists()
+    so_far = json.loads((out / "finals" / "report.json").read_text())["recipes"]
+    assert [recipe for recipe, entry in so_far.items() if entry["test"]] == [kept.name.split("-")[0]]
     assert main(["search", "--resume", str(out / "finals")]) == 0
     assert {file: file.stat().st_mtime_ns for file in kept.iterdir()} == before
     found, expected = (

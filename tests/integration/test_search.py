@@ -1,6 +1,7 @@
 """A search as a person runs it: real Ray, real Optuna storage, real digits."""
 
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -84,7 +85,7 @@ def test_the_reported_value_is_the_best_so_far(searched: Path) -> None:
 def test_every_epoch_reports_what_is_promised(searched: Path) -> None:
     promised = {
         "epoch", "loss", "accuracy", "macro_precision", "macro_recall", "macro_f1", "weighted_precision",
-        "weighted_recall", "weighted_f1", "seconds", "images_per_second", "memory_mib",
+        "weighted_recall", "weighted_f1", "seconds", "loading_seconds", "images_per_second", "memory_mib",
     }  # fmt: skip
     for record in records(searched):
         for epoch in record.epochs:
@@ -310,6 +311,9 @@ def test_a_folder_of_ones_own_photos_by_processes_that_are_used_again(
     assert main(asked) == 2
     assert "yak/broken.jpg" in capsys.readouterr().err
     assert main([*asked, "--on-bad-image", "skip"]) == 0
+    assert "begins" not in capsys.readouterr().out
+    said = (out / "photos" / "logs" / "driver.log").read_text()
+    assert re.search(r"process \d+ begins", said), "what workers print is kept"
     card = json.loads((out / "photos" / "data.json").read_text())
     assert card["classes"] == ["cat", "dog", "yak"]
     assert [bad["path"] for bad in card["bad_images"]] == ["yak/broken.jpg"]

@@ -76,10 +76,15 @@ def page(browser: Browser, searched: Experiment, scheme: Any) -> Iterator[Page]:
         for tab in [None, *range(tabs.count())]:
             if tab is not None:
                 tabs.nth(tab).click()
-            for figure in page.locator("[data-figure]:visible").all():
-                figure.scroll_into_view_if_needed()
-                figure.locator("svg.main-svg").first.wait_for()
+            draw(page)
         yield page
+
+
+def draw(page: Page) -> None:
+    """Have all figures drawn that are to be seen."""
+    for figure in page.locator("[data-figure]:visible").all():
+        figure.scroll_into_view_if_needed()
+        figure.locator("svg.main-svg").first.wait_for()
 
 
 def test_every_figure_is_drawn_and_not_empty(page: Page) -> None:
@@ -124,14 +129,13 @@ def test_trials_can_be_shown_by_state_and_by_recipe(page: Page) -> None:
     pruned.click()
     assert pruned.get_attribute("aria-pressed") == "false"
     assert visible_states(page) == {"complete", "failed"}
-    legend = page.locator('[data-figure="curves"] .legendtoggle')
-    for recipe in range(legend.count()):
-        legend.nth(recipe).click()
-        page.wait_for_timeout(500)  # so long Plotly waits for a second click
+    recipes = page.get_by_role("group", name="Show trials by recipe").get_by_role("button")
+    for recipe in recipes.all():
+        recipe.press("Space")
     assert visible_states(page) == set()
-    legend.first.click()
-    page.wait_for_timeout(500)
+    recipes.first.click()
     assert visible_states(page) == {"complete", "failed"}, "what its state hides stays hidden"
+    recipes.last.click()
     pruned.press("Enter")
     assert visible_states(page) == {"complete", "pruned", "failed"}
 
@@ -157,12 +161,30 @@ def test_nothing_is_in_the_way_of_who_cannot_see_it(page: Page) -> None:
 
 
 def test_a_phone_shows_all_of_it_without_scrolling_aside(browser: Browser, searched: Experiment) -> None:
-    with browser.new_context(offline=True, viewport={"width": 390, "height": 800}, has_touch=True) as context:
-        page = context.new_page()
-        page.goto((searched.folder / "report" / "index.html").as_uri())
-        page.locator("[data-figure]").first.scroll_into_view_if_needed()
-        page.locator("svg.main-svg").first.wait_for()
+    with opened(browser, searched.folder / "report" / "index.html", width=390, has_touch=True) as page:
+        draw(page)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        wide = page.locator(".wide:visible")
+        assert wide.count() == 3, "what is side by side can be read, and scrolled"
+        assert all(figure.bounding_box()["width"] > 700 for figure in wide.all())  # type: ignore[index]
+        assert not serious(page)
+
+
+def test_on_paper_every_figure_and_recipe_is_there_and_light(browser: Browser, searched: Experiment) -> None:
+    with opened(browser, searched.folder / "report" / "index.html", color_scheme="dark") as page:
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        assert page.locator("[role=tabpanel]:visible").count() == 2
+        for figure in page.locator("[data-figure]").all():
+            assert figure.locator("svg.main-svg").count() > 0
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        wide = page.evaluate("[...document.querySelectorAll('.scroll')].filter((e) => e.scrollWidth > e.clientWidth)")
+        assert not wide, "what is cut off cannot be scrolled on paper"
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator("[role=tabpanel]:visible").count() == 1
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(20, 23, 27)"
 
 
 def test_tabs_are_walked_with_the_keyboard(page: Page) -> None:

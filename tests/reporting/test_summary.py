@@ -73,7 +73,7 @@ def test_figures_of_a_recipe_are_means_over_its_seeds(finished: Experiment) -> N
     assert entry["test"]["accuracy"]["mean"] == pytest.approx(32 / TEST_IMAGES)
     assert entry["test"]["accuracy"]["low"] < 32 / TEST_IMAGES < entry["test"]["accuracy"]["high"]
     assert (entry["test"]["n"], entry["test"]["seeds"]) == (TEST_IMAGES, [0, 1, 2])
-    assert entry["final_epochs"] == [3, 4, 5]
+    assert [final["epoch"] for final in entry["finals"]] == [3, 4, 5]
 
 
 def test_recipes_are_compared_with_the_winner_on_the_same_images(begin: Callable[..., Story]) -> None:

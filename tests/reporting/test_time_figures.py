@@ -36,9 +36,10 @@ def test_epochs_of_a_trial_on_one_worker_are_one_stretch() -> None:
 
 def test_each_worker_has_a_lane_and_the_time_its_shares(begin: Callable[..., Story]) -> None:
     story = begin()
-    story.trial("mlp", [0.5, 0.6, 0.7], images_per_second=100.0)
-    story.trial("knn", [0.5], images_per_second=100.0)
-    story.trial("mlp", [0.4], "pruned", images_per_second=100.0)
+    timings = {"images_per_second": 100.0, "loading_seconds": 0.4}
+    story.trial("mlp", [0.5, 0.6, 0.7], **timings)
+    story.trial("knn", [0.5], **timings)
+    story.trial("mlp", [0.4], "pruned", **timings)
     figure = workers(results_of(story))
     assert not isinstance(figure, str)
     assert list(figure.layout.yaxis.ticktext) == ["host 0", "host 1"]
@@ -46,8 +47,11 @@ def test_each_worker_has_a_lane_and_the_time_its_shares(begin: Callable[..., Sto
     assert "mlp, trial 0: epochs 1 to 3, 4 s, complete" in told
     train = story.experiment.read("data.json")["images"]["train"]
     span = (20.0 + 2.0) - (2.0 - 1.5) + 1.5
-    expected = min(train / 100.0, 1.5) * 5 / span
-    assert dict(shares(results_of(story)))["training"] == f"{expected:.0%}"
+    training = min(train / 100.0, 1.5)
+    parts = {"training": training - 0.4, "loading": 0.4, "evaluating": 1.5 - training}
+    told = dict(shares(results_of(story)))
+    assert {name: told[name] for name in parts} == {name: f"{5 * part / span:.0%}" for name, part in parts.items()}
+    assert told["waiting between epochs and trials"] == f"{1 - 5 * 1.5 / span:.0%}"
 
 
 def test_progress_is_known_against_trials_epochs_and_time(begin: Callable[..., Story]) -> None:

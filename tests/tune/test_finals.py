@@ -20,7 +20,7 @@ from tune.worker import TrialSettings
 
 def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state: str = "pruned") -> Record:
     return Record(
-        number=number, recipe=recipe, config={}, seed=0, params={}, distributions={}, state=state,  # type: ignore[arg-type]
+        number=number, recipe=recipe, config={"lr": number}, seed=0, params={}, distributions={}, state=state,  # type: ignore[arg-type]
         epochs=[{"epoch": e + 1} for e in range(epochs)], values={e + 1: value for e in range(epochs)},
     )  # fmt: skip
 
@@ -109,7 +109,7 @@ def test_large_images_are_kept_small() -> None:
     assert small[0].mean() == pytest.approx(images[2].mean(), abs=1)
 
 
-def test_finalists_come_from_the_highest_rung_that_any_trial_of_the_recipe_reached() -> None:
+def test_finalists_are_the_best_of_what_reached_the_highest_rung_and_then_of_the_next() -> None:
     records = [
         record(0, 3, 0.99),  # lucky, but stopped at the first rung
         record(1, 30, 0.90, state="complete"),
@@ -118,9 +118,17 @@ def test_finalists_come_from_the_highest_rung_that_any_trial_of_the_recipe_reach
         record(4, 9, 0.80, recipe="plain_cnn"),  # no trial of it was completed
         record(5, 3, 0.85, recipe="plain_cnn"),
         record(6, 5, 0.70, recipe="knn", state="running"),
+        record(7, 30, 0.60, recipe="knn", state="complete"),
     ]
     assert [r.number for r in choose(records, [3, 9], 1, maximize=True)] == [2, 4, 6]
-    assert [r.number for r in choose(records, [3, 9], 2, maximize=True)] == [2, 1, 4, 6]
+    assert [r.number for r in choose(records, [3, 9], 2, maximize=True)] == [2, 1, 4, 5, 6, 7]
+    assert [r.number for r in choose(records, [3, 9], 3, maximize=True)] == [2, 1, 0, 4, 5, 6, 7]
+
+
+def test_no_two_finalists_have_one_configuration() -> None:
+    records = [record(n, 30, v, state="complete") for n, v in enumerate((0.9, 0.8, 0.7))]
+    records[1].config = records[0].config
+    assert [r.number for r in choose(records, [3], 2, maximize=True)] == [0, 2]
 
 
 def test_of_equals_the_earlier_trial_is_chosen_and_loss_is_minimised() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
@@ -42,6 +43,7 @@ class Split:
     Attributes:
         labels: int64 (N,), on the device.
         resident: whether the images lie on the device.
+        seconds: that were spent on giving images, so far and in this process.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Split:
             resident: None for as the free memory allows (see RESIDENT_SHARE).
         """
         self._device = device
+        self.seconds = 0.0
         self.labels = torch.from_numpy(labels[rows]).to(device)
         size = len(rows) * images[:1].nbytes
         self.resident = size <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
@@ -79,6 +82,12 @@ class Split:
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Give the images uint8 (B, C, H, W) and labels int64 (B,) at `indices`, int64 (B,) in 0..N-1."""
+        began = time.perf_counter()
+        batch = self._batch(indices)
+        self.seconds += time.perf_counter() - began
+        return batch
+
+    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         on_device = indices.to(self._device)
         labels = self.labels.index_select(0, on_device)
         if self._load is not None:
@@ -105,11 +114,13 @@ class Split:
 
     def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
         """Give a copy of all images, uint8 (N, C, H, W), and labels, int64 (N,), in main memory."""
+        began = time.perf_counter()
         if self._load is not None:
             images = self._load(np.arange(len(self))).cpu().numpy()
         else:
             assert self._images is not None
             images = self._images.cpu().numpy().copy()
+        self.seconds += time.perf_counter() - began
         return images, self.labels.cpu().numpy().copy()
 
 

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
-from tune.reporting._numbers import duration, finite, interval, metric, percent, printable, setting
+from tune.reporting._numbers import duration, finite, interval, metric, percent, printable, setting, signed
 
 PADDING = 0.06
 """Of the scale of bars, on either side."""
@@ -79,7 +79,13 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        metric=metric, percent=percent, interval=interval, setting=setting, duration=duration, printable=printable
+        metric=metric,
+        percent=percent,
+        interval=interval,
+        signed=signed,
+        setting=setting,
+        duration=duration,
+        printable=printable,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     return environment

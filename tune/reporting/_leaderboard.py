@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tune.intervals import LEVEL
-from tune.reporting._numbers import NOTHING, TIMES, counted, differences, interval, metric, signed
+from tune.reporting._numbers import NOTHING, TIMES, counted, differences, interval, metric, signed, spread
 from tune.reporting._summary import STATES, Summary
 
 
@@ -25,8 +25,10 @@ class Row:
     sees: str
     val: str
     accuracy: str
+    accuracy_std: str
     accuracy_interval: str
     macro_f1: str
+    macro_f1_std: str
     macro_f1_interval: str
     against: str
     against_interval: str
@@ -62,9 +64,9 @@ def cells(row: Row) -> list[str]:
         row.rank,
         f"{row.recipe} {row.sees}".strip(),
         row.val,
-        row.accuracy,
+        f"{row.accuracy} {row.accuracy_std}".strip(),
         row.accuracy_interval,
-        row.macro_f1,
+        f"{row.macro_f1} {row.macro_f1_std}".strip(),
         row.macro_f1_interval,
         f"{row.against} {row.against_interval}".strip(),
         row.tested,
@@ -92,8 +94,8 @@ def leaderboard(summary: Summary) -> Table:
             row.rank,
             f"{row.recipe}\n{row.sees}".strip(),
             row.val,
-            f"{row.accuracy}\n{row.accuracy_interval}",
-            f"{row.macro_f1}\n{row.macro_f1_interval}",
+            f"{row.accuracy} {row.accuracy_std}\n{row.accuracy_interval}",
+            f"{row.macro_f1} {row.macro_f1_std}\n{row.macro_f1_interval}",
             row.tested,
             row.trials,
         )
@@ -112,8 +114,10 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
         sees=sees(summary, recipe),
         val=metric((entry["val"] or {}).get(summary["metric"])),
         accuracy=metric(test["accuracy"]["mean"]) if test else NOTHING,
+        accuracy_std=spread(test["accuracy"]) if test else "",
         accuracy_interval=interval(test["accuracy"]) if test else NOTHING,
         macro_f1=metric(test["macro_f1"]["mean"]) if test else NOTHING,
+        macro_f1_std=spread(test["macro_f1"]) if test else "",
         macro_f1_interval=interval(test["macro_f1"]) if test else NOTHING,
         against=difference_text(against),
         against_interval=differences(against["difference"]) if against else "",

@@ -8,7 +8,7 @@ from tune.describe import HEADINGS, notes
 from tune.describe import cells as model_cells
 from tune.reporting._command import command
 from tune.reporting._markup import code, plain, table
-from tune.reporting._numbers import TIMES, counted, interval, metric, percent, setting
+from tune.reporting._numbers import TIMES, counted, interval, metric, percent, setting, spread
 from tune.reporting._results import Results, source
 from tune.reporting._summary import Summary
 
@@ -58,7 +58,10 @@ def _figures(summary: Summary, entry: dict[str, Any]) -> list[str]:
     )
     return [
         f"## Figures\n\nOn {where}; the weights here are of seed {entry['median_seed']}, the median on val.",
-        table(["metric", "mean", "95% interval"], ([n, metric(test[n]["mean"]), interval(test[n])] for n in names)),
+        table(
+            ["metric", "mean", "over seeds", "95% interval"],
+            ([name, metric(test[name]["mean"]), spread(test[name]), interval(test[name])] for name in names),
+        ),
         f"Expected calibration error {percent(calibration['ece'])}; with logits divided by "
         f"{calibration['temperature']:.2f}, fitted on val, {percent(calibration['ece_with_temperature'])}.",
         table(["class", "precision", "recall", "F1", "images"], classes),

@@ -9,6 +9,7 @@ import numpy as np
 
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
+PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
 TIMES = "\N{MULTIPLICATION SIGN}"
 NOTHING = DASH
 
@@ -23,6 +24,11 @@ def metric(value: float | None) -> str:
 def interval(values: Mapping[str, float]) -> str:
     """The ends of an interval, with three decimals."""
     return f"{values['low']:.3f}{DASH}{values['high']:.3f}"
+
+
+def spread(values: Mapping[str, float | None]) -> str:
+    """The standard deviation between seeds, with three decimals; empty where there is none."""
+    return "" if values["std"] is None else f"{PLUS_MINUS} {values['std']:.3f}"
 
 
 def differences(values: Mapping[str, float]) -> str:

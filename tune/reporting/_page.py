@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from plotly.graph_objects import Figure
+
 from search_spaces import space_of
 from tune.describe import facts
 from tune.record import State
@@ -12,11 +14,12 @@ from tune.reporting import _class_figures, _published, _search_figures
 from tune.reporting._command import command
 from tune.reporting._cost_figures import accuracy_by_cost
 from tune.reporting._examples import by_class, pictures
+from tune.reporting._final_figures import finals, optimism, val_against_test
 from tune.reporting._html import Figures, bars, render
 from tune.reporting._leaderboard import answer, ensembles, findings, rows
 from tune.reporting._numbers import TIMES, counted, duration, interval, metric, setting
 from tune.reporting._results import Results, source
-from tune.reporting._series import colour
+from tune.reporting._series import colour, dashed, learning
 from tune.reporting._summary import STATES, Summary
 from tune.reporting._time_figures import shares, workers
 from tune.samples import Samples
@@ -46,8 +49,11 @@ def page(results: Results, summary: Summary) -> str:
     """The page as HTML."""
     figures = Figures()
     colours = {recipe: colour(results, recipe) for recipe in summary["recipes"]}
+    learnt = _search_figures.learning_curves(results)
+    if isinstance(learnt, Figure):
+        learnt.update_layout(showlegend=False)  # there are buttons
     notes = {
-        "curves": figures.place("curves", _search_figures.learning_curves(results)),
+        "curves": figures.place("curves", learnt),
         "history": figures.place("history", _search_figures.history(results, "trials")),
         "workers": figures.place("workers", workers(results)),
         "counts": figures.place("counts", _class_figures.class_counts(results)),
@@ -56,6 +62,7 @@ def page(results: Results, summary: Summary) -> str:
     }
     for against in ("epochs", "time"):
         figures.place(f"history-{against}", _search_figures.history(results, against))
+    figures.place("val-test", val_against_test(summary, colours))
     published = summary["preset"]["rows"] if summary["preset"] else {}
     changed, own_changes = _published.changes(published.values())
     panels = [_panel(results, recipe, entry, figures) for recipe, entry in summary["recipes"].items()]
@@ -77,6 +84,9 @@ def page(results: Results, summary: Summary) -> str:
         chosen=_published.chosen(published.values()),
         pretrained=_published.pretrained(published.values()),
         changed=changed,
+        curves={recipe: (colours[recipe], dashed(results, recipe)) for recipe in learning(results)},
+        finals=finals(summary),
+        optimism=optimism(summary),
         states=_states(results),
         shares=shares(results),
         searched=bool(results.records) or not results.settings.rows_only,

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from typing import Any
 
 from plotly.graph_objects import Figure, Scatter
@@ -13,7 +12,7 @@ from rich.text import Text
 from tune.finalists import Final, Finalist
 from tune.intervals import Interval, intervals, mean_interval
 from tune.reporting._numbers import NOTHING, interval, metric, plotly_text, setting
-from tune.reporting._results import Results, of_images, source
+from tune.reporting._results import Results, of_images, on_test, source
 from tune.reporting._series import PALETTE, step_of
 from tune.rows import PlannedRow
 
@@ -44,7 +43,6 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
         "figures": list(_figures(results, row, final)),
     }
     if final is not None:
-        tested = {name: asdict(values) for name, values in Finalist(finals=[final]).test().items()}
         entry |= of_images(final.labels, final.predictions, results.classes)
         entry |= {
             "changes": [*row.changes, *([MIXED] if final.mixed else [])],
@@ -52,7 +50,7 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
             "weights": results.weights_of(row.row.recipe, final.config),
             "seconds": final.seconds + sum(score["seconds"] for score in final.scores),
             "scores": final.scores,
-            "test": {**tested, "n": len(final.labels), "seeds": [final.seed]},
+            "test": on_test(Finalist(finals=[final])),
         }
     return entry
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -175,6 +175,15 @@ def source(entry: dict[str, Any]) -> str | None:
     if entry["weights"] is None:
         return "none, random weights instead (pretrained=no)"
     return f"{entry['weights']['source']} (SHA-256 {entry['weights']['digest'][:16]})"
+
+
+def on_test(finalist: Finalist) -> dict[str, Any]:
+    """Each test metric: its mean over the seeds with the 95% interval, and the standard deviation between seeds."""
+    found = {}
+    for name, ends in finalist.test().items():
+        values = [final.test[name] for final in finalist.finals]
+        found[name] = {**asdict(ends), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+    return found | {"n": len(finalist.first.labels), "seeds": [final.seed for final in finalist.finals]}
 
 
 def of_images(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:

@@ -65,19 +65,14 @@ def learning_curves(results: Results) -> Figure | str:
                     mode="lines+markers" if len(curve.epochs) < 3 else "lines",
                     name=recipe,
                     legendgroup=recipe,
-                    showlegend=False,
-                    meta=curve.record.state,  # by which the page shows and hides them
+                    showlegend=curve.best,
+                    meta=curve.record.state,  # by this and by recipe the page shows and hides them
                     opacity=curve.opacity,
                     line=_line(results, recipe, width=3 if curve.best else 1.3),
                     marker={"size": 6},
                     hovertemplate=_hover(curve.record, f"epoch %{{x}}: {name} %{{y:.4f}}"),
                 )
             )
-        # a line in the legend, which no filter takes away
-        line = _line(results, recipe, width=3)
-        figure.add_trace(
-            Scatter(x=[None], y=[None], mode="lines", name=recipe, legendgroup=recipe, line=line, hoverinfo="skip")
-        )
     for epoch in results.milestones:
         figure.add_vline(x=epoch, line={"width": 1, "dash": "dot", "color": "rgba(128,128,128,.9)"}, layer="below")
     figure.update_xaxes(

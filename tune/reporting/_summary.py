@@ -17,7 +17,7 @@ from tune.intervals import intervals
 from tune.record import VAL_METRICS, State
 from tune.reporting._numbers import counted, finite
 from tune.reporting._published import entry_of
-from tune.reporting._results import Results, of_images
+from tune.reporting._results import Results, of_images, on_test
 
 STATES: tuple[State, ...] = ("complete", "pruned", "failed", "running")
 
@@ -67,7 +67,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         "test": None,
         "against_winner": None,
         "against_train_alone": None,
-        "final_epochs": [],
+        "finals": [],
         "calibration": None,
         "per_class": None,
         "confusion": None,
@@ -108,7 +108,7 @@ def _default(results: Results) -> dict[str, Any] | None:
     if default is not winner:
         found = asdict(compare(winner.first.labels, winner.predictions, default.predictions))
     entry = _finalist(default)
-    return {**{key: entry[key] for key in ("config", "val", "test", "final_epochs")}, "gain": found}
+    return {**{key: entry[key] for key in ("config", "val", "test", "finals")}, "gain": found}
 
 
 def _against(results: Results) -> dict[str, dict[str, Any]]:
@@ -148,8 +148,8 @@ def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
     winner = results.winner
     if winner is None:
         return []
-    best = [own[0] for recipe in ranked if (own := results.finalists_of(recipe))]
-    ensembles = ensembles_of(best, [soup for recipe in ranked for soup in results.soups_of(recipe)])
+    finalists = [own for recipe in ranked if (own := results.finalists_of(recipe))]
+    ensembles = ensembles_of(finalists, [soup for recipe in ranked for soup in results.soups_of(recipe)])
     found = [ensemble.on_test() for ensemble in ensembles]
     compared = [compare(winner.first.labels, test.predictions[None], winner.predictions) for test in found]
     adjusted = holm({str(number): comparison.p for number, comparison in enumerate(compared)})
@@ -179,14 +179,14 @@ def _preset(results: Results) -> dict[str, Any] | None:
 
 
 def _finalist(finalist: Finalist) -> dict[str, Any]:
-    intervals = {name: asdict(interval) for name, interval in finalist.test().items()}
-    seeds = [final.seed for final in finalist.finals]
     return {
         "best_trial": finalist.first.trial,
         "config": finalist.first.config,
         "val": finalist.val,
-        "test": {**intervals, "n": len(finalist.first.labels), "seeds": seeds},
-        "final_epochs": [final.epoch for final in finalist.finals],
+        "test": on_test(finalist),
+        "finals": [
+            {name: getattr(final, name) for name in ("seed", "epoch", "val", "test")} for final in finalist.finals
+        ],
     }
 
 

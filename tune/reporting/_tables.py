@@ -8,11 +8,12 @@ import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
 from search_spaces import Choice, Domain, Float, Int, space_of
+from trainables._run import TIMINGS
 from tune.record import VAL_METRICS, Record, rung_of
 from tune.reporting._numbers import printable
 from tune.reporting._results import Results
 
-FIGURES = (*VAL_METRICS, "train_loss", "train_accuracy", "lr", "seconds", "images_per_second", "memory_mib")
+FIGURES = (*VAL_METRICS, "train_loss", "train_accuracy", "lr", *TIMINGS)
 """An epoch's figures; a recipe that gives more has more columns."""
 
 

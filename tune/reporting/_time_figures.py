@@ -91,6 +91,7 @@ def shares(results: Results) -> list[tuple[str, str]]:
     """What the workers' time went to, in words; empty before there was any.
 
     A worker's time is from its first epoch to its last. Evaluation and training are told apart by images per second.
+    Of experiments from before loading was noted, it is a part of training.
     """
     found = stretches(results.records)
     spans: dict[str, tuple[float, float]] = {}
@@ -104,7 +105,13 @@ def shares(results: Results) -> list[tuple[str, str]]:
     epochs = [epoch for record in results.records for epoch in record.epochs]
     busy = sum(epoch["seconds"] for epoch in epochs)
     training = sum(min(images / epoch["images_per_second"], epoch["seconds"]) for epoch in epochs if _timed(epoch))
-    told = [("training", training), ("evaluating", busy - training), ("between epochs and trials", total - busy)]
+    loading = sum(epoch.get("loading_seconds", 0.0) for epoch in epochs)
+    told = [
+        ("training", training - loading),
+        *([("loading", loading)] if any("loading_seconds" in epoch for epoch in epochs) else []),
+        ("evaluating", busy - training),
+        ("waiting between epochs and trials", total - busy),
+    ]
     return [("workers' time", duration(total)), *((what, f"{max(0.0, part) / total:.0%}") for what, part in told)]
 
 

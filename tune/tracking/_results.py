@@ -14,7 +14,7 @@ from tune.record import Record
 
 def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
     """The recipes by rank, with what their finals reached."""
-    ends = [f"test_accuracy{end}" for end in ("", "_low", "_high")]
+    ends = [f"test_accuracy{end}" for end in ("", "_std", "_low", "_high")]
     table = wandb.Table(columns=["rank", "recipe", "best_trial", "val", *ends, "test_macro_f1", "seeds", "config"])
     for rank, (recipe, entry) in enumerate(summary["recipes"].items(), start=1):
         val, test = entry["val"] or {}, entry["test"] or {}
@@ -24,7 +24,7 @@ def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
             recipe,
             entry["best_trial"],
             val.get(summary["metric"]),
-            *(accuracy.get(key) for key in ("mean", "low", "high")),
+            *(accuracy.get(key) for key in ("mean", "std", "low", "high")),
             test.get("macro_f1", {}).get("mean"),
             len(test.get("seeds", [])),
             json.dumps(entry["config"]),

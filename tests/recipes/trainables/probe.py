@@ -29,6 +29,7 @@ def build(space: Probe, shape: DataShape) -> nn.Module:
 
 
 def train(space: Probe, data: TrainData, *, epochs: int, state: State | None = None) -> Generator[Epoch, Metrics, None]:
+    print(f"process {os.getpid()} begins")
     model = build(space, data.shape)
     if state:
         model.load_state_dict(state["model"])
