@@ -3,13 +3,14 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help search test test-fast test-cluster chaos check format install
+.PHONY: help notebook search test test-fast test-cluster chaos check format install
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
 	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (12 minutes)"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
+	@echo "make notebook   run docs/search.ipynb and keep what came out"
 	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"
 	@echo "make format     format the code"
@@ -63,3 +64,6 @@ $(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	fi
 	@$(if $(SCHEMA),$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(SCHEMA))
 	@touch $(VENV)/.installed $@
+
+notebook: install
+	PLOTLY_RENDERER=plotly_mimetype $(BIN)/python -m tests.notebook

@@ -208,7 +208,8 @@ class Result:
         return f"{self.folder}\n{self.leaderboard.to_string(float_format='{:.4f}'.format)}"
 
     def _ipython_display_(self) -> None:
-        """In a notebook: the leaderboard, and the learning curves of all trials."""
+        """In a notebook: the leaderboard, and the learning curves of all trials; as a picture where Plotly is not."""
+        from base64 import b64encode
         from contextlib import closing
 
         from IPython.display import display
@@ -220,7 +221,11 @@ class Result:
         with closing(SearchStudy.load(self._experiment.storage, self._experiment.settings.name)) as study:
             drawn = curves(self._experiment, study.records)
         if drawn is not None:
-            display(drawn)  # type: ignore[no-untyped-call]
+            shown = {**drawn._repr_mimebundle_(), "text/plain": "learning curves of all trials"}
+            picture = self.folder / "report" / "curves.png"
+            if picture.is_file():
+                shown["image/png"] = b64encode(picture.read_bytes()).decode()
+            display(shown, raw=True)  # type: ignore[no-untyped-call]
 
 
 def _as_arguments(message: str) -> str:

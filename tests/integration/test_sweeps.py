@@ -1,6 +1,7 @@
 """Sweeps that W&B drives: its real client and agents, and a stand-in for its server."""
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -12,15 +13,20 @@ import yaml
 from tests.wandb_server import ENTITY, WandbServer, wandb_server
 from tune.cli import main
 
+RUN = Path(__file__).parent.parent.parent / "tune" / "run.py"
 PROBE = Path(__file__).parent.parent / "recipes"
 TOPRUNG = [sys.executable, "-m", "tune.cli"]
 WAIT = 200.0
 
 
+@pytest.mark.parametrize("started", ["toprung", "python tune/run.py"])
 def test_agents_train_what_a_sweep_draws_and_stop_when_told(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], started: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    if started == "python tune/run.py":  # as in a checkout
+        (tmp_path / "tune").mkdir()
+        shutil.copy(RUN, tmp_path / "tune")
     flags = ["--data", "digits", "--limit", "200", "--cache", str(cache), "--max-epochs", "100000"]
     assert main(["sweep", str(PROBE), "knn", *flags, "--wandb-project", "shapes"]) == 0
     assert "make the sweep: wandb sweep sweep.yaml" in capsys.readouterr().out

@@ -14,7 +14,7 @@ from tests.running_search import decisions, records_of
 from tests.wandb_files import WrittenRun, runs_in
 from tests.wandb_server import KEY, Run, WandbServer, wandb_server
 from tune.cli import main
-from tune.record import Record
+from tune.record import Record, rung_of
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -221,4 +221,6 @@ def same(run: Run | WrittenRun, record: Record) -> None:
         assert np.isclose(row["seconds"], figures["seconds"])
     assert run.summary["state"] == record.state
     assert run.summary["best_value"] == record.value
+    assert record.values[run.summary["best_epoch"]] == record.value
+    assert run.summary["rung"] == rung_of(record, [1, 2])
     assert run.state == ("finished" if record.state in ("complete", "pruned") else "failed")

@@ -1,0 +1,39 @@
+"""Runs `docs/search.ipynb`; as a program it also writes what came out into it, for who reads it without running it."""
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+NOTEBOOK = Path(__file__).parent.parent / "docs" / "search.ipynb"
+
+
+def kept() -> NotebookNode:
+    """The notebook as it is kept, with what came out when it was run last."""
+    return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call, no-any-return]
+
+
+def executed(folder: Path) -> NotebookNode:
+    """The notebook, run in a folder."""
+    client = NotebookClient(kept(), timeout=300, record_timing=False, resources={"metadata": {"path": str(folder)}})
+    return client.execute()
+
+
+def shown(notebook: NotebookNode) -> list[list[set[str]]]:
+    """The kinds in which each result of each cell can be shown."""
+    return [
+        [set(output.data) for output in cell.outputs if output.output_type in ("display_data", "execute_result")]
+        for cell in notebook.cells
+        if cell.cell_type == "code"
+    ]
+
+
+if __name__ == "__main__":
+    with TemporaryDirectory() as folder:
+        notebook = executed(Path(folder))
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # progress is of that run, and names places of its machine
+            cell.outputs = [output for output in cell.outputs if output.output_type != "stream"]
+    nbformat.write(notebook, NOTEBOOK)  # type: ignore[no-untyped-call]
