@@ -88,6 +88,7 @@ def page(results: Results, summary: Summary) -> str:
         finals=finals(summary),
         optimism=optimism(summary),
         states=_states(results),
+        trials=results.records,
         shares=shares(results),
         searched=bool(results.records) or not results.settings.rows_only,
         notes=notes,
