@@ -101,6 +101,14 @@ def test_the_answer_is_on_top(finished: Experiment) -> None:
     assert "search 5 trials took 1 min 15 s" in text
 
 
+def test_means_over_seeds_come_with_their_spread(finished: Experiment) -> None:
+    std = finished.read("report.json")["recipes"]["mlp"]["test"]["accuracy"]["std"]
+    assert std > 0.001
+    told = f"0.8000 \N{PLUS-MINUS SIGN} {std:.3f}"
+    assert told in " ".join(page_of(finished).text.split())
+    assert f"| {told} |" in (finished.folder / "report.md").read_text()
+
+
 def test_what_the_models_cost_is_shown(finished: Experiment) -> None:
     text = " ".join(page_of(finished).text.split())
     assert text.count("parameters 12,345 trained 2,345 MACs 67,890 weights MiB 0.06 latency ms 0.12") == 2

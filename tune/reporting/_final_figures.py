@@ -38,8 +38,10 @@ def _finals(summary: Summary) -> Iterator[FinalLine]:
         for kind, finalist in (("best", entry), *(("other", other) for other in entry["finalists"])):
             yield from _lines(recipe, str(finalist["best_trial"]), kind, finalist)
     default, winner = summary["default"], summary["winner"]
-    if default and default["gain"]:  # else it is the winner, and named above
-        yield from _lines(winner, DEFAULT, "default", default)
+    if default:
+        entry = summary["recipes"][winner]
+        if default["config"] not in [finalist["config"] for finalist in (entry, *entry["finalists"])]:  # named above
+            yield from _lines(winner, DEFAULT, "default", default)
 
 
 def _lines(recipe: str, trial: str, kind: str, finalist: Mapping[str, Any]) -> Iterator[FinalLine]:
