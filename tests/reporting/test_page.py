@@ -78,6 +78,7 @@ def test_it_loads_nothing_from_elsewhere(finished: Experiment) -> None:
     assert "http" not in policy
 
 
+@pytest.mark.slow
 def test_500_trials_are_small_enough_to_send(begin: Callable[..., Story]) -> None:
     story = begin(recipes=("mlp", "plain_cnn", "block_cnn"), trials=500, max_epochs=27)
     drawn = [story.trial(recipe, [0.5]) for _ in range(20) for recipe in story.experiment.settings.recipes]
