@@ -152,7 +152,7 @@ class Result:
                     "seeds": len(test.get("seeds", [])),
                 }
             )
-        return DataFrame(rows, index=RangeIndex(1, len(rows) + 1, name="rank"))
+        return DataFrame(rows, index=RangeIndex(1, len(rows) + 1, name="rank")).astype({"std": float})
 
     @property
     def trials(self) -> "DataFrame":
@@ -208,16 +208,18 @@ class Result:
         return f"{self.folder}\n{self.leaderboard.to_string(float_format='{:.4f}'.format)}"
 
     def _ipython_display_(self) -> None:
-        """In a notebook: the leaderboard, and the learning curves of all trials; as a picture where Plotly is not."""
+        """In a notebook: the leaderboard, what is to be said of it, the learning curves (a picture without Plotly)."""
         from base64 import b64encode
         from contextlib import closing
 
         from IPython.display import display
 
-        from tune.reporting import curves
+        from tune.reporting import answer, curves, findings
         from tune.study import SearchStudy
 
         display(self.leaderboard)  # type: ignore[no-untyped-call]
+        lines = [answer(self._summary), *findings(self._summary)]
+        display({"text/plain": "\n".join(lines)}, raw=True)  # type: ignore[no-untyped-call]
         with closing(SearchStudy.load(self._experiment.storage, self._experiment.settings.name)) as study:
             drawn = curves(self._experiment, study.records)
         if drawn is not None:

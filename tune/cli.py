@@ -115,7 +115,11 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     compare.set_defaults(run=_compare)
     compare.add_argument("experiments", nargs="+", metavar="experiment", help="two or more: their folders or URLs")
     compare.add_argument(
-        "--output", type=Path, default=Path("comparison.html"), metavar="FILE", help="default: comparison.html"
+        "--output",
+        type=Path,
+        default=Path("comparison.html"),
+        metavar="FILE",
+        help="default: comparison.html",
     )
 
     track = commands.add_parser("track", help="send an experiment to W&B, now or again", allow_abbrev=False)
@@ -161,6 +165,13 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unrecognized arguments: {' '.join(unknown)}{guesses}")
         return parsed, unknown
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        try:
+            super()._check_value(action, value)
+        except argparse.ArgumentError as error:
+            error.message += meant(str(value), map(str, action.choices or ()))
+            raise
+
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong with the arguments, and end."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
@@ -185,7 +196,13 @@ def _add_sweeps(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) 
     sweep = commands.add_parser("sweep", help="write recipes as a sweep that W&B drives", allow_abbrev=False)
     sweep.set_defaults(run=_sweep)
     sweep.add_argument("recipe", nargs="+", help="which recipes W&B shall choose from")
-    sweep.add_argument("--output", type=Path, default=Path("sweep.yaml"), metavar="FILE", help="default: sweep.yaml")
+    sweep.add_argument(
+        "--output",
+        type=Path,
+        default=Path("sweep.yaml"),
+        metavar="FILE",
+        help="what wandb sweep reads (default: sweep.yaml)",
+    )
     sweep.add_argument(
         "--method", choices=("bayes", "random", "grid"), default="bayes", help="how W&B chooses (default: bayes)"
     )
@@ -219,8 +236,11 @@ def _sweep(arguments: argparse.Namespace) -> int:
     if settings.recipes_from:
         passed["recipes_from"] = settings.recipes_from
     sweep = driving_sweep(settings, {"recipes": settings.recipes, **passed}, arguments.method)
+    text = yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True)
     try:
-        arguments.output.write_text(yaml.safe_dump(sweep, sort_keys=False, allow_unicode=True))
+        if arguments.output.exists() and arguments.output.read_text() != text:
+            raise InputError(f"--output {arguments.output}: another one is there; remove it, or give another place")
+        arguments.output.write_text(text)
     except OSError as error:
         raise InputError(f"--output {arguments.output}: cannot be written: {error.strerror}") from None
     if settings.data not in EMBEDDED and ":" not in settings.data and not Path(settings.data).is_dir():
@@ -258,7 +278,11 @@ def _add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None
     for name in names:
         field = Settings.model_fields[name]
         help_text = field.description or ""
-        if isinstance(field.default, str | int | tuple) and field.default != "" and "default" not in help_text:
+        if (
+            isinstance(field.default, str | int | tuple)
+            and field.default not in ("", ())
+            and "default" not in help_text
+        ):
             default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
             help_text += f" (default: {default})"
         options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS, "metavar": "X"}
@@ -313,6 +337,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from tune.experiment import Experiment
     from tune.progress import console_of
     from tune.reporting import (
+        answer,
         began_with,
         chosen,
         findings,
@@ -338,11 +363,18 @@ def _search(arguments: argparse.Namespace) -> int:
     console = console_of(settings)
     try:
         report = run(experiment, settings, console)
-    except (Interrupted, KeyboardInterrupt, SystemExit):  # Ray, while it starts, makes an exit of SIGTERM
-        if not experiment.exists:
-            raise
+    except Interrupted:
         print(f"toprung: stopped; go on with: toprung search --resume {experiment}", file=sys.stderr)
         _report_so_far(experiment)
+        return 130
+    except (KeyboardInterrupt, SystemExit):  # Ray, while it starts, makes an exit of SIGTERM
+        if not experiment.exists:
+            raise
+        print(
+            f"toprung: stopped at once; go on with: toprung search --resume {experiment}; "
+            f"write a report of what there is: toprung report {experiment}",
+            file=sys.stderr,
+        )
         return 130
     except HopelessError as error:
         print(f"toprung: {error}", file=sys.stderr)
@@ -363,11 +395,12 @@ def _search(arguments: argparse.Namespace) -> int:
     if not settings.rows_only:
         console.print(leaderboard(summary))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
-        for line in findings(summary):
+        for line in [answer(summary), *findings(summary)]:
             console.print(Text(line), soft_wrap=True)
         for line in began_with(summary):
             console.print(Text(f"pretrained weights of {line}", style="dim"), soft_wrap=True)
-    for warning in [*summary["warnings"], *summary["failures"]]:
+    said = experiment.read("data.json")["warnings"]  # at the start
+    for warning in [*(each for each in summary["warnings"] if each not in said), *summary["failures"]]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"report: {report}")
     if experiment.url:
@@ -434,6 +467,11 @@ def _assignments(texts: Sequence[str]) -> dict[str, str]:
     return pairs
 
 
+def _given_as(value: object) -> str:
+    """A setting as it is given by its flag."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+
+
 def _resumed(before: "Settings", given: Mapping[str, Any]) -> "Settings":
     """The settings that an experiment goes on with."""
     from tune.settings import RESUMABLE, make
@@ -444,8 +482,8 @@ def _resumed(before: "Settings", given: Mapping[str, Any]) -> "Settings":
     if fixed:
         name = fixed[0]
         raise InputError(
-            f"{_flag(name)} was {getattr(before, name)!r} when the experiment was begun and cannot become "
-            f"{getattr(after, name)!r}; on --resume only {', '.join(map(_flag, RESUMABLE))} may change"
+            f"{_flag(name)} was {_given_as(getattr(before, name))} when the experiment was begun and cannot become "
+            f"{_given_as(getattr(after, name))}; on --resume only {', '.join(map(_flag, RESUMABLE))} may change"
         )
     return after
 
@@ -482,7 +520,7 @@ def _show(arguments: argparse.Namespace) -> int:
     from rich.text import Text
 
     from tune.experiment import Experiment
-    from tune.overview import record_of, trial, trials
+    from tune.overview import is_searched, record_of, state_of, trial, trials
     from tune.study import SearchStudy
 
     experiment = Experiment.open(arguments.experiment)
@@ -490,12 +528,13 @@ def _show(arguments: argparse.Namespace) -> int:
     with closing(SearchStudy.load(experiment.storage, settings.name)) as study:
         records = study.records
     console = _console()
+    searched = is_searched(experiment)
     if arguments.trial is None:
-        console.print(trials(records, settings.metric))
+        console.print(trials(records, settings.metric, searched=searched))
         return 0
     record = record_of(records, arguments.trial)
     attempts = f", {record.attempts} attempts" if record.attempts > 1 else ""
-    console.print(Text(f"trial {record.number}: {record.recipe}, {record.state}{attempts}"))
+    console.print(Text(f"trial {record.number}: {record.recipe}, {state_of(record, searched=searched)}{attempts}"))
     if record.note:
         console.print(Text(record.note), soft_wrap=True)
     for table in trial(record):
@@ -557,7 +596,7 @@ def _track(arguments: argparse.Namespace) -> int:
     if settings.wandb == "online":
         from tune.login import require_login
 
-        require_login()
+        print(f"W&B: sending to {require_login().url}")
     return 0 if track(experiment, settings, Console(file=sys.stdout)) else 1
 
 
@@ -566,7 +605,7 @@ def _add_after_search(commands: "argparse._SubParsersAction[Parser]") -> None:
     export.set_defaults(run=_export)
     export.add_argument("experiment", type=_located, help=MODELS)
     export.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
-    export.add_argument("--output", type=Path, metavar="FILE", help="default: EXPERIMENT-NAME.onnx, here")
+    export.add_argument("--output", type=Path, metavar="FILE", help="where to (default: EXPERIMENT-NAME.onnx, here)")
 
     predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
     predict.set_defaults(run=_predict)

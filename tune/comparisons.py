@@ -1,12 +1,13 @@
 """Whether one recipe is more accurate than another on the same test images, beyond chance."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.intervals import DRAWS, Interval, Models, percentiles, widened
+from tune.intervals import DRAWS, LEVEL, Interval, Models, percentiles, widened
 
 
 @dataclass(frozen=True)
@@ -14,12 +15,25 @@ class Comparison:
     """How much more accurate one recipe's models are than another's.
 
     Attributes:
-        difference: of the mean accuracies over seeds, with its 95% interval.
+        mean: the difference of the mean accuracies over seeds.
+        draws: what it could have been as well (draws,).
         p: how likely at least such a difference, in either direction, were if there were none.
+        level: of the interval.
     """
 
-    difference: Interval
+    mean: float
+    draws: NDArray[np.float64]
     p: float
+    level: float = LEVEL
+
+    @property
+    def difference(self) -> Interval:
+        """The difference with its interval."""
+        return percentiles(self.mean, self.draws, self.level)
+
+    def entry(self) -> dict[str, Any]:
+        """The comparison as `report.json` has it."""
+        return {"difference": asdict(self.difference), "p": self.p}
 
 
 def compare(
@@ -51,7 +65,7 @@ def compare(
     else:
         beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
         p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
-    return Comparison(percentiles(mean, differences), p)
+    return Comparison(mean, differences, p)
 
 
 def mid_p_mcnemar(ours: int, theirs: int) -> float:
@@ -68,6 +82,19 @@ def mid_p_mcnemar(ours: int, theirs: int) -> float:
         return 1.0
     at = float(binom.pmf(fewer, both, 0.5))
     return 1 - at / 2 if ours == theirs else 2 * float(binom.cdf(fewer, both, 0.5)) - at
+
+
+def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    """Several comparisons, with p by `holm`, and intervals that are as much stricter: without 0 where p is small."""
+    adjusted = holm({name: comparison.p for name, comparison in found.items()})
+    return {
+        name: replace(
+            comparison,
+            p=adjusted[name],
+            level=1 - (1 - LEVEL) * (comparison.p / adjusted[name] if comparison.p else 1 / len(found)),
+        )
+        for name, comparison in found.items()
+    }
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:

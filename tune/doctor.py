@@ -82,7 +82,9 @@ def _data(settings: Settings) -> Finding:
         return Finding("error", "data", str(error))
     except OSError as error:
         return Finding("error", "data", f"--data {settings.data}: cannot be read: {reason_of(error)}")
-    text = f"{settings.data}: {len(contents.names):,} images of {len(contents.classes)} classes"
+    text = (
+        f"{settings.data}: {len(contents.names):,} images of {len(contents.classes)} classes, of which one was decoded"
+    )
     if settings.address != HERE:
         text += "; this machine alone needs to see them, the others get them decoded, through --out"
     return Finding("ok", "data", text)

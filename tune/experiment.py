@@ -89,7 +89,9 @@ class Experiment:
             return cls._brought(str(path).rstrip("/"))
         experiment = cls(Path(path).expanduser().absolute())
         if not experiment.folder.is_dir():
-            raise InputError(f"no experiment in {path}: there is no such folder; give one such as results/NAME")
+            there = Path(Settings.model_fields["out"].get_default(call_default_factory=True), path)
+            meant = f"{there}?" if cls(there).exists else "give one such as results/NAME"
+            raise InputError(f"no experiment in {path}: there is no such folder; {meant}")
         if not experiment.exists:
             raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
         return experiment

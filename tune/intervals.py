@@ -83,10 +83,11 @@ def bootstrap(
     return ends
 
 
-def percentiles(mean: float, draws: NDArray[np.float64]) -> Interval:
-    """The interval between the outer percentiles of draws (draws,)."""
-    tail = 100 * (1 - LEVEL) / 2
-    return Interval(mean, *np.percentile(draws, [tail, 100 - tail]).tolist())
+def percentiles(mean: float, draws: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """The interval between the outer percentiles of draws (draws,), themselves drawn, so that it agrees with p."""
+    outside = max(1, int((len(draws) + 1) * (1 - level) / 2 + 1e-9))
+    ordered = np.sort(draws)
+    return Interval(mean, float(ordered[outside - 1]), float(ordered[-outside]))
 
 
 @dataclass(frozen=True)

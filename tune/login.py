@@ -36,13 +36,15 @@ def login() -> Login:
         wandb.teardown()
 
 
-def require_login() -> None:
-    """Refuse to begin what W&B would not take.
+def require_login() -> Login:
+    """Refuse to begin what W&B would not take; else what this machine says.
 
     Raises:
         InputError: there is no login, or none that is valid.
     """
-    if not login().known:
+    found = login()
+    if not found.known:
         raise InputError(
-            "W&B: there is no login: wandb login, or WANDB_API_KEY; a search keeps its runs here by --wandb offline"
+            "W&B: there is no login: wandb login, or WANDB_API_KEY; without one, --wandb offline writes runs into files"
         )
+    return found

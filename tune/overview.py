@@ -27,7 +27,7 @@ def experiments(folder: Path) -> Table:
         InputError: there is no such folder, or no experiment in it.
     """
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder; give one of experiments, such as results")
+        raise InputError(f"{folder}: there is no such folder yet; toprung search makes one")
     found = [Experiment(place) for place in sorted(folder.iterdir()) if Experiment(place).exists]
     if not found:
         raise InputError(f"{folder}: no experiment in it; give the --out of a search")
@@ -41,7 +41,7 @@ def experiments(folder: Path) -> Table:
             experiment.folder.name,
             _state(experiment, summary),
             Path(str(settings.get("data", ""))).name,
-            (summary or {}).get("winner") or NOTHING,
+            _best(summary),
             _trials(summary),
             _accuracy(summary),
         )
@@ -49,14 +49,14 @@ def experiments(folder: Path) -> Table:
     return table
 
 
-def trials(records: Iterable[Record], metric: str) -> Table:
-    """All trials, by number."""
+def trials(records: Iterable[Record], metric: str, *, searched: bool) -> Table:
+    """All trials, by number; `searched` is whether they are being trained."""
     table = _table(left=("#", "recipe"), fold=("state", "note"), right=("epochs", f"val {metric}", "seconds"))
     for record in records:
         cells = (
             str(record.number),
             record.recipe,
-            record.state,
+            state_of(record, searched=searched),
             record.note,
             str(len(record.epochs)),
             _number(record.value),
@@ -64,6 +64,11 @@ def trials(records: Iterable[Record], metric: str) -> Table:
         )
         table.add_row(*map(Text, cells))
     return table
+
+
+def state_of(record: Record, *, searched: bool) -> str:
+    """The state of a trial; one that no process trains was stopped, and goes on when the search does."""
+    return "stopped" if record.state == "running" and not searched else record.state
 
 
 def trial(record: Record) -> tuple[Table, Table]:
@@ -92,9 +97,19 @@ def record_of(records: list[Record], number: int) -> Record:
 def _state(experiment: Experiment, summary: Mapping[str, Any] | None) -> str:
     if is_searched(experiment):
         return "running"
-    if summary is None:
+    if summary is None or any(recipe["trials"]["running"] for recipe in summary["recipes"].values()):
         return "stopped"
     return "finished" if summary["winner"] or summary["preset"] else "nothing tested"
+
+
+def _best(summary: Mapping[str, Any] | None) -> str:
+    """The winner, or the recipe that is best so far."""
+    if summary is None:
+        return NOTHING
+    if summary["winner"]:
+        return str(summary["winner"])
+    best = next((recipe for recipe, entry in summary["recipes"].items() if entry["val"]), None)
+    return f"{best} so far" if best else NOTHING
 
 
 def is_searched(experiment: Experiment) -> bool:

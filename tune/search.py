@@ -125,6 +125,9 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         url = mirror.url if mirror else experiment.storage
         study = stack.enter_context(closing(SearchStudy.load(url, settings.name)))
         study.taken = taken
+        begun = sum(record.counts for record in study.records)
+        if settings.trials < begun:
+            raise InputError(f"--trials {settings.trials}: {experiment} has {begun} already; give as many or more")
         _write_data(experiment, views, weights)  # the same, with the places of this machine
         _prepare_nodes(experiment, settings, views, weights, resources, console)
         study.begin_process()

@@ -17,8 +17,8 @@ NOTE_EVERY = 5.0
 """Seconds between notes of the time used, which a resumed search goes on from."""
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error
-    """The search was stopped in order by a signal; it can be resumed."""
+class Interrupted(KeyboardInterrupt):
+    """The search was stopped by a signal; it can be resumed."""
 
 
 class HopelessError(InputError):
@@ -84,9 +84,11 @@ def stopping(deadline: Deadline, console: Console, place: str) -> Iterator[None]
     """Ctrl-C or SIGTERM ends the search in order; a second one, or one during the finals, at once."""
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if deadline.interrupted or not deadline.searching:
+        if deadline.interrupted:
             raise KeyboardInterrupt
         deadline.interrupted = True
+        if not deadline.searching:
+            raise Interrupted
         console.print(f"stopping in order; once more to stop at once; what is done is kept in {place}", soft_wrap=True)
 
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -120,6 +120,7 @@ def test_a_folder_is_another_source_when_a_file_in_it_changes(tmp_path: Path) ->
     [
         ({}, r"no images in .*: it must hold train/ \(and val/, test/\) .*; images end in \.bmp, "),
         ({"a": 0, "b": 0}, "no images in"),
+        ({".": 3}, "no class folders in .*, but images: it must hold train/"),
         ({"a": 5}, "has one class only, 'a', and telling classes apart takes two"),
         ({"train/a": 5, "test/a": 1}, "has one class only, 'a'"),
         ({"test/a": 2, "test/b": 2}, "has test/ but no train/: it must hold train/"),

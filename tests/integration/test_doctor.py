@@ -44,7 +44,9 @@ def test_a_running_cluster_is_looked_at_by_its_address(tmp_path: Path) -> None:
     assert lines["recipes"] == ("ok", "1 node: knn")
     assert lines["clocks"] == ("ok", "1 node: within 3 s of this machine's")
     assert lines["ports"] == ("ok", "1 node: there is no other node")
-    assert lines["data"][1].startswith("digits: 1,797 images of 10 classes; this machine alone needs to see them")
+    assert lines["data"][1].startswith(
+        "digits: 1,797 images of 10 classes, of which one was decoded; this machine alone needs to see them"
+    )
     assert list(tmp_path.iterdir()) == [], "it leaves nothing"
 
 

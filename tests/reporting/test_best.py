@@ -84,7 +84,7 @@ def test_one_file_has_the_configurations_of_all_recipes_the_best_first(finished:
     assert mlp["val"] == recipes["mlp"]["val"]
     assert mlp["val"]["accuracy"] == pytest.approx((0.93 + 0.97 + 0.95) / 3)
     assert mlp["test"] == {name: recipes["mlp"]["test"][name] for name in ("accuracy", "macro_f1")}
-    assert set(mlp["test"]["accuracy"]) == {"mean", "low", "high"}
+    assert set(mlp["test"]["accuracy"]) == {"mean", "low", "high", "std"}
     for entry in content["best"]:
         config = recipes[entry["recipe"]]["config"]
         assert entry["config"] == config

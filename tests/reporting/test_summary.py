@@ -14,6 +14,7 @@ from reporting.stories import TEST_IMAGES, Story, cost
 from trainables._weights import Weights, write_weights
 from tune.experiment import Experiment
 from tune.reporting import write_report
+from tune.reporting._final_figures import optimism
 from tune.reporting._leaderboard import rows
 from tune.reporting._numbers import TIMES
 
@@ -188,6 +189,10 @@ def test_finals_on_train_and_val_are_ranked_by_those_on_train_and_compared_with_
     story.refit(knn, seed=0, right=31)
     summary = summary_of(story, knn, mlp)
     assert (summary["winner"], summary["trained_on"]) == ("knn", "train+val")
+    (both,), (alone,) = (summary["recipes"]["knn"][name] for name in ("finals", "finals_on_train_alone"))
+    assert (both["val"], both["test"]["accuracy"]) == ({}, 31 / 40)
+    assert (alone["val"]["accuracy"], alone["test"]["accuracy"]) == (0.9, 0.75)
+    assert optimism(summary) == pytest.approx(((0.9 - 0.75) + 3 * (0.8 - 0.5)) / 4)
     assert summary["recipes"]["mlp"]["test"]["accuracy"]["mean"] == 1.0
     assert summary["recipes"]["mlp"]["val"]["accuracy"] == pytest.approx(0.8)
     assert summary["recipes"]["mlp"]["against_train_alone"]["difference"]["mean"] == pytest.approx(0.5)
@@ -248,7 +253,10 @@ def test_figures_of_classes_are_those_of_the_seed_of_median_val(finished: Experi
 
 def test_warnings_are_of_data_and_search_and_failures_of_finals(finished: Experiment) -> None:
     summary = finished.read("report.json")
-    assert summary["warnings"] == ["two images are alike", "1 trial not finished when this was written"]
+    assert summary["warnings"] == [
+        "two images are alike",
+        "1 trial not finished when this was written; if it was stopped, --resume goes on",
+    ]
     assert summary["failures"] == ["final mlp-00001-3: out of memory"]
     assert summary["seconds"] == 75.0
 

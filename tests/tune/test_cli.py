@@ -112,6 +112,15 @@ def test_an_abbreviated_or_unknown_flag_is_refused(capsys: pytest.CaptureFixture
     assert second.startswith("toprung search: unrecognized arguments: --epochs 3")
 
 
+def test_the_command_that_was_meant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["searhc"])
+    error = capsys.readouterr().err
+    assert "invalid choice: 'searhc'" in error
+    assert "(did you mean search?)" in error
+    assert error.count("\n") == 1
+
+
 def test_the_flag_that_was_meant_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     for typo in (["--trails", "5"], ["--trails=5"]):
         with pytest.raises(SystemExit):

@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from tune.comparisons import compare, holm, mid_p_mcnemar
+from tune.comparisons import compare, corrected, holm, mid_p_mcnemar
 from tune.intervals import bootstrap, wilson
 
 
@@ -95,6 +95,21 @@ def test_rarely_is_a_difference_found_where_recipes_are_as_good() -> None:
         easy = images(rng, 0.9, 500)
         found.append(compare(np.zeros(500, np.int64), said(rng, easy, 3, 0.01), said(rng, easy, 3, 0.01)).p < 0.05)
     assert 0.02 < np.mean(found) < 0.07
+
+
+def test_an_interval_among_several_holds_0_just_where_p_says_so() -> None:
+    rng, labels = np.random.default_rng(5), np.zeros(400, np.int64)
+    told = []
+    for _ in range(40):
+        easy = images(rng, 0.9, 400)
+        found = {str(k): compare(labels, said(rng, easy - 0.02 * k, 3), said(rng, easy, 3)) for k in range(4)}
+        for name, strict in corrected(found).items():
+            alone, ends = found[name].difference, strict.difference
+            assert ends.low <= alone.low <= alone.high <= ends.high
+            assert (ends.low <= 0 <= ends.high) == (strict.p >= 0.05)
+            told.append((alone.low <= 0 <= alone.high, ends.low <= 0 <= ends.high))
+    assert (False, True) in told, "what was beyond chance alone, and is not among several"
+    assert (False, False) in told
 
 
 def test_several_comparisons_are_held_to_more() -> None:

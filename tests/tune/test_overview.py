@@ -6,8 +6,10 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
+from tests.reporting.stories import Story
 from tune.cli import main
 from tune.experiment import Experiment
+from tune.reporting import rebuild
 
 
 def test_experiments_are_listed_with_their_state_and_result(
@@ -16,6 +18,10 @@ def test_experiments_are_listed_with_their_state_and_result(
     for name in ("first", "second", "third"):
         shutil.copytree(searched.folder, tmp_path / name)
     (tmp_path / "second" / "report.json").unlink()
+    story = Story.begin(tmp_path, name="fourth", on_disk=True, data="digits")
+    story.trial("mlp", [0.5], "running")
+    story.study.close()
+    rebuild(story.experiment)
     (tmp_path / "notes").mkdir()
     with FileLock(tmp_path / "third" / ".lock"):
         assert main(["list", str(tmp_path)]) == 0
@@ -26,6 +32,7 @@ def test_experiments_are_listed_with_their_state_and_result(
     assert f"{accuracy:.4f}" in lines["first"]
     assert lines["second"][1:4] == ["stopped", "digits", "\N{EN DASH}"]
     assert lines["third"][1] == "running"
+    assert lines["fourth"][1:6] == ["stopped", "digits", "mlp", "so", "far"]
     assert "notes" not in lines
 
 
@@ -34,8 +41,20 @@ def test_where_no_experiment_is_it_says_so(tmp_path: Path, capsys: pytest.Captur
     assert main(["list", str(tmp_path / "none")]) == 2
     assert capsys.readouterr().err.splitlines() == [
         f"toprung: {tmp_path}: no experiment in it; give the --out of a search",
-        f"toprung: {tmp_path / 'none'}: there is no such folder; give one of experiments, such as results",
+        f"toprung: {tmp_path / 'none'}: there is no such folder yet; toprung search makes one",
     ]
+
+
+def test_a_trial_that_no_process_trains_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    story = Story.begin(tmp_path, on_disk=True)
+    story.trial("mlp", [0.5], "running")
+    story.study.close()
+    for arguments in ([], ["--trial", "0"]):
+        assert main(["show", str(story.experiment), *arguments]) == 0
+        assert "stopped" in capsys.readouterr().out
+        with FileLock(story.experiment.folder / ".lock"):
+            assert main(["show", str(story.experiment), *arguments]) == 0
+        assert "running" in capsys.readouterr().out
 
 
 def test_trials_are_shown_and_one_with_its_epochs(searched: Experiment, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import jsonschema
 import pytest
 
 from search_spaces import Choice, Domain, Float, InputError, Int, recipes, space_of
+from tune.cli import main
 from tune.settings import Settings, make
 from tune.sweep import configuration, drawn_by, driving_sweep, joined, parameter
 
@@ -131,3 +132,18 @@ def test_flags_go_on_to_the_trials(schema: jsonschema.Draft7Validator) -> None:
 def test_a_grid_has_lists_alone(schema: jsonschema.Draft7Validator) -> None:
     with pytest.raises(InputError, match=r"--method grid: lr is a range, not a list; give bayes or random, or list"):
         driving_sweep(settings_of("mlp"), {}, "grid")
+
+
+def test_a_sweep_that_was_changed_by_hand_is_not_written_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        assert main(["sweep", "knn"]) == 0
+    Path("sweep.yaml").write_text("mine: true\n")
+    capsys.readouterr()
+    assert main(["sweep", "knn"]) == 2
+    assert capsys.readouterr().err == (
+        "toprung: --output sweep.yaml: another one is there; remove it, or give another place\n"
+    )
+    assert Path("sweep.yaml").read_text() == "mine: true\n"

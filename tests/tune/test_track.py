@@ -24,7 +24,7 @@ def test_without_a_login_nothing_is_begun(
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     experiment = Story.begin(tmp_path, on_disk=True).experiment
     assert main(["track", str(experiment.folder)]) == 2
-    assert "W&B: there is no login: wandb login, or WANDB_API_KEY; a search keeps its runs here by" in (
+    assert "W&B: there is no login: wandb login, or WANDB_API_KEY; without one, --wandb offline writes" in (
         capsys.readouterr().err
     )
     monkeypatch.setenv("WANDB_API_KEY", "short")

@@ -182,6 +182,8 @@ class ImageFolder:
         if not self._files:
             if any(self._root.rglob("*.parquet")):
                 raise InputError(f"no images in {self.name}, but Parquet files: write --data parquet:{self.name}")
+            if any(path.suffix.lower() in SUFFIXES for path in self._root.iterdir()):
+                raise InputError(f"no class folders in {self.name}, but images: {_LAYOUT}")
             raise InputError(f"no images in {self.name}: {_LAYOUT}; images end in {', '.join(sorted(SUFFIXES))}")
         if len(self._classes) < 2:
             raise InputError(

@@ -15,7 +15,7 @@ from tune.record import Record
 from tune.reporting._best import write_best
 from tune.reporting._comparison import Contender, SideBySide
 from tune.reporting._comparison_page import comparison_page, comparison_table
-from tune.reporting._leaderboard import findings, leaderboard
+from tune.reporting._leaderboard import answer, findings, leaderboard
 from tune.reporting._markdown import markdown
 from tune.reporting._model_card import model_card
 from tune.reporting._numbers import printable
@@ -30,6 +30,7 @@ from tune.reporting._tensorboard import require_tensorboard, write_events
 from tune.study import SearchStudy
 
 __all__ = [
+    "answer",
     "began_with",
     "chosen",
     "comparison_table",

@@ -158,7 +158,8 @@ def per_class(entry: dict[str, Any]) -> Figure:
                 "<extra></extra>",
             )
         )
-    figure.update_xaxes(rangemode="normal")
+    if min(figures[key] for _, figures in ranked for key in NAMES) == 1:  # else the axis is from 0 to 2
+        figure.update_xaxes(range=[0.9, 1.005])
     figure.update_yaxes(range=[len(ranked) - 0.4, -0.6], showgrid=False, zeroline=False, **_labels(names, places))
     figure.update_layout(height=130 + 26 * max(4, len(ranked)))
     return figure

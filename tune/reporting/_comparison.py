@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from search_spaces import space_of
-from tune.comparisons import compare, holm
+from tune.comparisons import compare, corrected
 from tune.finalists import Finalist
 from tune.reporting._command import setting_text
 from tune.reporting._leaderboard import compared_with, sees
@@ -291,10 +291,8 @@ def _compared(contenders: Sequence[Contender]) -> dict[str, Against]:
             assert other.winner is not None
             names[other.name] = best.name
             found[other.name] = compare(best.winner.first.labels, other.winner.predictions, best.winner.predictions)
-    adjusted = holm({name: comparison.p for name, comparison in found.items()})
     return {
-        name: Against(name=names[name], figures={"difference": asdict(comparison.difference), "p": adjusted[name]})
-        for name, comparison in found.items()
+        name: Against(name=names[name], figures=comparison.entry()) for name, comparison in corrected(found).items()
     }
 
 

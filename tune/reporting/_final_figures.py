@@ -29,7 +29,7 @@ class FinalLine:
 
 
 def finals(summary: Summary) -> list[FinalLine]:
-    """All trainings of the finals, recipes by rank, the best configuration first, the default point last."""
+    """All trainings of the finals on train alone, recipes by rank, the best first, the default point last."""
     return list(_finals(summary))
 
 
@@ -45,7 +45,7 @@ def _finals(summary: Summary) -> Iterator[FinalLine]:
 
 
 def _lines(recipe: str, trial: str, kind: str, finalist: Mapping[str, Any]) -> Iterator[FinalLine]:
-    for final in finalist["finals"]:
+    for final in finalist["finals_on_train_alone"] or finalist["finals"]:
         yield FinalLine(
             recipe=recipe,
             trial=trial,

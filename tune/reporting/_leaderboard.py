@@ -95,7 +95,7 @@ def leaderboard(summary: Summary) -> Table:
             f"{row.recipe}\n{row.sees}".strip(),
             row.val,
             f"{row.accuracy} {row.accuracy_std}\n{row.accuracy_interval}",
-            f"{row.macro_f1} {row.macro_f1_std}\n{row.macro_f1_interval}",
+            f"{row.macro_f1}\n{row.macro_f1_interval}",
             row.tested,
             row.trials,
         )
@@ -107,7 +107,7 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
     entry = summary["recipes"][recipe]
     test, trials, against = entry["test"], entry["trials"], entry["against_winner"]
     states = [str(trials[state]) for state in STATES if state != "running"]
-    running = f" + {trials['running']} running" if trials["running"] else ""
+    running = f" + {trials['running']} unfinished" if trials["running"] else ""
     return Row(
         rank=str(rank) if test else NOTHING,
         recipe=recipe,
@@ -226,6 +226,8 @@ def _gain(summary: Summary) -> str:
     if default is None:
         return ""
     if default["gain"] is None:
+        if sum(summary["recipes"][summary["winner"]]["trials"].values()) < 2:
+            return ""
         return f"No other configuration of {summary['winner']} was better on val than its default point."
     accuracy = f"{summary['tested_on']} accuracy of {metric(default['test']['accuracy']['mean'])}"
     return (

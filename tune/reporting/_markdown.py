@@ -77,7 +77,7 @@ def _search(summary: Summary, pictures: Mapping[str, str]) -> list[str]:
         f"Ranked on val, mean over the seeds{_on_train_alone(summary)}. "
         "Intervals: Wilson's for a single model's accuracy, else the bootstrap's. "
         "Against the winner: on the same images, by McNemar's mid-p for single models, else a paired bootstrap; with "
-        "Holm's correction.",
+        "Holm's correction, of p and of the interval of the difference.",
         *_picture(pictures, "curves", "Learning curves. Bold: best of its recipe; faint: stopped early."),
         *_picture(pictures, "progress", "Progress. Dots: trials; line: best so far."),
     ]

@@ -64,6 +64,7 @@ def _figures(summary: Summary, entry: dict[str, Any]) -> list[str]:
         ),
         f"Expected calibration error {percent(calibration['ece'])}; with logits divided by "
         f"{calibration['temperature']:.2f}, fitted on val, {percent(calibration['ece_with_temperature'])}.",
+        f"Of each class, by seed {entry['median_seed']}:",
         table(["class", "precision", "recall", "F1", "images"], classes),
     ]
 

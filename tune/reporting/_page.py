@@ -120,7 +120,9 @@ def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
     if summary["preset"] and summary["preset"]["rows"]:
         facts += [("rows", str(len(summary["preset"]["rows"])))]
     if results.records or not results.settings.rows_only:
-        facts += [("search", counted(len(results.records), "trial"))]
+        begun, asked = len(results.records), results.settings.trials
+        of = f"{begun:,} of " if begun < asked and not summary["winner"] else ""
+        facts += [("search", f"{of}{counted(asked if of else begun, 'trial')}")]
     return [*facts, ("took", duration(results.seconds))]
 
 

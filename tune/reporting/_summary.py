@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tune.calibration import expected_calibration_error, fit_temperature, reliability, scaled
-from tune.comparisons import compare, holm
+from tune.comparisons import compare, corrected
 from tune.ensembles import ensembles_of
 from tune.finalists import Final, Finalist
 from tune.intervals import intervals
@@ -68,6 +68,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
         "against_winner": None,
         "against_train_alone": None,
         "finals": [],
+        "finals_on_train_alone": [],
         "calibration": None,
         "per_class": None,
         "confusion": None,
@@ -96,7 +97,7 @@ def _against_train_alone(finalist: Finalist) -> dict[str, Any] | None:
     if before is None:
         return None
     comparison = compare(finalist.first.labels, finalist.predictions, before.predictions)
-    return {"accuracy": before.test()["accuracy"].mean, **asdict(comparison)}
+    return {"accuracy": before.test()["accuracy"].mean, **comparison.entry()}
 
 
 def _default(results: Results) -> dict[str, Any] | None:
@@ -106,9 +107,9 @@ def _default(results: Results) -> dict[str, Any] | None:
         return None
     found = None
     if default is not winner:
-        found = asdict(compare(winner.first.labels, winner.predictions, default.predictions))
+        found = compare(winner.first.labels, winner.predictions, default.predictions).entry()
     entry = _finalist(default)
-    return {**{key: entry[key] for key in ("config", "val", "test", "finals")}, "gain": found}
+    return {**{key: entry[key] for key in ("config", "val", "test", "finals", "finals_on_train_alone")}, "gain": found}
 
 
 def _against(results: Results) -> dict[str, dict[str, Any]]:
@@ -120,11 +121,7 @@ def _against(results: Results) -> dict[str, dict[str, Any]]:
     del best[winner.first.recipe]
     labels, ours = winner.first.labels, winner.predictions
     found = {recipe: compare(labels, finalist.predictions, ours) for recipe, finalist in best.items()}
-    adjusted = holm({recipe: comparison.p for recipe, comparison in found.items()})
-    return {
-        recipe: {"difference": asdict(comparison.difference), "p": adjusted[recipe]}
-        for recipe, comparison in found.items()
-    }
+    return {recipe: comparison.entry() for recipe, comparison in corrected(found).items()}
 
 
 def _calibration(finals: list[Final]) -> dict[str, Any]:
@@ -151,10 +148,14 @@ def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
     finalists = [own for recipe in ranked if (own := results.finalists_of(recipe))]
     ensembles = ensembles_of(finalists, [soup for recipe in ranked for soup in results.soups_of(recipe)])
     found = [ensemble.on_test() for ensemble in ensembles]
-    compared = [compare(winner.first.labels, test.predictions[None], winner.predictions) for test in found]
-    adjusted = holm({str(number): comparison.p for number, comparison in enumerate(compared)})
+    compared = corrected(
+        {
+            str(number): compare(winner.first.labels, test.predictions[None], winner.predictions)
+            for number, test in enumerate(found)
+        }
+    )
     entries = []
-    for number, (ensemble, test) in enumerate(zip(ensembles, found, strict=True)):
+    for ensemble, test, comparison in zip(ensembles, found, compared.values(), strict=True):
         assert test.log_probabilities is not None
         tested = intervals(test.labels, test.predictions[None], test.classes)
         entries.append(
@@ -164,7 +165,7 @@ def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
                 "val": ensemble.on_val().metrics,
                 "test": {**{name: asdict(values) for name, values in tested.items()}, "n": len(test.labels)},
                 "ece": expected_calibration_error(reliability(test.log_probabilities, test.labels)),
-                "against_winner": {"difference": asdict(compared[number].difference), "p": adjusted[str(number)]},
+                "against_winner": comparison.entry(),
             }
         )
     return entries
@@ -184,10 +185,17 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
         "config": finalist.first.config,
         "val": finalist.val,
         "test": on_test(finalist),
-        "finals": [
-            {name: getattr(final, name) for name in ("seed", "epoch", "val", "test")} for final in finalist.finals
-        ],
+        "finals": _finals(finalist),
+        "finals_on_train_alone": _finals(before) if (before := finalist.on_train_alone) else [],
     }
+
+
+def _finals(finalist: Finalist) -> list[dict[str, Any]]:
+    """Each training; of what was trained on val, too, val says nothing."""
+    return [
+        {"seed": final.seed, "epoch": final.epoch, "val": {} if final.val_of else final.val, "test": final.test}
+        for final in finalist.finals
+    ]
 
 
 def _warnings_of_rows(results: Results, preset: dict[str, Any] | None) -> list[str]:
@@ -233,5 +241,7 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
         elif tested and entry["best_trial"] is not None and entry["test"] is None:
             warnings.append(f"{recipe}: not tested, as its best trial was not trained again")
     if running := sum(entry["trials"]["running"] for entry in entries.values()):
-        warnings.append(f"{counted(running, 'trial')} not finished when this was written")
+        warnings.append(
+            f"{counted(running, 'trial')} not finished when this was written; if it was stopped, --resume goes on"
+        )
     return warnings
