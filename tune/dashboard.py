@@ -32,8 +32,9 @@ def dashboard(experiment: Experiment, port: int) -> None:
         copy_study(experiment, copy)
         try:
             server = make_server("127.0.0.1", port, wsgi(f"{SQLITE}{copy}"), handler_class=_Silent)
-        except OSError as error:
-            raise InputError(f"--port {port}: {error.strerror}; give another") from None
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not from 0 to 65535"
+            raise InputError(f"--port {port}: {reason}; give another") from None
         over = Event()
         # not in the main thread, where the server would take Ctrl-C for an error of a request
         threads = [Thread(target=server.serve_forever)]

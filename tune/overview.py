@@ -99,6 +99,8 @@ def _state(experiment: Experiment, summary: Mapping[str, Any] | None) -> str:
         return "running"
     if summary is None or any(recipe["trials"]["running"] for recipe in summary["recipes"].values()):
         return "stopped"
+    if summary["winner"] and summary.get("untested") and not summary["failures"]:
+        return "stopped"
     return "finished" if summary["winner"] or summary["preset"] else "nothing tested"
 
 

@@ -381,3 +381,14 @@ def test_rules_that_leave_nothing_to_tell_apart_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         prepared(fill(tmp_path / "data", layout), **options)
+
+
+def test_it_is_said_where_test_was_taken_from_train(tmp_path: Path, cache: Path) -> None:
+    root = fill(tmp_path / "data", {"train/a": 20, "train/b": 20, "val/a": 4, "val/b": 4})
+    card = prepare(DataSpec(source=str(root)), cache=cache).card
+    test = card["images"]["test"]
+    assert test > 0
+    assert card["warnings"] == [
+        f"test was taken from train, as the data come without it: {test} images; --split says otherwise"
+    ]
+    assert prepare(DataSpec(source=str(root), split=(0.85, 0.15, 0.0)), cache=cache).card["warnings"] == []

@@ -68,3 +68,5 @@ def test_a_port_that_is_taken_is_refused(tmp_path: Path, capsys: pytest.CaptureF
         port = taken.getsockname()[1]
         assert main(["dashboard", str(story.experiment.folder), "--port", str(port)]) == 2
     assert f"--port {port}: Address already in use; give another" in capsys.readouterr().err
+    assert main(["dashboard", str(story.experiment.folder), "--port", "99999"]) == 2
+    assert "--port 99999: is not from 0 to 65535; give another" in capsys.readouterr().err

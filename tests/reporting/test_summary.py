@@ -294,6 +294,11 @@ def test_a_recipe_without_finals_is_shown_by_its_best_trial(begin: Callable[...,
     assert entry["best_trial"] == mlp.number
     assert entry["val"]["accuracy"] == 0.99
     assert "mlp: not tested, as its best trial was not trained again" in summary["warnings"]
+    assert summary["untested"] == ["mlp"]
+    page, text = page_of(story), (story.experiment.folder / "report.md").read_text()
+    assert "knn is best on val of what was tested. " in text
+    for said in (page, text):
+        assert "Not tested: mlp, whose best trial has a val accuracy of 0.9900." in said
 
 
 def test_without_any_final_there_is_no_winner(begin: Callable[..., Story]) -> None:

@@ -15,13 +15,15 @@ from tune.reporting import rebuild
 def test_experiments_are_listed_with_their_state_and_result(
     searched: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("first", "second", "third"):
+    for name in ("first", "second", "third", "fifth"):
         shutil.copytree(searched.folder, tmp_path / name)
     (tmp_path / "second" / "report.json").unlink()
     story = Story.begin(tmp_path, name="fourth", on_disk=True, data="digits")
     story.trial("mlp", [0.5], "running")
     story.study.close()
     rebuild(story.experiment)
+    summary = searched.read("report.json")
+    Experiment(tmp_path / "fifth").write("report.json", {**summary, "untested": ["mlp"]})
     (tmp_path / "notes").mkdir()
     with FileLock(tmp_path / "third" / ".lock"):
         assert main(["list", str(tmp_path)]) == 0
@@ -32,6 +34,7 @@ def test_experiments_are_listed_with_their_state_and_result(
     assert f"{accuracy:.4f}" in lines["first"]
     assert lines["second"][1:4] == ["stopped", "digits", "\N{EN DASH}"]
     assert lines["third"][1] == "running"
+    assert lines["fifth"][1:4] == ["stopped", "digits", "knn"], "whose finals are not all trained"
     assert lines["fourth"][1:6] == ["stopped", "digits", "mlp", "so", "far"]
     assert "notes" not in lines
 

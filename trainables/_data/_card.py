@@ -92,6 +92,7 @@ def describe(
             *source.notes,
             *_class_warnings(store.classes, classes),
             *_share_warnings(spec.split, store.official, codes),
+            *_test_warnings(store.official, codes),
             *_count_warnings(classes.names, counts),
             *_duplicate_warnings(duplicates),
             *_group_warnings(groups, codes),
@@ -200,6 +201,12 @@ def _share_warnings(shares: Shares, official: Codes, codes: Codes) -> Iterator[s
         count = int((codes == code).sum())
         if split != "train" and share not in ("rest", count) and not (official == code).any():
             yield f"{split} has {count} images instead of {share:g}, as some have to stay together"
+
+
+def _test_warnings(official: Codes, codes: Codes) -> Iterator[str]:
+    train, test = SPLITS.index("train"), SPLITS.index("test")
+    if taken := int(((official == train) & (codes == test)).sum()):
+        yield f"test was taken from train, as the data come without it: {taken} images; --split says otherwise"
 
 
 def _count_warnings(classes: Sequence[str], counts: dict[str, npt.NDArray[np.int64]]) -> Iterator[str]:

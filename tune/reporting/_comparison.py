@@ -99,7 +99,7 @@ class Contender:
 
 def _is_of(summary: Summary, results: Results) -> bool:
     """Whether a summary counts the trials and seeds that there are now, trained as asked now."""
-    if summary["trained_on"] != results.settings.final_train:
+    if "untested" not in summary or summary["trained_on"] != results.settings.final_train:  # or by an older toprung
         return False
     for recipe in results.settings.recipes:
         entry = summary["recipes"].get(recipe)

@@ -193,16 +193,30 @@ def answer(summary: Summary) -> str:
     seeds = counted(len(test["seeds"]), "seed")
     accuracy = f"{summary['tested_on']} accuracy is {metric(test['accuracy']['mean'])}"
     seen = sees(summary, summary["winner"])
+    of = " of what was tested" if summary["untested"] else ""
     return (
-        f"{summary['winner']}{f' ({seen})' if seen else ''} is best on val. Its {accuracy} "
+        f"{summary['winner']}{f' ({seen})' if seen else ''} is best on val{of}. Its {accuracy} "
         f"(95% interval {interval(test['accuracy'])}) on {counted(test['n'], 'image')} with {seeds}."
     )
 
 
 def findings(summary: Summary) -> list[str]:
     """What else should be known of the answer, a line each."""
-    lines = (_best_row(summary), _worth_of_val(summary), _gain(summary), _runner_up(summary))
+    lines = (_untested(summary), _best_row(summary), _worth_of_val(summary), _gain(summary), _runner_up(summary))
     return [line for line in lines if line]
+
+
+def _untested(summary: Summary) -> str:
+    """Which recipes may be better, as none of their finals was trained, or not yet; else empty."""
+    if summary["winner"] is None or not summary["untested"]:
+        return ""
+    name = summary["metric"]
+    others = (f"{each}, whose best trial has a val {name} of {_val(summary, each)}" for each in summary["untested"])
+    return f"Not tested: {'; '.join(others)}."
+
+
+def _val(summary: Summary, recipe: str) -> str:
+    return metric((summary["recipes"][recipe]["val"] or {}).get(summary["metric"]))
 
 
 def _best_row(summary: Summary) -> str:

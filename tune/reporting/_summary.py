@@ -49,10 +49,16 @@ def summarize(results: Results) -> Summary:
             "preset": preset,
             "recipes": {recipe: entries[recipe] for recipe in ranked},
             "warnings": [*results.card["warnings"], *_warnings_of_rows(results, preset), *_warnings(results, entries)],
+            "untested": [recipe for recipe in ranked if _is_untested(entries[recipe])],
             "failures": results.failures,
         }
     )
     return summary
+
+
+def _is_untested(entry: dict[str, Any]) -> bool:
+    """Whether a recipe has a best trial which was not trained again."""
+    return entry["best_trial"] is not None and entry["test"] is None
 
 
 def _entry(results: Results, recipe: str) -> dict[str, Any]:
@@ -238,7 +244,7 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
             else:
                 first = next(record for record in results.of(recipe) if record.state == "failed")
                 warnings.append(f"{recipe}: all of its {counted(trials['failed'], 'trial')} failed: {first.note}")
-        elif tested and entry["best_trial"] is not None and entry["test"] is None:
+        elif tested and _is_untested(entry):
             warnings.append(f"{recipe}: not tested, as its best trial was not trained again")
     if running := sum(entry["trials"]["running"] for entry in entries.values()):
         warnings.append(
