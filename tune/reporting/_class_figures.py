@@ -49,7 +49,13 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
     )
     labels = _labels(classes, places)
     figure.update_xaxes(
-        title="predicted", constrain="domain", constraintoward="left", showgrid=False, zeroline=False, **labels
+        title="predicted",
+        constrain="domain",
+        constraintoward="left",
+        showgrid=False,
+        zeroline=False,
+        autotickangles=[0, 90],  # aslant, the last ones would be cut off
+        **labels,
     )
     figure.update_yaxes(
         title="true",
