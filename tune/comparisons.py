@@ -28,8 +28,11 @@ class Comparison:
 
     @property
     def difference(self) -> Interval:
-        """The difference with its interval."""
-        return percentiles(self.mean, self.draws, self.level)
+        """The difference with its interval, which holds 0 where p, by another test, does not speak against that."""
+        found = percentiles(self.mean, self.draws, self.level)
+        if self.p < 1 - LEVEL:
+            return found
+        return Interval(found.mean, min(found.low, 0.0), max(found.high, 0.0))
 
     def entry(self) -> dict[str, Any]:
         """The comparison as `report.json` has it."""

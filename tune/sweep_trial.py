@@ -64,7 +64,9 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     (prepared,) = prepare_views([spec_of(settings, view)], cache=Path(settings.cache))
     space = space.within(type(space).clamped(prepared.shape, type(space).domains()))
     ran = {"recipe": recipe, **space.active(), "seed": settings.seed}
-    tracked.config.update({**ran, "data": settings.data}, allow_val_change=True)  # type: ignore[no-untyped-call]
+    drawn = dict(tracked.config)  # which W&B keeps as it is, though not all of it is trained, or fits the data
+    new = {key: value for key, value in {**ran, "data": settings.data, "trained": ran}.items() if key not in drawn}
+    tracked.config.update(new)  # type: ignore[no-untyped-call]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     pick = max if settings.maximize else min
     best: float | None = None

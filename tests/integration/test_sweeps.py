@@ -54,6 +54,9 @@ def test_agents_train_what_a_sweep_draws_and_stop_when_told(
         first, second = (server.runs[name] for name in sweep.runs)
         assert first.values["neighbors"] == 7
         assert first.values["recipe"] == "knn"
+        assert first.values["trained"]["recipe"] == "knn"
+        assert first.values["trained"]["neighbors"] == 7
+        assert "skill" not in first.values["trained"], "which is of another recipe"
         assert [row["epoch"] for row in first.history] == [1]
         assert first.history[0]["best"] == first.history[0]["val/accuracy"]
         assert (first.state, first.summary["state"]) == ("finished", "complete")

@@ -51,7 +51,7 @@ def alone(ray_session: None, cache: Path, tmp_path_factory: pytest.TempPathFacto
     """What the search decides without W&B."""
     out = tmp_path_factory.mktemp("alone")
     assert main([*COMMON, "--cache", str(cache), "--out", str(out), "--name", "alone"]) == 0
-    return decisions(records_of(out / "alone"))
+    return came_of(out / "alone")
 
 
 def test_each_trial_and_each_final_is_a_run_with_its_configuration_history_and_state(
@@ -60,7 +60,7 @@ def test_each_trial_and_each_final_is_a_run_with_its_configuration_history_and_s
     experiment = search("good", "--wandb", "online", "--wandb-project", "shapes", "--wandb-tags", "a,b")
     said = capsys.readouterr().out
     records = records_of(experiment)
-    assert decisions(records) == alone
+    assert came_of(experiment) == alone
     trials = server.of_type("trial")
     assert len(trials) == len(records)
     for run, record in zip(trials, records, strict=True):
@@ -175,7 +175,7 @@ def test_a_bad_server_costs_a_search_nothing_but_a_minute(
     assert waited < AT_MOST, "until then it waits for nothing"
     said = capsys.readouterr().out
     records = records_of(experiment)
-    assert decisions(records) == alone
+    assert came_of(experiment) == alone
     if fault == "every third request fails":
         shown: list[Run] | list[WrittenRun] = server.of_type("trial")
     else:
@@ -207,6 +207,12 @@ def test_a_full_disk_under_wandb_loses_nothing(
     assert main(["track", str(experiment)]) == 0
     for run, record in zip(server.of_type("trial"), records_of(experiment), strict=True):
         same(run, record)
+
+
+def came_of(experiment: Path) -> list[Any]:
+    """What a search decided, and its winner."""
+    summary = json.loads((experiment / "report.json").read_text())
+    return [*decisions(records_of(experiment)), summary["winner"], summary["recipes"][summary["winner"]]["config"]]
 
 
 def same(run: Run | WrittenRun, record: Record) -> None:

@@ -282,6 +282,16 @@ def test_of_several_finalists_the_best_on_val_stands_for_the_recipe(begin: Calla
     assert entry["finalists"][0]["test"]["accuracy"]["mean"] == 38 / TEST_IMAGES
 
 
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_two_seeds_are_said_to_be_few(begin: Callable[..., Story], seeds: int) -> None:
+    story = begin()
+    mlp = story.trial("mlp", [0.9])
+    for seed in range(seeds):
+        story.final(mlp, seed=seed, val=0.9, right=30 + seed)
+    warned = [warning for warning in summary_of(story, mlp)["warnings"] if "intervals are too narrow" in warning]
+    assert len(warned) == (seeds == 2)
+
+
 def test_a_recipe_without_finals_is_shown_by_its_best_trial(begin: Callable[..., Story]) -> None:
     story = begin()
     knn, mlp = story.trial("knn", [0.4]), story.trial("mlp", [0.5, 0.99, 0.6])

@@ -1,4 +1,4 @@
-"""The curves that W&B is shown of a final."""
+"""The curves that W&B is shown of a final, and the figures of a search."""
 
 from pathlib import Path
 
@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.metrics import precision_recall_curve, roc_auc_score
 
-from tune.tracking._results import curves
+from tests.reporting.stories import Story
+from tune.tracking._results import curves, figures_of
 
 
 def final(folder: Path, labels: NDArray[np.int64], shift: float) -> NDArray[np.float64]:
@@ -33,6 +34,15 @@ def test_each_class_of_test_has_curves_of_its_own_probabilities(tmp_path: Path) 
         precision, recall, _ = precision_recall_curve(labels == label, probabilities[:, label])
         assert [row[0] for row in rows] == pytest.approx([precision[recall >= row[1]].max() for row in rows], abs=0.01)
     assert {row[0] for row in drawn["test/roc"].table.data} == {"ant", "cat", "dog"}
+
+
+def test_a_search_shows_which_fields_matter_and_lines_through_them(tmp_path: Path) -> None:
+    story = Story.begin(tmp_path, recipes=("mlp", "knn"), trials=20)
+    for number in range(12):
+        story.trial("mlp", [0.5 + number / 50])
+    story.trial("knn", [0.5])
+    shown = figures_of(story.experiment, story.study.records)
+    assert set(shown) == {"importance/mlp", "parallel/mlp"}, "one trial of kNN says nothing"
 
 
 def test_one_class_alone_has_no_curves(tmp_path: Path) -> None:

@@ -60,6 +60,7 @@ def test_95_of_100_intervals_over_images_and_seeds_hold_the_true_accuracy(spread
             for _ in range(250):
                 found = bootstrap(np.zeros(n, np.int64), said(rng, images(rng, accuracy, n), 3, spread), 2)["accuracy"]
                 covered.append(found.low <= accuracy <= found.high)
+            assert 0.91 < np.mean(covered[-250:]) < 0.99
     assert 0.93 < np.mean(covered) < 0.97
 
 
@@ -110,6 +111,17 @@ def test_an_interval_among_several_holds_0_just_where_p_says_so() -> None:
             told.append((alone.low <= 0 <= alone.high, ends.low <= 0 <= ends.high))
     assert (False, True) in told, "what was beyond chance alone, and is not among several"
     assert (False, False) in told
+
+
+def test_an_interval_of_single_models_holds_0_where_mcnemar_says_so() -> None:
+    labels = np.zeros(268, np.int64)
+    ours, theirs = labels.copy(), labels.copy()
+    theirs[:4] = 1
+    found = compare(labels, ours[None], theirs[None])
+    assert found.p == pytest.approx(0.0625)
+    assert (found.difference.low, found.difference.mean) == (0, pytest.approx(4 / 268))
+    theirs[:8] = 1
+    assert compare(labels, ours[None], theirs[None]).difference.low > 0
 
 
 def test_several_comparisons_are_held_to_more() -> None:

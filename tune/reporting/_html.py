@@ -12,7 +12,7 @@ from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
-from tune.reporting._numbers import duration, finite, interval, metric, percent, printable, setting, signed
+from tune.reporting._numbers import duration, finite, interval, metric, percent, printable, setting, signed, spread
 
 PADDING = 0.06
 """Of the scale of bars, on either side."""
@@ -83,6 +83,7 @@ def _environment() -> Environment:
         percent=percent,
         interval=interval,
         signed=signed,
+        spread=spread,
         setting=setting,
         duration=duration,
         printable=printable,

@@ -123,7 +123,9 @@ def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
         begun, asked = len(results.records), results.settings.trials
         of = f"{begun:,} of " if begun < asked and not summary["winner"] else ""
         facts += [("search", f"{of}{counted(asked if of else begun, 'trial')}")]
-    return [*facts, ("took", duration(results.seconds))]
+    trained = sum(record.seconds for record in results.records)
+    trained += sum(final.seconds for finalist in results.finalists for final in finalist.finals)
+    return [*facts, ("took", duration(results.seconds)), ("training in all", duration(trained))]
 
 
 def _short(source: str) -> str:

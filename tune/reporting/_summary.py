@@ -232,6 +232,8 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
     tested = [entry for entry in entries.values() if entry["test"]]
     if not tested:
         warnings.append("no recipe was tested, as no finalist was trained")
+    if any(len(entry["finals"]) == 2 for entry in tested):
+        warnings.append("with 2 seeds, intervals are too narrow where seeds differ much: --final-seeds 3 or more")
     for recipe, entry in entries.items():
         if (entry["config"] or {}).get("pretrained") == "no":
             warnings.append(f"{recipe}: its best began with random weights, not with pretrained ones")
