@@ -81,20 +81,29 @@ class Deadline(Stopper):
 
 @contextmanager
 def stopping(deadline: Deadline, console: Console, place: str) -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the search in order; a second one, or one during the finals, at once."""
+    """Ctrl-C or SIGTERM ends the search in order, during the finals at once; a second one always at once.
+
+    Raises:
+        Interrupted: at once, by the first.
+        KeyboardInterrupt: at once, by the second.
+    """
+    again = False
 
     def stop(number: int, frame: FrameType | None) -> None:
-        if deadline.interrupted:
+        nonlocal again
+        again, deadline.interrupted = deadline.interrupted, True
+        if again or not deadline.searching:
             raise KeyboardInterrupt
-        deadline.interrupted = True
-        if not deadline.searching:
-            raise Interrupted
         console.print(f"stopping in order; once more to stop at once; what is done is kept in {place}", soft_wrap=True)
 
     signals = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield
+    except KeyboardInterrupt:  # where Ray waits, it makes one of its own out of any
+        if again:
+            raise
+        raise Interrupted from None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -114,6 +114,8 @@ def test_ctrl_c_twice_stops_at_once_whatever_trains_and_nothing_is_lost_and_nobo
         search.interrupt()
         assert search.end() == 130
         assert "Traceback" not in search.said
+        assert f"stopped at once; go on with: toprung search --resume {out / 'twice'}; write a report" in search.errors
+    assert not (out / "twice" / "report.json").exists()
     stopped = [record for record in records_of(out / "twice") if record.state != "running"]
     assert decisions(stopped) == decisions([undisturbed[record.number] for record in stopped])
 

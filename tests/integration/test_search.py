@@ -271,8 +271,8 @@ def test_resumed_with_more_trials_it_keeps_what_it_has_and_tests_no_final_again(
     ("arguments", "message"),
     [
         (
-            ["--recipes", "mlp,knn"],
-            "--recipes was knn,mlp,plain_cnn when the experiment was begun and cannot become mlp,knn;",
+            ["--recipes", "mlp,knn,plain_cnn"],
+            "--recipes was knn,mlp,plain_cnn when the experiment was begun and cannot become mlp,knn,plain_cnn;",
         ),
         (["--trials", "3"], "already; give as many or more"),
         (["--seed", "1"], "--seed was 0 when the experiment was begun and cannot become 1; on --resume only --trials"),
