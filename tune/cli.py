@@ -114,13 +114,7 @@ def parser(*, flags: bool = True) -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="put several experiments into one page", allow_abbrev=False)
     compare.set_defaults(run=_compare)
     compare.add_argument("experiments", nargs="+", metavar="experiment", help="two or more: their folders or URLs")
-    compare.add_argument(
-        "--output",
-        type=Path,
-        default=Path("comparison.html"),
-        metavar="FILE",
-        help="default: comparison.html",
-    )
+    _add_output(compare, "comparison.html", "the page")
 
     track = commands.add_parser("track", help="send an experiment to W&B, now or again", allow_abbrev=False)
     track.set_defaults(run=_track)
@@ -196,13 +190,7 @@ def _add_sweeps(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) 
     sweep = commands.add_parser("sweep", help="write recipes as a sweep that W&B drives", allow_abbrev=False)
     sweep.set_defaults(run=_sweep)
     sweep.add_argument("recipe", nargs="+", help="which recipes W&B shall choose from")
-    sweep.add_argument(
-        "--output",
-        type=Path,
-        default=Path("sweep.yaml"),
-        metavar="FILE",
-        help="what wandb sweep reads (default: sweep.yaml)",
-    )
+    _add_output(sweep, "sweep.yaml", "what wandb sweep reads")
     sweep.add_argument(
         "--method", choices=("bayes", "random", "grid"), default="bayes", help="how W&B chooses (default: bayes)"
     )
@@ -265,6 +253,12 @@ def _agent(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.sweep}: is no sweep; give ENTITY/PROJECT/ID, as wandb sweep prints it")
     require_login()
     return run_agents(arguments.sweep, gpus_of(arguments.gpus), arguments.count)
+
+
+def _add_output(command: argparse.ArgumentParser, default: str, what: str) -> None:
+    command.add_argument(
+        "--output", type=Path, default=Path(default), metavar="FILE", help=f"{what} (default: {default})"
+    )
 
 
 def _add_config(command: argparse.ArgumentParser) -> None:
@@ -507,9 +501,9 @@ def _replay(arguments: argparse.Namespace) -> int:
 
 def _list(arguments: argparse.Namespace) -> int:
     from tune.overview import experiments
-    from tune.settings import Settings
+    from tune.settings import out_folder
 
-    folder = arguments.folder or Path(Settings.model_fields["out"].get_default(call_default_factory=True))
+    folder = arguments.folder or Path(out_folder())
     _console().print(experiments(folder.expanduser()))
     return 0
 

@@ -10,8 +10,8 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import optuna
 
 from search_spaces import InputError
-from tune.experiment import Experiment
-from tune.mirror import SQLITE, copy_without_trace
+from tune.experiment import SQLITE, Experiment
+from tune.mirror import copy_without_trace
 
 REFRESH = 5.0
 """Seconds between two copies of a study that a search may be writing to."""

@@ -20,13 +20,14 @@ from trainables._files import whole
 from trainables._synced import SyncedFolder, is_url, reason_of
 from tune.lease import Taken, leased
 from tune.preset import PRESET, Preset, read_preset
-from tune.settings import SETTINGS, Settings, cache_folder, load, make
+from tune.settings import SETTINGS, Settings, cache_folder, load, make, out_folder
 
 PACKAGES = (
     "torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "ray", "optuna", "toprung",
 )  # fmt: skip
 
 STUDY = "study.db"
+SQLITE = "sqlite:///"
 
 FINAL = "final.json"
 """What is written last into the folder of a final."""
@@ -89,7 +90,7 @@ class Experiment:
             return cls._brought(str(path).rstrip("/"))
         experiment = cls(Path(path).expanduser().absolute())
         if not experiment.folder.is_dir():
-            there = Path(Settings.model_fields["out"].get_default(call_default_factory=True), path)
+            there = Path(out_folder(), path)
             meant = f"{there}?" if cls(there).exists else "give one such as results/NAME"
             raise InputError(f"no experiment in {path}: there is no such folder; {meant}")
         if not experiment.exists:
@@ -199,7 +200,7 @@ class Experiment:
 
     def storage_with(self, settings: Settings) -> str:
         """The same, before the settings are written."""
-        return settings.storage or f"sqlite:///{self.folder / STUDY}"
+        return settings.storage or f"{SQLITE}{self.folder / STUDY}"
 
     def best(self, recipe: str | None = None) -> Path:
         """The folder of a recipe's winner; without `recipe`, of the winner of all.

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from search_spaces import InputError
 from trainables._synced import SyncedFolder, patiently
-from tune.experiment import STUDY, Experiment
+from tune.experiment import SQLITE, STUDY, Experiment
 from tune.settings import HERE, Settings
 from tune.study import SearchStudy
 
@@ -30,8 +30,6 @@ EVERY = 30.0
 
 LOOK = 1.0
 """Seconds after which a trial that has ended is noticed."""
-
-SQLITE = "sqlite:///"
 
 logger = logging.getLogger("ray.toprung")  # the driver's log is Ray's
 
@@ -65,7 +63,7 @@ class Mirror:
     @property
     def url(self) -> str:
         """Of the storage that is written to."""
-        return f"sqlite:///{self.file}"
+        return f"{SQLITE}{self.file}"
 
     def clear(self) -> None:
         """Forget what an experiment of the same place left on this machine."""
@@ -146,7 +144,7 @@ def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> 
 
 def _writer(file: Path, name: str) -> tuple[int, str]:
     """The process that wrote a study last: its number, and what it alone is called."""
-    with closing(SearchStudy.load(f"sqlite:///{file}", name)) as study:
+    with closing(SearchStudy.load(f"{SQLITE}{file}", name)) as study:
         return study.process, study.writer
 
 

@@ -18,7 +18,7 @@ from rich.text import Text
 
 from search_spaces import space_of
 from tune.finalists import choose
-from tune.record import Record, milestones
+from tune.record import Record
 from tune.settings import Settings
 from tune.study import SearchStudy
 
@@ -158,8 +158,8 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
 
 def best_records(records: list[Record], settings: Settings) -> dict[str, Record]:
     """Each recipe's best trial so far."""
-    at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
-    return {record.recipe: record for record in choose(records, at, 1, maximize=settings.maximize)}
+    best = choose(records, settings.milestones, 1, maximize=settings.maximize)
+    return {record.recipe: record for record in best}
 
 
 def clock(seconds: float) -> str:

@@ -28,7 +28,7 @@ from tune.nodes import prepare_nodes
 from tune.preset import PRESET, Preset, file_of, read_preset
 from tune.pretrained import pretrained_weights
 from tune.progress import Progress, clock, working
-from tune.record import Record, milestones
+from tune.record import Record
 from tune.reporting import require_tensorboard, write_report
 from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.rows import PlannedRow, planned_rows, run_rows, starting_points
@@ -249,7 +249,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
     settings = experiment.settings
     _describe_data(experiment.read("data.json"), settings, console)
     of_trials = _trial_settings(experiment, settings, resources)
-    at = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
+    at = settings.milestones
     deadline = Deadline(study, settings.time_budget)
     rows = planned_rows(experiment)
 

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from search_spaces import Choice, Domain, InputError, Variant, add_recipes, narrow, recipes, space_of
 from search_spaces._errors import meant
+from tune.record import milestones
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
@@ -159,7 +160,8 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "toprung"
 
 
-def _out_folder() -> str:
+def out_folder() -> str:
+    """Where experiments are, unless --out says otherwise."""
     return os.environ.get("TOPRUNG_OUT") or "results"
 
 
@@ -243,7 +245,7 @@ class Settings(BaseModel):
     )
     seed: int = Field(0, ge=0, lt=2**31, description="the seed that all others follow from")
     out: Annotated[str, AfterValidator(_absolute_out)] = Field(
-        default_factory=_out_folder,
+        default_factory=out_folder,
         validate_default=True,
         description="folder of all experiments; on a cluster, one that every node sees, or s3://... or gs://... "
         "(default: $TOPRUNG_OUT, or results)",
@@ -353,6 +355,11 @@ class Settings(BaseModel):
     def seeds_of_finals(self) -> list[int]:
         """The seeds that a finalist is trained again with."""
         return list(range(self.seed, self.seed + self.final_seeds))
+
+    @property
+    def milestones(self) -> list[int]:
+        """The epochs of the rungs."""
+        return milestones(self.grace_period, self.reduction_factor, self.max_epochs)
 
     @property
     def maximize(self) -> bool:

@@ -9,7 +9,7 @@ from tune.describe import where
 from tune.reporting._comparison import Contender, unranked, untestable
 from tune.reporting._cost_figures import COSTS, accuracy_by_cost
 from tune.reporting._numbers import plotly_text
-from tune.reporting._series import PALETTE, Against, axis_of, places_of, rounded, step_of, window
+from tune.reporting._series import NO_TIMES, NO_VALUE, PALETTE, Against, axis_of, places_of, rounded, step_of, window
 
 
 def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
@@ -47,7 +47,7 @@ def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
             )
         )
     if not figure.data:
-        return "No trial has a value yet." if against == "trials" else "When trials ended was not noted."
+        return NO_VALUE if against == "trials" else NO_TIMES
     figure.update_xaxes(title=title, dtick=step_of(round(longest)) if against == "trials" else None)
     values = [value for trace in figure.data for value in trace.y]
     figure.update_yaxes(

@@ -3,10 +3,8 @@
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import quote
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -23,7 +21,7 @@ from tune.reporting._comparison import (
 )
 from tune.reporting._comparison_figures import progress, winners_by_cost
 from tune.reporting._html import Bar, Figures, bars, render
-from tune.reporting._leaderboard import Row, difference_text, rows
+from tune.reporting._leaderboard import Row, board, difference_text, rows
 from tune.reporting._numbers import NOTHING, TIMES, counted, differences, duration, interval, metric
 
 REPORT = "report/index.html"
@@ -63,19 +61,16 @@ class RecipeRow:
 
 def comparison_table(side: SideBySide) -> Table:
     """The experiments, the best on top; fits into 80 columns."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in (
+    table = board(
         "experiment",
         "winner",
         f"val\n{_metric_of(side)}",
         f"{_tested_on(side)}\naccuracy",
         f"images\n{TIMES} seeds",
-        "\ntrials",
-        "\ntime",
-    ):
-        justify: Literal["left", "right"] = "left" if heading in ("experiment", "winner") else "right"
-        text = heading if "\n" in heading else f"\n{heading}"
-        table.add_column(Text(text), justify=justify, no_wrap=justify == "right", overflow="fold")
+        "trials",
+        "time",
+        left=("experiment", "winner"),
+    )
     for group in side.groups:
         for contender in group:
             row = _row(side, contender, None, None)

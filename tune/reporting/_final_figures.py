@@ -30,18 +30,16 @@ class FinalLine:
 
 def finals(summary: Summary) -> list[FinalLine]:
     """All trainings of the finals on train alone, recipes by rank, the best first, the default point last."""
-    return list(_finals(summary))
-
-
-def _finals(summary: Summary) -> Iterator[FinalLine]:
+    found: list[FinalLine] = []
     for recipe, entry in summary["recipes"].items():
         for kind, finalist in (("best", entry), *(("other", other) for other in entry["finalists"])):
-            yield from _lines(recipe, str(finalist["best_trial"]), kind, finalist)
+            found += _lines(recipe, str(finalist["best_trial"]), kind, finalist)
     default, winner = summary["default"], summary["winner"]
     if default:
         entry = summary["recipes"][winner]
         if default["config"] not in [finalist["config"] for finalist in (entry, *entry["finalists"])]:  # named above
-            yield from _lines(winner, DEFAULT, "default", default)
+            found += _lines(winner, DEFAULT, "default", default)
+    return found
 
 
 def _lines(recipe: str, trial: str, kind: str, finalist: Mapping[str, Any]) -> Iterator[FinalLine]:

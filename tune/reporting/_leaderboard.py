@@ -1,6 +1,6 @@
 """The table of recipes, best first: its cells as text, and as the command line prints it."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -76,8 +76,7 @@ def cells(row: Row) -> list[str]:
 
 def leaderboard(summary: Summary) -> Table:
     """The recipes of a `report.json`, the winner on top, those without finals below; fits into 80 columns."""
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading in (
+    table = board(
         "#",
         "recipe",
         f"val\n{summary['metric']}",
@@ -85,10 +84,8 @@ def leaderboard(summary: Summary) -> Table:
         f"{summary['tested_on']}\nmacro F1",
         f"images\n{TIMES} seeds",
         "complete/\npruned/\nfailed",
-    ):
-        justify: Literal["left", "right"] = "left" if heading == "recipe" else "right"
-        above = "\n" * (2 - heading.count("\n"))
-        table.add_column(Text(above + heading), justify=justify, no_wrap=heading != "recipe", overflow="fold")
+        left=("recipe",),
+    )
     for row in rows(summary):
         lines = (
             row.rank,
@@ -103,6 +100,17 @@ def leaderboard(summary: Summary) -> Table:
     return table
 
 
+def board(*headings: str, left: Collection[str]) -> Table:
+    """A table with headings of up to so many lines; the columns of `left` are words that may be folded."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    highest = max(heading.count("\n") for heading in headings)
+    for heading in headings:
+        justify: Literal["left", "right"] = "left" if heading in left else "right"
+        above = "\n" * (highest - heading.count("\n"))
+        table.add_column(Text(above + heading), justify=justify, no_wrap=heading not in left, overflow="fold")
+    return table
+
+
 def _row(summary: Summary, rank: int, recipe: str) -> Row:
     entry = summary["recipes"][recipe]
     test, trials, against = entry["test"], entry["trials"], entry["against_winner"]
@@ -112,7 +120,7 @@ def _row(summary: Summary, rank: int, recipe: str) -> Row:
         rank=str(rank) if test else NOTHING,
         recipe=recipe,
         sees=sees(summary, recipe),
-        val=metric((entry["val"] or {}).get(summary["metric"])),
+        val=_val(summary, recipe),
         accuracy=metric(test["accuracy"]["mean"]) if test else NOTHING,
         accuracy_std=spread(test["accuracy"]) if test else "",
         accuracy_interval=interval(test["accuracy"]) if test else NOTHING,
@@ -216,6 +224,7 @@ def _untested(summary: Summary) -> str:
 
 
 def _val(summary: Summary, recipe: str) -> str:
+    """The metric on val of a recipe's best."""
     return metric((summary["recipes"][recipe]["val"] or {}).get(summary["metric"]))
 
 

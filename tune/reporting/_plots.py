@@ -146,7 +146,7 @@ def _curves(results: Results) -> Plot | None:
                     **_line(results, recipe),
                 )
             axes.plot([], [], linewidth=2.2, label=recipe, **_line(results, recipe))
-        for epoch in results.milestones:
+        for epoch in results.settings.milestones:
             axes.axvline(epoch, color="gray", linewidth=0.8, linestyle=":", zorder=1)
         longest = max(epoch for curves in found.values() for curve in curves for epoch in curve.epochs)
         count_along(axes, longest, step_of(results.settings.max_epochs))

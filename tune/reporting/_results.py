@@ -14,7 +14,7 @@ from trainables._weights import Weights, weights_of_experiment
 from tune.experiment import Experiment
 from tune.finalists import Finalist, choose, load_default, load_finalists, winner_of
 from tune.preset import Preset
-from tune.record import Record, milestones
+from tune.record import Record
 from tune.reporting._numbers import counted
 from tune.rows import PlannedRow, planned_rows
 from tune.settings import Settings
@@ -55,7 +55,7 @@ class Results:
             seconds=max(study.seconds, before.get("seconds") or 0.0),
         )
         settings = results.settings
-        chosen = choose(results.records, results.milestones, settings.final_top, maximize=settings.maximize)
+        chosen = choose(results.records, settings.milestones, settings.final_top, maximize=settings.maximize)
         numbers = [record.number for record in chosen]
         return replace(results, finalists=load_finalists(experiment.folder, numbers, settings))
 
@@ -117,19 +117,13 @@ class Results:
         """The names of the classes, in the order of their indices."""
         return list(self.card["classes"])
 
-    @cached_property
-    def milestones(self) -> list[int]:
-        """The epochs of the rungs."""
-        settings = self.settings
-        return milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
-
     def of(self, recipe: str) -> list[Record]:
         """The trials of a recipe, by number."""
         return [record for record in self.records if record.recipe == recipe]
 
     def best(self, recipe: str) -> Record | None:
         """The trial that stands for a recipe before there are finals; None where none has a value."""
-        chosen = choose(self.of(recipe), self.milestones, 1, maximize=self.settings.maximize)
+        chosen = choose(self.of(recipe), self.settings.milestones, 1, maximize=self.settings.maximize)
         return chosen[0] if chosen else None
 
     def finalists_of(self, recipe: str) -> list[Finalist]:

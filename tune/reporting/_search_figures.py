@@ -73,7 +73,7 @@ def learning_curves(results: Results) -> Figure | str:
                     hovertemplate=_hover(curve.record, f"epoch %{{x}}: {name} %{{y:.4f}}"),
                 )
             )
-    for epoch in results.milestones:
+    for epoch in results.settings.milestones:
         figure.add_vline(x=epoch, line={"width": 1, "dash": "dot", "color": "rgba(128,128,128,.9)"}, layer="below")
     figure.update_xaxes(
         title=epochs_title(results), rangemode="tozero", showgrid=False, dtick=step_of(results.settings.max_epochs)

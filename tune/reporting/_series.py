@@ -74,7 +74,9 @@ def learning(results: Results) -> dict[str, list[Curve]]:
 
 def epochs_title(results: Results) -> str:
     """What the axis of learning curves is called."""
-    rungs = f" (dotted: rungs at {', '.join(map(str, results.milestones))})" if results.milestones else ""
+    rungs = (
+        f" (dotted: rungs at {', '.join(map(str, results.settings.milestones))})" if results.settings.milestones else ""
+    )
     return f"epoch{rungs}"
 
 

@@ -46,7 +46,7 @@ def trials_table(results: Results) -> pa.Table:
         "note": pa.string(),
         **fields,
     }
-    return _table(schema, [_trial(record, results.milestones) for record in results.records])
+    return _table(schema, [_trial(record, results.settings.milestones) for record in results.records])
 
 
 def curves_table(records: Iterable[Record]) -> pa.Table:

@@ -19,7 +19,7 @@ import yaml
 
 from tune.experiment import FINAL, Experiment
 from tune.logged import row
-from tune.record import Record, milestones, rung_of
+from tune.record import Record, rung_of
 from tune.settings import WANDB, Settings
 from tune.sweep import shown_sweep
 from tune.tracking._results import confusion, curves, figures_of, leaderboard, per_class
@@ -64,7 +64,6 @@ class Runs:
 
     def __init__(self, experiment: Experiment, settings: Settings, *, online: bool, say: Say) -> None:
         self._experiment, self._settings, self._online, self._say = experiment, settings, online, say
-        self._milestones = milestones(settings.grace_period, settings.reduction_factor, settings.max_epochs)
         self._identity, self._sweep = "", ""
         self._trials: dict[int, wandb.Run] = {}
         self._ended: set[int] = set()
@@ -202,7 +201,7 @@ class Runs:
             {
                 "state": "stopped" if record.state == "running" else record.state,
                 "epochs": len(record.epochs),
-                "rung": rung_of(record, self._milestones),
+                "rung": rung_of(record, self._settings.milestones),
                 "seconds_of_all": record.seconds,
                 "attempts": record.attempts,
                 **({"best_epoch": int(best["epoch"]), "best_value": record.value} if best else {}),
