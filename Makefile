@@ -34,7 +34,7 @@ chaos: install
 
 test-fast: install
 	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/cluster \
-		--ignore tests/finetuning
+		--ignore tests/trainables/pretrained
 
 check: install
 	$(BIN)/ruff format --check .

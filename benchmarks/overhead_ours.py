@@ -18,9 +18,9 @@ import optuna
 import ray
 from rich.console import Console
 
-from tune.experiment import Experiment
+from tune.experiment.folder import Experiment
 from tune.search import Tuner, search
-from tune.settings import make
+from tune.settings.settings import make
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 

@@ -41,8 +41,8 @@ def main(trials: int, epochs: int, folder: Path, *, same_work: bool) -> None:
         import torch
 
         from search_spaces import add_recipes, space_of
-        from trainables._data import load_train
-        from trainables._run import run
+        from trainables.data import load_train
+        from trainables.training.iterate import run
 
         torch.set_num_threads(1)
         add_recipes(RECIPES)
@@ -51,7 +51,7 @@ def main(trials: int, epochs: int, folder: Path, *, same_work: bool) -> None:
             ray.tune.report({"accuracy": epoch.report["accuracy"]})
 
     if same_work:
-        from trainables._data import DataSpec, prepare
+        from trainables.data import DataSpec, prepare
 
         prepare(DataSpec(source="digits", limit=100), cache=folder / "cache").write(folder)
     ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False, log_to_driver=False)

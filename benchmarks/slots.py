@@ -18,9 +18,9 @@ import ray
 from ray.cluster_utils import Cluster
 
 from tune.cli import main as toprung
-from tune.record import Record
-from tune.resources import Resources
-from tune.study import SearchStudy
+from tune.cluster.resources import Resources
+from tune.experiment.study import SearchStudy
+from tune.experiment.trial_record import Record
 
 TARGET = 1.15
 EPOCH = 1.0
@@ -39,7 +39,7 @@ TRAINABLE = """
 import time
 import torch
 from torch import nn
-from trainables._protocol import Epoch
+from trainables.training.protocol import Epoch
 
 class Constant(nn.Module):
     def __init__(self, classes):

@@ -19,10 +19,10 @@ import torch
 
 from search_spaces.timm_finetune import TimmFineTuning
 from trainables import timm_finetune
-from trainables._data import DataSpec, Split, load_train, prepare
-from trainables._metrics import evaluate
-from trainables._run import run
-from trainables._weights import find_weights
+from trainables.data import DataSpec, Split, load_train, prepare
+from trainables.pretrained.weights import find_weights
+from trainables.training.iterate import run
+from trainables.training.metrics import evaluate
 
 MODEL = "tf_efficientnet_lite0"
 TARGET = 0.05

@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces._shape import DataShape
-from search_spaces._space import FIXED, Choice, Float, Int, Limits, Searched, When
-from search_spaces._training import Training
+from search_spaces import FIXED, Choice, DataShape, Float, Int, Limits, Searched, Training, When
 
 TWO_CONVS = When("convs", Choice((2,)))
 FROM_2 = When("stages", Choice((2, 3, 4)))

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
-from search_spaces._shape import DataShape
-from search_spaces._space import FIXED, Choice, Float, Int, Limits, Space, When
+from search_spaces import FIXED, Choice, DataShape, Float, Int, Limits, Space, When
 
 
 @dataclass(frozen=True, kw_only=True)

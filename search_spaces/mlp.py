@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces._space import Choice, Float, Int
-from search_spaces._training import Training
+from search_spaces import Choice, Float, Int, Training
 
 
 @dataclass(frozen=True, kw_only=True)

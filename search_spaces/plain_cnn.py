@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces._shape import DataShape
-from search_spaces._space import Choice, Float, Int, Limits
-from search_spaces._training import Training
+from search_spaces import Choice, DataShape, Float, Int, Limits, Training
 
 
 @dataclass(frozen=True, kw_only=True)

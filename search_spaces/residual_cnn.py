@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces._shape import DataShape
-from search_spaces._space import FIXED, Choice, Float, Int, Limits, Searched, When
-from search_spaces._training import Training
+from search_spaces import FIXED, Choice, DataShape, Float, Int, Limits, Searched, Training, When
 
 LARGE = 64
 """Pixels a side below which a stem that quarters the image is not searched."""

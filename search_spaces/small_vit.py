@@ -3,9 +3,7 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces._shape import DataShape
-from search_spaces._space import FIXED, Choice, Float, Int, Limits, Searched
-from search_spaces._training import Training
+from search_spaces import FIXED, Choice, DataShape, Float, Int, Limits, Searched, Training
 
 PATCHES = (2, 4, 7, 8, 14, 16, 28, 32)
 MOST = 16

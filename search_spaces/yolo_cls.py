@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Annotated
 
-from search_spaces._finetune import FineTuning
-from search_spaces._space import FIXED, Choice, Float, When
+from search_spaces import FIXED, Choice, Float, When
+from search_spaces.shared.fine_tuning import FineTuning
 
 
 @dataclass(frozen=True, kw_only=True)

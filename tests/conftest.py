@@ -17,7 +17,7 @@ import pytest
 
 if TYPE_CHECKING:
     from tests.postgres import Postgres
-    from trainables._data import TrainData
+    from trainables.data import TrainData
 
 
 def pytest_collection_finish() -> None:
@@ -34,7 +34,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def digits_folder(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
     """A folder with data.json and splits of a stratified part of the digits."""
-    from trainables._data import DataSpec, prepare
+    from trainables.data import DataSpec, prepare
 
     folder = tmp_path_factory.mktemp("digits")
     prepare(DataSpec(source="digits", limit=300), cache=cache).write(folder)
@@ -45,7 +45,7 @@ def digits_folder(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path
 def digits(digits_folder: Path) -> TrainData:
     import torch
 
-    from trainables._data import load_train
+    from trainables.data import load_train
 
     return load_train(digits_folder, torch.device("cpu"))
 
@@ -99,7 +99,7 @@ def _forgets_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Recipes from outside that a test makes known are unknown to the next."""
     import search_spaces
     import trainables
-    from trainables._protocol import build_of, train_of
+    from trainables.training.protocol import build_of, train_of
 
     packages = (search_spaces, trainables)
     for package in packages:

@@ -16,10 +16,10 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from search_spaces import InputError
-from tune.experiment import Experiment
-from tune.mirror import copy_database
-from tune.record import Record
-from tune.study import SearchStudy
+from tune.experiment.folder import Experiment
+from tune.experiment.study import SearchStudy
+from tune.experiment.study_backup import copy_database
+from tune.experiment.trial_record import Record
 
 RUN = [sys.executable, str(Path(__file__).parent.parent / "tune" / "run.py")]
 """What runs a search on this machine; its flags follow."""

@@ -5,10 +5,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 ROOT = Path(__file__).parent.parent
 PACKAGES = ("search_spaces", "trainables", "tune")
@@ -51,25 +53,65 @@ def test_imports_go_one_way(package: str) -> None:
         assert not (foreign if never is None else foreign & never), path
 
 
+ROOMS = {
+    "search_spaces": ("recipes", "shared", "space"),
+    "trainables": ("recipes", "inference", "pretrained", "training", "data", "storage"),
+    "tune": (
+        "run", "api", "cli", "search", "tracking", "reporting", "models", "finals", "tuning", "cluster", "experiment",
+        "settings", "fetching", "terminal",
+    ),
+}  # fmt: skip
+"""The rooms of each package, from the top down. "recipes" stands for the modules beside the folders."""
+
+
+def room_of(package: str, parts: Sequence[str]) -> str:
+    """The room of a module, given the parts of its name after the package."""
+    if package == "tune":
+        return parts[0]
+    return parts[0] if parts and parts[0] in ROOMS[package] else "recipes"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_rooms_import_downwards(package: str) -> None:
+    order = ROOMS[package]
+    folders = {path.parent.relative_to(ROOT / package).parts[0] for path in (ROOT / package).glob("*/__init__.py")}
+    assert folders <= set(order), "a room is missing in the list"
+    for path in modules(package):
+        if path == ROOT / package / "__init__.py" or path.name == "_old_names.py":
+            continue  # the face of the package hands on what is below
+        own = room_of(package, path.relative_to(ROOT / package).with_suffix("").parts)
+        for name in imported(path):
+            top, *parts = name.split(".")
+            if top == package and len(parts) > 1:  # with one part, it is a name of the package's face
+                other = room_of(package, parts)
+                assert order.index(own) <= order.index(other), f"{path} imports {name}, of a room above"
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_room_says_what_it_holds(package: str) -> None:
+    for face in (ROOT / package).rglob("__init__.py"):
+        assert len(ast.get_docstring(ast.parse(face.read_text())) or "") > 30, face
+
+
 def test_only_what_comes_after_the_search_can_reach_the_test_split() -> None:
     readers = {
         path.relative_to(ROOT).as_posix()
         for package in PACKAGES
         for path in modules(package)
-        if re.search(r"\bload_test\b|_data\._load\b", path.read_text())
+        if re.search(r"\bload_test\b|trainables\.data\.load\b", path.read_text())
     }
     assert readers == {
-        "trainables/_data/__init__.py",
-        "trainables/_data/_load.py",
-        "tune/export.py",  # looks at images alone, whether ONNX and PyTorch say the same of them
-        "tune/finals.py",
+        "trainables/data/__init__.py",
+        "trainables/data/load.py",
+        "tune/models/export.py",  # looks at images alone, whether ONNX and PyTorch say the same of them
+        "tune/finals/training.py",
     }
 
 
 def test_no_other_module_knows_where_the_test_split_lies() -> None:
     for package in ("trainables", "tune"):
         for path in modules(package):
-            if "_data" not in path.parts and path.name != "experiment.py":
+            if path.parent != ROOT / "trainables" / "data" and path != ROOT / "tune" / "experiment" / "folder.py":
                 code = path.read_text()
                 assert "splits" + "/" not in code, path
                 assert "images.npy" not in code, path
@@ -92,9 +134,9 @@ def test_no_module_of_tune_hides_another_package() -> None:
 
 
 def test_an_installation_has_all_packages() -> None:
-    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    found = (file.parent.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("__init__.py"))
-    assert set(told) == {".".join(folder.parts) for folder in found}
+    told = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    found = (file.parent.relative_to(ROOT) for package in PACKAGES for file in (ROOT / package).rglob("*.py"))
+    assert {".".join(folder.parts) for folder in found} == set(find_packages(str(ROOT), include=told))
 
 
 def test_recipes_and_spaces_have_the_same_names() -> None:
@@ -117,6 +159,18 @@ def test_help_and_the_list_of_recipes_are_instant(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout
     assert done.stderr.strip() == ""
+
+
+def test_run_py_takes_its_folder_off_the_path_before_it_imports_the_rest(tmp_path: Path) -> None:
+    """Else `import models` of a person's recipe would find a room of ours, here and on Ray's workers."""
+    code = (
+        "import runpy, sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, sys.argv.pop() and FOLDER)\n"
+        "try: runpy.run_path(FOLDER + '/run.py', run_name='__main__')\n"
+        "except SystemExit: pass\n"
+        "print(FOLDER in sys.path, file=sys.stderr)"
+    ).replace("FOLDER", repr(str(ROOT / "tune")))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stderr.strip() == "False"
 
 
 def test_run_py_has_no_logic() -> None:

@@ -20,7 +20,7 @@ from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscali
 from ray.autoscaler._private.util import prepare_config, validate_config
 from ray.scripts.scripts import cli as ray_cli
 
-from tune.cli import parser
+from tune.cli import command_parser
 
 ROOT = Path(__file__).parent.parent
 CLOUDS = ("cluster.yaml", "cluster/gcp.yaml")
@@ -95,7 +95,13 @@ def test_what_is_mounted_is_what_is_installed(config: Config) -> None:
 def test_the_sources_are_synced_and_nothing_else(config: Config, tmp_path: Path) -> None:
     from ray.autoscaler._private.command_runner import SSHCommandRunner
 
-    sources = {"pyproject.toml", "constraints.txt", "tune/run.py", "trainables/_data/_load.py", "tests/data/shards.py"}
+    sources = {
+        "pyproject.toml",
+        "constraints.txt",
+        "tune/run.py",
+        "trainables/data/load.py",
+        "tests/trainables/data/shards.py",
+    }
     rest = {".git/HEAD", ".venv/bin/python", "results/a/study.db", "data/cifar10/x", "tune/__pycache__/run.pyc"}
     here, there = tmp_path / "here", tmp_path / "there"
     for name in sources | rest:
@@ -426,7 +432,7 @@ def test_the_job_is_a_search_on_that_cluster(manifest: dict[str, Config]) -> Non
     assert job["clusterSelector"] == {"ray.io/cluster": manifest["RayCluster"]["metadata"]["name"]}
     program, *arguments = shlex.split(job["entrypoint"])
     assert program == "toprung"
-    assert parser().parse_args(arguments).address == "auto"
+    assert command_parser().parse_args(arguments).address == "auto"
 
 
 def test_an_image_holds_no_more_than_a_node_is_sent() -> None:
@@ -506,7 +512,7 @@ def test_every_search_in_the_guide_is_real() -> None:
     assert searches
     assert jobs
     for arguments in [*(["search", *each] for each in searches), *jobs]:
-        parser().parse_args(arguments)
+        command_parser().parse_args(arguments)
 
 
 def test_every_file_in_the_guide_is_there() -> None:

@@ -2,16 +2,20 @@
 
 from typing import TYPE_CHECKING, Any
 
+from trainables._old_names import keep_old_names
+
 if TYPE_CHECKING:
-    from trainables._classifier import Classifier
+    from trainables.inference.classifier import Classifier
 
 __all__ = ["Classifier"]
+
+keep_old_names()
 
 
 def __getattr__(name: str) -> Any:
     """Import what is public when it is asked for: torch takes seconds, and not every module here needs it."""
     if name == "Classifier":
-        from trainables._classifier import Classifier
+        from trainables.inference.classifier import Classifier
 
         return Classifier
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

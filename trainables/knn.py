@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from search_spaces import DataShape
 from search_spaces.knn import KNN
-from trainables._data import TrainData
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.training import Epoch, Metrics, State
 
 EXACT_BYTES = 64 * 2**20
 """Memory for differences between images and their neighbours."""

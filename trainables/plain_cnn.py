@@ -6,10 +6,8 @@ from torch import nn
 
 from search_spaces import DataShape
 from search_spaces.plain_cnn import PlainCNN
-from trainables._data import TrainData
-from trainables._fit import fit
-from trainables._preprocess import preprocess_of
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.training import Epoch, Metrics, State, fit, preprocess_of
 
 GRID = 4
 """The head sees at most this many cells a side, so that large images do not make a huge linear layer."""

@@ -6,11 +6,8 @@ from torch import Tensor, nn
 
 from search_spaces import DataShape
 from search_spaces.residual_cnn import ResidualCNN
-from trainables._data import TrainData
-from trainables._fit import fit
-from trainables._layers import GridPool
-from trainables._preprocess import preprocess_of
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.training import Epoch, GridPool, Metrics, State, fit, preprocess_of
 
 
 class Block(nn.Module):

@@ -8,10 +8,8 @@ from torch.nn import functional as F
 
 from search_spaces import DataShape
 from search_spaces.small_vit import SmallViT
-from trainables._data import TrainData
-from trainables._fit import fit
-from trainables._preprocess import preprocess_of
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.training import Epoch, Metrics, State, fit, preprocess_of
 
 
 class Attention(nn.Module):

@@ -14,9 +14,9 @@ from torch import nn
 
 from search_spaces import DataShape, InputError
 from search_spaces.timm_finetune import TimmFineTuning
-from trainables._data import TrainData
-from trainables._finetune import FineTuned, Standardize, fine_tune
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.pretrained import FineTuned, Standardize, fine_tune
+from trainables.training import Epoch, Metrics, State
 
 recipe = "timm_finetune"
 library = "timm"

@@ -13,9 +13,9 @@ from torchvision.transforms import InterpolationMode
 
 from search_spaces import DataShape, InputError
 from search_spaces.torchvision_finetune import TorchvisionFineTuning
-from trainables._data import TrainData
-from trainables._finetune import FineTuned, Standardize, fine_tune
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.pretrained import FineTuned, Standardize, fine_tune
+from trainables.training import Epoch, Metrics, State
 
 recipe = "torchvision_finetune"
 library = "torchvision"

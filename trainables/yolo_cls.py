@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from search_spaces import DataShape, InputError
 from search_spaces.yolo_cls import YOLOClassification
-from trainables._data import TrainData
-from trainables._finetune import FineTuned, Standardize, fine_tune
-from trainables._protocol import Epoch, Metrics, State
-from trainables._weights import yolo_to_safetensors
+from trainables.data import TrainData
+from trainables.pretrained import FineTuned, Standardize, fine_tune
+from trainables.pretrained.weights import yolo_to_safetensors
+from trainables.training import Epoch, Metrics, State
 
 for switch, value in {"OFFLINE": "True", "VERBOSE": "False", "AUTOINSTALL": "False"}.items():
     os.environ.setdefault(f"YOLO_{switch}", value)  # read at the import: no network, no chatter, no installing

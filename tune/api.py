@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from trainables import Classifier
-    from tune.experiment import Experiment
+    from tune.experiment.folder import Experiment
 
     Image: TypeAlias = str | Path | bytes | NDArray[np.uint8]
     """An image file, its bytes, or its pixels (H, W) or (H, W, 3)."""
@@ -37,11 +37,11 @@ def search(
     Raises:
         InputError: a setting is wrong, or the search cannot be carried out; it says in a line how to mend that.
     """
-    from tune.settings import Settings, make
+    from tune.settings.settings import Settings, make
 
     unknown = [name for name in settings if name not in Settings.model_fields]
     if unknown:
-        from search_spaces._errors import meant
+        from search_spaces.space.errors import meant
 
         raise InputError(f"search has no setting {unknown[0]!r}{meant(unknown[0], Settings.model_fields)}")
     chosen = {"recipes": recipes if isinstance(recipes, str) else tuple(recipes)} if recipes else {}
@@ -50,16 +50,16 @@ def search(
     except InputError as error:
         raise InputError(_as_arguments(str(error))) from None
 
-    from tune.experiment import Experiment
-    from tune.progress import console_of
+    from tune.experiment.folder import Experiment
     from tune.search import search as run
+    from tune.terminal.console import console_of
 
     if made.wandb == "online":
-        from tune.login import require_login
+        from tune.cluster.wandb_login import require_login
 
         require_login()
     experiment = Experiment.at(made)
-    run(experiment, made, console_of(made))
+    run(experiment, made, console_of(made.progress))
     return Result(experiment)
 
 
@@ -101,7 +101,7 @@ class Result:
         Raises:
             InputError: there is none, or it has no report yet.
         """
-        from tune.experiment import Experiment
+        from tune.experiment.folder import Experiment
 
         opened = Experiment.open(experiment)
         if not (opened.folder / "report.json").is_file():
@@ -214,8 +214,9 @@ class Result:
 
         from IPython.display import display
 
-        from tune.reporting import answer, curves, findings
-        from tune.study import SearchStudy
+        from tune.experiment.study import SearchStudy
+        from tune.reporting.leaderboard import answer, findings
+        from tune.reporting.report import curves
 
         display(self.leaderboard)  # type: ignore[no-untyped-call]
         lines = [answer(self._summary), *findings(self._summary)]

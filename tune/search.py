@@ -15,35 +15,41 @@ from rich.console import Console
 from rich.text import Text
 
 from search_spaces import InputError
-from trainables._data import Prepared, prepare_views
-from trainables._protocol import import_recipes
-from trainables._synced import patiently, reason_of
-from trainables._weights import Weights, share_weights, write_weights
-from tune.experiment import Experiment, environment
-from tune.finalists import Candidate, Finalist, choose, load_default, load_finalists, winner_of
-from tune.finals import run_finals, run_refits
-from tune.machine import Finding, differences, examined, look, on_node, places_of
-from tune.mirror import Mirror, mirrored
-from tune.nodes import prepare_nodes
-from tune.preset import PRESET, Preset, file_of, read_preset
-from tune.pretrained import pretrained_weights
-from tune.progress import Progress, clock, working
-from tune.record import Record
-from tune.reporting import require_tensorboard, write_report
-from tune.resources import Resources, Slots, allot, cluster_nodes, this_machine
-from tune.rows import PlannedRow, planned_rows, run_rows, starting_points
-from tune.samples import keep_samples
-from tune.scheduler import RecipeASHA
-from tune.searcher import ALIKE, StudySearcher
-from tune.session import connect, log_to, ray_session
-from tune.settings import HERE, SETTINGS, Settings
-from tune.soups import pool_of, run_soups
-from tune.stopping import Deadline, HopelessError, Interrupted, stopping
-from tune.study import SearchStudy
+from trainables.data import Prepared, prepare_views
+from trainables.storage.pretrained_files import Weights, share_weights, write_weights
+from trainables.storage.synced_folder import patiently, reason_of
+from trainables.training.protocol import import_recipes
+from tune.cluster.machine import Finding, differences, examined, look, on_node, places_of
+from tune.cluster.nodes import prepare_nodes
+from tune.cluster.ray_session import connect, log_to, ray_session
+from tune.cluster.resources import Resources, Slots, allot, cluster_nodes, this_machine
+from tune.experiment.environment import environment
+from tune.experiment.folder import Experiment
+from tune.experiment.input_variants import View, folder_of, folders_of, main_view, searched_views, spec_of, views_of
+from tune.experiment.planned_rows import PlannedRow, planned_rows
+from tune.experiment.pretrained import pretrained_weights
+from tune.experiment.study import SearchStudy
+from tune.experiment.study_backup import Mirror, mirrored
+from tune.experiment.train_samples import keep_samples
+from tune.experiment.trial_context import DATA_FILES, TrialSettings
+from tune.experiment.trial_files import TrialFiles
+from tune.experiment.trial_ranking import choose
+from tune.experiment.trial_record import Record
+from tune.finals.finalists import Candidate, Finalist, load_default, load_finalists, winner_of
+from tune.finals.published_rows import run_rows, starting_points
+from tune.finals.soups import pool_of, run_soups
+from tune.finals.training import run_finals, run_refits
+from tune.reporting.report import write_report
+from tune.reporting.tensorboard_events import require_tensorboard
+from tune.settings.preset import PRESET, Preset, file_of, read_preset
+from tune.settings.settings import HERE, SETTINGS, Settings
+from tune.terminal.console import clock, working
 from tune.tracking import tracked
-from tune.trial import RecipeTrial, TrialFiles
-from tune.views import View, folder_of, folders_of, main_view, searched_views, spec_of, views_of
-from tune.worker import DATA_FILES, TrialSettings
+from tune.tuning.asha import RecipeASHA
+from tune.tuning.deadline import Deadline, HopelessError, Interrupted, stopping
+from tune.tuning.progress import Progress
+from tune.tuning.searcher import ALIKE, StudySearcher
+from tune.tuning.trainable import RecipeTrial
 
 LOG = "logs/driver.log"
 

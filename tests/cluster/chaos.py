@@ -20,7 +20,8 @@ from pathlib import Path
 from tests.cluster.lab import Lab, missing
 from tests.cluster.ray_hosts import AHEAD, RayHosts
 from tests.running_search import RunningSearch
-from tune.record import Record, milestones
+from tune.experiment.trial_record import Record
+from tune.settings.milestones import milestones
 
 ROOT = Path(__file__).parent.parent.parent
 WORKERS = ("one", "two")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cluster.lab import SHARED, Lab
 from tests.running_search import RUN, TRIAL, RunningSearch, records_in
-from tune.record import Record
+from tune.experiment.trial_record import Record
 
 GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4"
 """After 15 seconds, where Ray by itself takes a minute to give up a node."""

@@ -12,9 +12,9 @@ from sklearn.datasets import load_digits
 
 from tests.buckets import make_bucket, s3_server
 from tests.running_search import RUN, RunningSearch, decisions, records_of
-from trainables._synced import SyncedFolder
+from trainables.storage.synced_folder import SyncedFolder
 from tune.cli import main
-from tune.record import Record
+from tune.experiment.trial_record import Record
 
 
 @pytest.fixture(scope="module")

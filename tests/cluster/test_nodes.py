@@ -10,7 +10,7 @@ from ray.cluster_utils import Cluster
 
 from tests.cluster.ray_hosts import AHEAD
 from tests.running_search import RUN, RunningSearch, decisions, records_in, records_of
-from tune.record import Record
+from tune.experiment.trial_record import Record
 
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
 

@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from tests.buckets import ENVIRONMENT, SERVE
 from tests.cluster.lab import LAUNCHER, SHARED, Lab
 from tests.running_search import TRIAL, RunningSearch, records_in
-from tune.record import Record
+from tune.experiment.trial_record import Record
 
 ROOT = Path(__file__).parent.parent.parent
 CLUSTER = "ray {} /root/cluster.yaml"
@@ -32,8 +32,8 @@ import json, sys, time
 from contextlib import suppress
 from dataclasses import asdict
 from search_spaces import InputError
-from tune.experiment import Experiment
-from tune.study import SearchStudy
+from tune.experiment.folder import Experiment
+from tune.experiment.study import SearchStudy
 records = []
 while not any(record.state == "complete" for record in records):
     time.sleep(0.2)

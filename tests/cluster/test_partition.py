@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.lab import Lab, require_lab
 from tests.cluster.ray_hosts import RayHosts
 from tests.running_search import RunningSearch
-from tune.record import Record
+from tune.experiment.trial_record import Record
 
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 12

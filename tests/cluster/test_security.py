@@ -19,8 +19,8 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tune.experiment import Experiment
-from tune.study import SearchStudy
+from tune.experiment.folder import Experiment
+from tune.experiment.study import SearchStudy
 
 ROOT = Path(__file__).parent.parent.parent
 PLANTED = {

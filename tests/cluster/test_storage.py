@@ -13,8 +13,8 @@ import pytest
 from tests.cluster.lab import require_lab
 from tests.running_search import RUN, RunningSearch, decisions, records_of
 from tune.cli import main
-from tune.record import Record
-from tune.study import SearchStudy
+from tune.experiment.study import SearchStudy
+from tune.experiment.trial_record import Record
 
 MINUTE = 61.0
 """Seconds that a fault lasts: it is time that is given, and not some tries."""

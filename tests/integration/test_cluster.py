@@ -4,8 +4,8 @@ import pytest
 import ray
 from ray.core.generated.autoscaler_pb2 import ClusterConfig, NodeGroupConfig
 
-from tune.resources import allot, cluster_nodes
-from tune.settings import make
+from tune.cluster.resources import allot, cluster_nodes
+from tune.settings.settings import make
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.reporting.stories import Story
+from tests.tune.reporting.stories import Story
 from tune.cli import main
 
 

@@ -14,15 +14,16 @@ from pathlib import Path
 import pytest
 import ray
 
-from trainables._synced import SyncedFolder
-from tune import doctor, machine, search
+from trainables.storage.synced_folder import SyncedFolder
+from tune import search
 from tune.cli import main
-from tune.doctor import _visits
-from tune.machine import CODE, Finding, look
-from tune.nodes import Mark, mark, on_each_node
-from tune.ports import Peer, peers
-from tune.resources import this_node
-from tune.settings import make
+from tune.cluster import doctor, machine
+from tune.cluster.doctor import _visits
+from tune.cluster.machine import CODE, Finding, look
+from tune.cluster.nodes import Mark, mark, on_each_node
+from tune.cluster.ports import Peer, peers
+from tune.cluster.resources import this_node
+from tune.settings.settings import make
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

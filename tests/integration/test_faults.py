@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import ray
 
-from trainables._synced import SyncedFolder
-from tune.attempts import trainer
+from trainables.storage.synced_folder import SyncedFolder
 from tune.cli import main
-from tune.experiment import Experiment
-from tune.finals import wait_for
-from tune.record import Record
-from tune.study import SearchStudy
+from tune.experiment.folder import Experiment
+from tune.experiment.study import SearchStudy
+from tune.experiment.trial_record import Record
+from tune.finals.training import wait_for
+from tune.tuning.retries import trainer
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -103,7 +103,7 @@ def test_checkpoints_of_failed_trials_are_gone(experiment: Path, probes: dict[st
 def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tune.searcher.ATTEMPTS", 1)  # each takes a process
+    monkeypatch.setattr("tune.tuning.searcher.ATTEMPTS", 1)  # each takes a process
     for module in ("searcher", "search"):
         monkeypatch.setattr(f"tune.{module}.ALIKE", 3)
     arguments = [

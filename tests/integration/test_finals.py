@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tests.wandb_files import runs_in
 from trainables import timm_finetune
 from tune.cli import main
-from tune.experiment import Experiment
+from tune.experiment.folder import Experiment
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.data.pictures import placed, png
-from tests.data.shards import write_hub
+from tests.trainables.data.pictures import placed, png
+from tests.trainables.data.shards import write_hub
 from tests.wandb_files import runs_in
 from trainables import Classifier
 from tune.cli import main
-from tune.experiment import Experiment
-from tune.study import SearchStudy
+from tune.experiment.folder import Experiment
+from tune.experiment.study import SearchStudy
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.running_search import RUN, TRIAL, RunningSearch, decisions, records_of
 from tune.cli import main
-from tune.record import Record
+from tune.experiment.trial_record import Record
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -17,12 +17,12 @@ from optuna.trial import TrialState
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.data.pictures import noise, save
+from tests.trainables.data.pictures import noise, save
 from trainables import Classifier
 from tune.cli import main
-from tune.experiment import Experiment
-from tune.record import Record
-from tune.study import SearchStudy
+from tune.experiment.folder import Experiment
+from tune.experiment.study import SearchStudy
+from tune.experiment.trial_record import Record
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

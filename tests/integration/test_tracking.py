@@ -14,7 +14,8 @@ from tests.running_search import decisions, records_of
 from tests.wandb_files import WrittenRun, runs_in
 from tests.wandb_server import KEY, Run, WandbServer, wandb_server
 from tune.cli import main
-from tune.record import Record, rung_of
+from tune.experiment.trial_ranking import rung_of
+from tune.experiment.trial_record import Record
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import pytest
 
 from search_spaces import Choice, DataShape, Float, Int, Limits, Searched, Space, When, recipes, space_of
-from search_spaces._conformance import CHECKS, Check
+from search_spaces.space.conformance import CHECKS, Check
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -1,5 +1,6 @@
 """Recipes from outside the checkout: folders, and packages that are installed."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -12,9 +13,9 @@ from safetensors.torch import save_file
 import search_spaces
 from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
 from trainables import Classifier
-from trainables._protocol import build_of, train_of
-from tune.settings import load, make
-from tune.worker import TrialSettings
+from trainables.training.protocol import build_of, train_of
+from tune.experiment.trial_context import TrialSettings
+from tune.settings.settings import load, make
 
 pytestmark = pytest.mark.usefixtures("_forgets_recipes")
 
@@ -46,6 +47,52 @@ def test_a_recipe_from_outside_may_have_modules_of_its_own(tmp_path: Path) -> No
     add_recipes(folder)
     assert sys.modules[train_of("mine").__module__].WIDTH == 3
     assert "_mine_layers" not in recipes()
+
+
+def test_a_folder_of_modules_beside_recipes_is_no_recipe_and_joins_ours_of_its_name(tmp_path: Path) -> None:
+    folder = written(tmp_path, "mine")
+    for name in ("training", "my_blocks"):
+        (folder / "trainables" / name).mkdir()
+        (folder / "trainables" / name / "__init__.py").touch()
+    (folder / "trainables" / "training" / "my_width.py").write_text("WIDTH = 3\n")
+    (folder / "trainables" / "my_blocks" / "wide.py").write_text("from trainables.training.my_width import WIDTH\n")
+    with (folder / "trainables" / "mine.py").open("a") as file:
+        file.write("\nfrom trainables.my_blocks.wide import WIDTH\n")
+    assert add_recipes(folder) == ("mine",)
+    assert sys.modules[train_of("mine").__module__].WIDTH == 3
+
+
+@pytest.mark.parametrize("name", ["data", "training", "shared", "space"])
+def test_a_recipe_may_have_the_name_of_a_folder_of_ours(tmp_path: Path, name: str) -> None:
+    folder = written(tmp_path, name)
+    assert add_recipes(folder) == (name,)
+    assert name in recipes()
+    assert space_of(name).__name__ == "Probe"
+    assert Path(inspect.getfile(train_of(name))) == folder / "trainables" / f"{name}.py"
+    assert train_of("mlp")
+    from trainables.data import TrainData  # ours are still there
+
+    assert TrainData.__module__ == "trainables.data.load"
+
+
+def test_the_recipe_that_the_readme_of_version_0_1_showed_still_loads_with_a_warning(readme_recipe: Path) -> None:
+    file = readme_recipe / "trainables" / "linear.py"
+    new = """from trainables.data import TrainData
+from trainables.training import Epoch, Metrics, State, fit, preprocess_of
+"""
+    old = """from trainables._data import TrainData
+from trainables._fit import fit
+from trainables._preprocess import preprocess_of
+from trainables._protocol import Epoch, Metrics, State
+"""
+    assert new in file.read_text()
+    file.write_text(file.read_text().replace(new, old))
+    add_recipes(readme_recipe)
+    with pytest.warns(DeprecationWarning, match="goes in version 0.3") as warned:
+        train_of("linear")
+    assert str(warned[0].message) == ("trainables._data goes in version 0.3: import TrainData from trainables.data")
+    assert {Path(each.filename) for each in warned} == {file}, "the person's own line is named"
+    assert len(warned) == 6
 
 
 @pytest.mark.parametrize(

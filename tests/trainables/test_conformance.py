@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from search_spaces import add_recipes, recipes
-from trainables._conformance import CHECKS, Check, Samples, _faults, conform, resumes
+from trainables.training.conformance import CHECKS, Check, Samples, _faults, conform, resumes
 
 QUICK = {"knn", "mlp", "plain_cnn"}
 
@@ -59,7 +59,7 @@ MIXING = "Mixing(), "
         ("resumes", LAST_LINE, "    state = None\n" + LAST_LINE, "is all in Epoch.state that it continues from?"),
         ("windows", "nn.Sequential(preprocess, ", "nn.Sequential(", "its model has 0 Preprocess layers"),
         ("rebuilt", "nn.Flatten()", "Offset(), nn.Flatten()", "is all that it says in parameters and buffers?"),
-        ("corners", "nn.Dropout(space.dropout)", "nn.Dropout(space.dropout * 3)", "linear.py, line 2"),
+        ("corners", "nn.Dropout(space.dropout)", "nn.Dropout(space.dropout * 3)", "linear.py, line 1"),
     ],
 )
 @pytest.mark.usefixtures("_forgets_recipes")

@@ -9,8 +9,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from search_spaces.knn import KNN
-from trainables._data import TrainData
-from trainables._run import run
+from trainables.data import TrainData
+from trainables.training.iterate import run
 
 
 @pytest.mark.parametrize("weights", ["uniform", "distance"])

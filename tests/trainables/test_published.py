@@ -1,8 +1,8 @@
 """Settings that others have published can be reached by fields: the networks have as many parameters as theirs."""
 
 from search_spaces import DataShape, Space, space_of
-from search_spaces._training import Training
-from trainables._protocol import build_of
+from search_spaces.shared.training import Training
+from trainables.training.protocol import build_of
 
 COLOUR = DataShape(samples=50_000, channels=3, height=64, width=64, classes=10)
 CIFAR = DataShape(samples=50_000, channels=3, height=32, width=32, classes=10)

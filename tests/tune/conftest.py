@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tune.experiment import Experiment
+    from tune.experiment.folder import Experiment
 
 RECIPES = ("knn", "mlp", "plain_cnn")
 
@@ -31,7 +31,7 @@ def searched_outside(readme_recipe: Path, tmp_path: Path, cache: Path, _forgets_
 @pytest.fixture
 def rows_alone(searched: Experiment, tmp_path: Path) -> Experiment:
     """An experiment with the rows of a preset and no winner: `near`, a kNN, `deep`, an MLP, and `failed`."""
-    from tune.experiment import Experiment
+    from tune.experiment.folder import Experiment
 
     experiment = Experiment(tmp_path / "alone")
     shutil.copytree(searched.folder, experiment.folder)
@@ -49,14 +49,15 @@ def rows_alone(searched: Experiment, tmp_path: Path) -> Experiment:
 def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) -> Experiment:
     """An experiment on digits with a trial and a final of each recipe at its default."""
     from search_spaces import space_of
-    from trainables._data import DataSpec, prepare
-    from tune.experiment import Experiment, environment
-    from tune.finalists import load_finalists
-    from tune.finals import train_final
-    from tune.reporting import write_report
-    from tune.settings import make
-    from tune.study import SearchStudy
-    from tune.worker import TrialSettings
+    from trainables.data import DataSpec, prepare
+    from tune.experiment.environment import environment
+    from tune.experiment.folder import Experiment
+    from tune.experiment.study import SearchStudy
+    from tune.experiment.trial_context import TrialSettings
+    from tune.finals.finalists import load_finalists
+    from tune.finals.training import train_final
+    from tune.reporting.report import write_report
+    from tune.settings.settings import make
 
     settings = make({"recipes": recipes, "max_epochs": 2, "out": str(out), "name": "done", **given})
     experiment = Experiment.at(settings)
@@ -81,7 +82,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
         train_final(trial, recipe, space.active(), record.number, 0, f"finals/{recipe}-{record.number:05d}-0")
     numbers = [record.number for record in study.records]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tune.intervals.DRAWS", 40)
+        patch.setattr("tune.finals.intervals.DRAWS", 40)
         write_report(experiment, study.records, load_finalists(experiment.folder, numbers, settings), [], seconds=1.0)
     study.close()
     return experiment

@@ -7,11 +7,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from trainables._data import DataSpec
+from trainables.data import DataSpec
 from tune import search
-from tune.cli import _resumed
-from tune.experiment import environment
-from tune.settings import make
+from tune.cli.flags import resumed_with
+from tune.experiment.environment import environment
+from tune.settings.settings import make
 
 
 def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +44,7 @@ def test_the_environment_of_a_cluster_can_be_noted_on_a_head_without_gpu() -> No
 def test_a_search_may_go_on_at_another_address(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     before = make({"name": "x", "address": "10.0.0.1:6379"})
-    assert _resumed(before, {}).address == "local"
-    assert _resumed(before, {"address": "auto"}).address == "auto"
+    assert resumed_with(before, {}).address == "local"
+    assert resumed_with(before, {"address": "auto"}).address == "auto"
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.2:6379")
-    assert _resumed(before, {}).address == "10.0.0.2:6379"
+    assert resumed_with(before, {}).address == "10.0.0.2:6379"

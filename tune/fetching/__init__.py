@@ -1,1 +1,1 @@
-"""The public data of published experiments, from where they are published into folders that `--data` reads."""
+"""Public data sets, downloaded into folders that `--data` reads."""

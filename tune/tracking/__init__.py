@@ -1,5 +1,5 @@
 """W&B as a mirror of an experiment: made from its study and files, by a process of its own; no trial waits for it."""
 
-from tune.tracking._process import track, tracked
+from tune.tracking.process import track, tracked
 
 __all__ = ["track", "tracked"]

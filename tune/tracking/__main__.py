@@ -2,7 +2,7 @@
 
 import sys
 
-from tune.tracking._mirror import main
+from tune.tracking.follower import main
 
 if __name__ == "__main__":
     main(sys.argv[1:])

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from search_spaces import DataShape
 from search_spaces.instant import Instant, distance  # type: ignore[import-not-found]
-from trainables._data import TrainData
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.training import Epoch, Metrics, State
 
 
 class ClassMeans(nn.Module):

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from search_spaces import DataShape
 from search_spaces.probe import Probe  # type: ignore[import-not-found]
-from trainables._data import TrainData
-from trainables._protocol import Epoch, Metrics, State
+from trainables.data import TrainData
+from trainables.training import Epoch, Metrics, State
 
 
 class Guess(nn.Module):

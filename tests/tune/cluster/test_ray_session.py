@@ -1,0 +1,48 @@
+"""The Ray session of a search on one machine, without Ray."""
+
+import os
+
+import pytest
+from rich.console import Console
+
+from tune.cluster.ray_session import ray_session
+
+NAMES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
+
+
+def test_ray_answers_its_own_search_alone_and_the_environment_is_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    told: list[list[str]] = []
+    monkeypatch.setattr("tune.cluster.ray_session._start", lambda: told.append([os.environ[name] for name in NAMES]))
+    for _ in range(2):
+        with ray_session(Console(quiet=True)):
+            assert all(name in os.environ for name in NAMES)
+        assert not any(name in os.environ for name in NAMES)
+    (mode, token), (_, other) = told
+    assert mode == "token"
+    assert len(token) == 64
+    assert token != other
+
+
+def test_a_second_ctrl_c_leaves_the_token_to_what_ray_does_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    for name in NAMES:
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)  # and is taken back after the test
+    monkeypatch.setattr("tune.cluster.ray_session._start", lambda: None)
+    with monkeypatch.context() as patch:
+        patch.setattr("ray.shutdown", interrupted)
+        with pytest.raises(KeyboardInterrupt), ray_session(Console(quiet=True)):
+            pass
+    assert all(name in os.environ for name in NAMES)
+
+
+def test_what_the_environment_says_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.setattr("tune.cluster.ray_session._start", lambda: None)
+    with ray_session(Console(quiet=True)):
+        assert os.environ["RAY_AUTH_MODE"] == "disabled"
+    assert os.environ["RAY_AUTH_MODE"] == "disabled"

@@ -1,0 +1,48 @@
+"""Data: decoded once into a store, split, and loaded so that a trial cannot see test."""
+
+from typing import TYPE_CHECKING, Any
+
+from trainables.data.decode import Box, BrokenImageError, decode
+from trainables.data.prepare import PREPARED, Prepared, prepare, prepare_views
+from trainables.data.spec import DataSpec, Shares
+
+if TYPE_CHECKING:
+    from trainables.data.load import (
+        Split,
+        TrainData,
+        TrainOn,
+        bring_store,
+        has_test,
+        load_test,
+        load_train,
+        names_of,
+    )
+
+__all__ = [
+    "PREPARED",
+    "Box",
+    "BrokenImageError",
+    "DataSpec",
+    "Prepared",
+    "Shares",
+    "Split",
+    "TrainData",
+    "TrainOn",
+    "bring_store",
+    "decode",
+    "has_test",
+    "load_test",
+    "load_train",
+    "names_of",
+    "prepare",
+    "prepare_views",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what loads onto a device when it is asked for: to decode an image, torch is not needed."""
+    if name in __all__:
+        from trainables.data import load as _load
+
+        return getattr(_load, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

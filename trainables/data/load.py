@@ -1,0 +1,283 @@
+"""From an experiment folder to batches on a device: train and val for trials, test for the finals alone."""
+
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from search_spaces.space.errors import InputError
+from search_spaces.space.shape import DataShape
+from trainables.data.card import images_digest
+from trainables.data.classes import Classes
+from trainables.data.memory import free_memory
+from trainables.data.sources import open_source
+from trainables.data.spec import DataSpec
+from trainables.data.store import bring, ensure_store
+from trainables.storage.pretrained_files import weights_of_experiment
+
+RESIDENT_SHARE = 0.25
+"""The part of a device's free memory that a split may fill to be kept there whole; the rest is for models,
+for other splits and for the trials beside this one."""
+
+TrainOn = Literal["train", "train+val"]
+"""The splits that a model is trained on."""
+
+_COPIED_AT_ONCE = 64 * 2**20  # bytes on the way to the device, so that a split is never twice in memory
+
+
+class Split:
+    """The images and labels of one split, given in batches on the device.
+
+    A *resident* split lies on the device whole; another is read from the memory-mapped store batch by batch.
+    Both give identical batches.
+
+    Attributes:
+        labels: int64 (N,), on the device.
+        resident: whether the images lie on the device.
+        seconds: that were spent on giving images, so far and in this process.
+    """
+
+    def __init__(
+        self,
+        images: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        device: torch.device,
+        *,
+        resident: bool | None = None,
+    ) -> None:
+        """Take the split that is `rows` of a store.
+
+        Args:
+            images: uint8 (M, C, H, W), the memory-mapped images of the store.
+            labels: int64 (M,), the labels of the store.
+            rows: int64 (N,), ascending.
+            device: where batches shall be.
+            resident: None for as the free memory allows (see RESIDENT_SHARE).
+        """
+        self._device = device
+        self.seconds = 0.0
+        self.labels = torch.from_numpy(labels[rows]).to(device)
+        size = len(rows) * images[:1].nbytes
+        self.resident = size <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
+        # nothing leads from a resident split to the store, which holds the other splits, too; of another, only `rows`
+        self._images: Tensor | None = None
+        self._load: Callable[[npt.NDArray[np.int64]], Tensor] | None = None
+        if self.resident:
+            self._images = _resident(images, rows, device)
+        else:
+            self._load = lambda indices: _take(images, rows[indices], device)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the images uint8 (B, C, H, W) and labels int64 (B,) at `indices`, int64 (B,) in 0..N-1."""
+        began = time.perf_counter()
+        batch = self._batch(indices)
+        self.seconds += time.perf_counter() - began
+        return batch
+
+    def _batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        on_device = indices.to(self._device)
+        labels = self.labels.index_select(0, on_device)
+        if self._load is not None:
+            return self._load(indices.cpu().numpy()), labels
+        assert self._images is not None
+        if self._device.type == "cpu":  # NumPy copies whole images, where torch's gather takes 10 times as long
+            return _take(self._images.numpy(), on_device.numpy(), self._device), labels
+        return self._images.index_select(0, on_device), labels
+
+    def part(self, indices: npt.NDArray[np.int64]) -> Self:
+        """The images at `indices`, int64 (M,) in 0..N-1, as a split of their own."""
+        part = copy(self)
+        on_device = torch.from_numpy(indices).to(self._device)
+        part.labels = self.labels.index_select(0, on_device)
+        part._images = None if self._images is None else self._images.index_select(0, on_device)
+        if (whole := self._load) is not None:
+            part._load = lambda within: whole(indices[within])
+        return part
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Give the whole split in order, `size` images at a time, the last batch with what is left."""
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+    def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+        """Give a copy of all images, uint8 (N, C, H, W), and labels, int64 (N,), in main memory."""
+        began = time.perf_counter()
+        if self._load is not None:
+            images = self._load(np.arange(len(self))).cpu().numpy()
+        else:
+            assert self._images is not None
+            images = self._images.cpu().numpy().copy()
+        self.seconds += time.perf_counter() - began
+        return images, self.labels.cpu().numpy().copy()
+
+
+def _resident(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+    """Copy rows of the store to the device, uint8 (N, C, H, W)."""
+    copied = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
+    step = max(1, _COPIED_AT_ONCE // images[:1].nbytes)
+    for start in range(0, len(rows), step):
+        copied[start : start + step].copy_(torch.from_numpy(images[rows[start : start + step]]))
+    return copied
+
+
+def _take(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
+    """Copy rows of an array in main memory to the device."""
+    pinned = device.type == "cuda"  # only then is the copy to the device done while this process goes on
+    batch = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
+    # mode="clip" lets NumPy write straight into `out`. That the rows exist is checked before.
+    np.take(images, rows, axis=0, out=batch.numpy(), mode="clip")
+    return batch.to(device, non_blocking=True)
+
+
+@dataclass(frozen=True)
+class TrainData:
+    """What a trial may see of a data set: everything but test.
+
+    Attributes:
+        train: the images to learn from.
+        val: the images to choose by.
+        classes: names of the classes; a label is an index into them.
+        shape: sizes, `samples` being those of train.
+        device: where batches are.
+        weights: files of pretrained weights, by `RECIPE.MODEL`.
+    """
+
+    train: Split
+    val: Split
+    classes: tuple[str, ...]
+    shape: DataShape
+    device: torch.device
+    weights: Mapping[str, Path] = field(default_factory=dict)
+
+    def folds(self, count: int) -> Iterator["TrainData"]:
+        """Train in `count` parts, stratified and in order as scikit-learn's `StratifiedKFold`: each is val once."""
+        from sklearn.model_selection import StratifiedKFold  # here, as it takes seconds and trials do without
+
+        labels = self.train.labels.cpu().numpy()
+        for rest, part in StratifiedKFold(count).split(labels, labels):
+            shape = replace(self.shape, samples=len(rest))
+            yield replace(self, train=self.train.part(rest), val=self.train.part(part), shape=shape)
+
+
+def load_train(
+    folder: Path, device: torch.device, *, train_on: TrainOn = "train", resident: bool | None = None
+) -> TrainData:
+    """Load train and val of an experiment folder. The test split is not opened.
+
+    Args:
+        folder: where `Prepared.write` has written.
+        device: where batches shall be.
+        train_on: "train+val" adds the val images to train; val stays as it is, and no longer says anything.
+        resident: True or False to hold the splits on the device or to stream them; None to decide by memory.
+
+    Raises:
+        InputError: if the folder holds no prepared data, or this machine does not see its images.
+    """
+    card = _read_card(folder)
+    train = _load(folder, card, train_on.split("+"), device, resident)
+    return TrainData(
+        train=train,
+        val=_load(folder, card, ["val"], device, resident),
+        classes=tuple(card["classes"]),
+        shape=replace(DataShape(**card["shape"]), samples=len(train)),
+        device=device,
+        weights={name: Path(weights.file) for name, weights in weights_of_experiment(folder).items()},
+    )
+
+
+def has_test(folder: Path) -> bool:
+    """Whether an experiment's data have a test split; where not, finals are tested on val, and the report says so.
+
+    Raises:
+        InputError: if the folder holds no prepared data.
+    """
+    return bool(_read_card(folder)["images"]["test"])
+
+
+def load_test(folder: Path, device: torch.device, *, resident: bool | None = None) -> Split:
+    """Load the test split of an experiment folder: for the final stage, once. Arguments as in `load_train`.
+
+    Raises:
+        InputError: if the folder holds no prepared data or no test split, or this machine does not see its images.
+    """
+    card = _read_card(folder)
+    if not card["images"]["test"]:
+        raise InputError(f"{folder} has no test split, as --split left it none: report figures on val")
+    return _load(folder, card, ["test"], device, resident)
+
+
+def names_of(folder: Path, split: str, positions: npt.NDArray[np.int64]) -> list[str]:
+    """The paths in the data set of the images at these positions of a split.
+
+    Raises:
+        InputError: if the folder holds no prepared data.
+    """
+    names = json.loads((_store_of(_read_card(folder)) / "names.json").read_text())
+    return [names[row] for row in np.load(folder / "splits" / f"{split}.npy")[positions]]
+
+
+def _read_card(folder: Path) -> dict[str, Any]:
+    try:
+        card: dict[str, Any] = json.loads((folder / "data.json").read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} has no data.json: it is not an experiment with prepared data") from error
+    return card
+
+
+def bring_store(folder: Path, shared: str) -> None:
+    """Copy the decoded images of an experiment folder to this machine, unless they are here.
+
+    Args:
+        folder: where `Prepared.write` has written.
+        shared: what they were given to with `Prepared.share`.
+
+    Raises:
+        InputError: if the folder holds no prepared data.
+        OSError: if they cannot be had from there.
+    """
+    bring(Path(_read_card(folder)["store"]), shared)
+
+
+def _store_of(card: Mapping[str, Any]) -> Path:
+    """Where this machine has the decoded images: another than the one that prepared them has them decoded first."""
+    path = Path(card["store"])
+    if path.is_dir():
+        return path
+    spec = DataSpec(**{**card["spec"], "split": tuple(card["spec"]["split"])})
+    store, _ = ensure_store(open_source(spec), image_size=spec.image_size, variant=spec.variant, cache=path.parent)
+    classes = Classes(names=tuple(card["classes"]), label_of_store=tuple(card["label_of_store"]), dropped={})
+    if images_digest(store, classes, spec.variant) != card["images_digest"]:
+        raise InputError(
+            f"--data {spec.source}: has not the images on {socket.gethostname()} with which the experiment was begun; "
+            "bring them back, or give a place that every machine sees alike"
+        )
+    return store.path
+
+
+def _load(
+    folder: Path, card: dict[str, Any], splits: Sequence[str], device: torch.device, resident: bool | None
+) -> Split:
+    store = _store_of(card)
+    try:
+        images = np.load(store / "images.npy", mmap_mode="r")
+        labels = np.array(card["label_of_store"])[np.load(store / "labels.npy")]
+    except (OSError, EOFError, ValueError) as error:
+        raise InputError(
+            f"the image store {store} of {folder} is damaged ({error}): delete it, and it is made again from "
+            f"{card['source']}"
+        ) from error
+    rows = np.sort(np.concatenate([np.load(folder / "splits" / f"{split}.npy") for split in splits]))
+    return Split(images, labels, rows, device, resident=resident)

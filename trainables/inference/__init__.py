@@ -1,0 +1,1 @@
+"""Trained models in use: classify images, run an exported model, measure what a model costs."""

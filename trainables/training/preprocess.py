@@ -1,0 +1,101 @@
+"""The first layer of every model: raw pixels in, normalised pixels out."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from search_spaces import DataShape
+from search_spaces.shared.training import Training
+from trainables.data import Split
+
+FIXED = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "half": ((0.5,), (0.5,))}
+"""Means and standard deviations that are known beforehand, of one channel or of three."""
+
+MEASURED = 4096
+"""Images from which mean and standard deviation are taken; more change the third digit at most."""
+
+
+class Preprocess(nn.Module):
+    """Resizes to the size of the stored images, cuts out what the network sees, and normalises each channel.
+
+    It lives inside the model, so that training, testing and an exported file cannot prepare images differently.
+    Mean and standard deviation are buffers: they are saved and loaded with the weights.
+
+    Args:
+        shape: sizes of the stored images.
+        size: height and width in pixels that the network sees, no larger than the stored ones (default: all). In
+            training mode a window at random, one for each image; in evaluation mode the centre.
+        normalize: "measured": by mean and standard deviation of the train split; "imagenet": by those of ImageNet, of
+            grey images by their mean over the channels; "half": by 0.5 and 0.5, to -1..1.
+
+    Attributes:
+        output: `shape` with the height and width that come out, for the layers that follow.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, shape: DataShape, size: tuple[int, int] | None = None, normalize: str = "measured") -> None:
+        super().__init__()
+        self.stored = (shape.height, shape.width)
+        height, width = size or self.stored
+        self.output = replace(shape, height=height, width=width)
+        self.measured = normalize == "measured"
+        for name, values in zip(("mean", "std"), FIXED.get(normalize, ((0.0,), (1.0,))), strict=True):
+            figures = torch.tensor(values)
+            figures = figures if len(figures) == shape.channels else figures.mean().expand(shape.channels)
+            self.register_buffer(name, figures.clone().view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Uint8 (N, C, H, W), or float in the same 0..255 as augmentation leaves it, to float (N, C, h, w)."""
+        return (self.cut(images).float() / 255 - self.mean) / self.std
+
+    def cut(self, images: Tensor) -> Tensor:
+        """What the network sees: images (N, C, H, W) of any size to (N, C, h, w)."""
+        if tuple(images.shape[-2:]) != self.stored:
+            images = F.interpolate(images.float(), self.stored, mode="bilinear", antialias=True)
+        height, width = self.output.height, self.output.width
+        if (height, width) == self.stored:
+            return images
+        if self.training:
+            return random_windows(images, height, width)
+        top, left = (self.stored[0] - height) // 2, (self.stored[1] - width) // 2
+        return images[:, :, top : top + height, left : left + width]
+
+    @torch.no_grad()
+    def measure(self, train: Split) -> None:
+        """Set mean and standard deviation to those of the train split, unless they are fixed."""
+        if not self.measured:
+            return
+        spread = torch.linspace(0, len(train) - 1, min(MEASURED, len(train))).long()
+        images, _ = train.batch(spread)
+        std, mean = torch.std_mean(images.float() / 255, dim=(0, 2, 3), keepdim=True)
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(1e-3))
+
+
+def preprocess_of(space: Training, shape: DataShape, multiple: int = 1) -> Preprocess:
+    """The first layer of a configuration; what it lets through has sides that are multiples of `multiple`."""
+    return Preprocess(shape, window_of(space, shape, multiple), space.normalize)
+
+
+def window_of(space: Training, shape: DataShape, multiple: int = 1) -> tuple[int, int]:
+    """Height and width of what the network sees of a stored image."""
+
+    def seen(side: int) -> int:
+        return max(1, round(side * space.window) // multiple) * multiple
+
+    return seen(shape.height), seen(shape.width)
+
+
+def random_windows(images: Tensor, height: int, width: int) -> Tensor:
+    """A window of each image (N, C, H, W), placed evenly: (N, C, height, width)."""
+    count, device = len(images), images.device
+    tops = torch.randint(images.shape[2] - height + 1, (count, 1, 1), device=device)
+    lefts = torch.randint(images.shape[3] - width + 1, (count, 1, 1), device=device)
+    rows = tops + torch.arange(height, device=device)[:, None]
+    columns = lefts + torch.arange(width, device=device)
+    numbers = torch.arange(count, device=device)[:, None, None]
+    return images[numbers, :, rows, columns].permute(0, 3, 1, 2)

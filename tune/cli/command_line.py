@@ -1,0 +1,47 @@
+"""The command line: arguments to commands. Light to import, so that help is instant."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from search_spaces import InputError
+from tune.cli import doctor, fetch, models, recipes, reports, search, sweeps
+from tune.cli.parser import Parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns 0, 1 without a whole result, 2 for bad input, 130 when stopped by a person."""
+    argv = sys.argv[1:] if argv is None else argv
+    try:
+        try:
+            flags = not {"search", "doctor", "track", "sweep"}.isdisjoint(argv)
+            arguments = command_parser(flags=flags).parse_args(argv)
+            code: int = arguments.run(arguments)
+            return code
+        finally:
+            sys.stdout.flush()  # here, and not at exit, where its error could not be caught
+    except InputError as error:
+        print(f"toprung: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("toprung: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # as in `toprung recipes | head`; what is still to be flushed at exit goes nowhere
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def command_parser(*, flags: bool = True) -> argparse.ArgumentParser:
+    """The whole surface of the command line; without `flags` all but settings, which take time to import."""
+    top = Parser(
+        prog="toprung",
+        description="Distributed hyperparameter search for image classifiers.",
+        allow_abbrev=False,
+    )
+    top.add_argument("--version", action="version", version=f"toprung {version('toprung')}")
+    commands = top.add_subparsers(metavar="COMMAND", required=True)
+    for module in (search, doctor, reports, models, sweeps, recipes, fetch):
+        module.add(commands, flags=flags)
+    return top

@@ -1,0 +1,62 @@
+"""`toprung doctor`: look for what would fail."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune.cli.flags import (
+    add_config,
+    add_flags,
+    given_by,
+)
+from tune.cli.parser import Parser
+
+if TYPE_CHECKING:
+    pass
+
+
+LOOKED_AT = (
+    "data", "image_column", "label_column", "cache", "recipes", "recipes_from", "out", "address", "cpus_per_trial",
+    "gpus_per_trial", "variant", "box_column", "preset",
+)  # fmt: skip
+"""The settings that `toprung doctor` has as flags; a file may have others, as it is that of a search."""
+
+
+def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
+    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    doctor = commands.add_parser(
+        "doctor", help="look for what would fail: here, on a cluster, in a cluster's file", allow_abbrev=False
+    )
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument(
+        "cluster", type=Path, nargs="?", metavar="cluster.yaml", help="look at this file instead, before ray up"
+    )
+    if flags:
+        add_config(doctor)
+        add_flags(doctor, LOOKED_AT)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    from tune.settings.settings import make
+
+    settings = make(given_by(arguments))
+
+    from rich.console import Console
+    from rich.text import Text
+
+    if arguments.cluster:
+        from tune.cluster.cluster_file import examine_file
+
+        findings = examine_file(arguments.cluster, settings)
+    else:
+        from tune.cluster.doctor import examine
+
+        findings = examine(settings)
+    console, styles = Console(file=sys.stdout), {"ok": "green", "warning": "yellow", "error": "red"}
+    levels = []
+    for finding in findings:
+        line = Text.assemble((f"{finding.level:9}", styles[finding.level]), f"{finding.check:15}", finding.text)
+        console.print(line, soft_wrap=True)
+        levels.append(finding.level)
+    return 1 if "error" in levels else 0

@@ -1,0 +1,45 @@
+"""`toprung fetch`: download the data of a published experiment."""
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from search_spaces import InputError
+from tune.cli.parser import Parser
+
+if TYPE_CHECKING:
+    pass
+
+
+def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
+    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    fetch = commands.add_parser("fetch", help="download the data of a published experiment", allow_abbrev=False)
+    fetch.set_defaults(run=_fetch)
+    fetch.add_argument("data", help="cifar10, product_masks, dog_breeds or flowers")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: data/NAME)")
+    fetch.add_argument(
+        "--from",
+        dest="copy",
+        type=Path,
+        metavar="COPY",
+        help="not a download but your copy: the tar or zip; of product_masks also a .parquet file or a folder of them",
+    )
+
+
+def _fetch(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from tune.fetching.fetch import fetch
+    from tune.fetching.published import DATA_SETS
+
+    name = arguments.data
+    if name not in DATA_SETS:
+        raise InputError(f"no data set {name!r} to fetch; there are: {', '.join(DATA_SETS)}")
+    data = fetch(name, arguments.to or Path("data") / name, arguments.copy, Console(file=sys.stdout))
+    given = f" --data {shlex.quote(data)}"
+    print(f"search it: toprung search{given}")
+    preset = DATA_SETS[name].preset
+    print(f"its published experiment: toprung search --preset {preset}{given if arguments.to else ''}")
+    return 0

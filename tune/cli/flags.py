@@ -1,0 +1,115 @@
+"""Flags for settings: how they are declared, and what a person gave by flags, files and presets."""
+
+import argparse
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from search_spaces import InputError
+
+if TYPE_CHECKING:
+    from tune.settings.settings import Settings
+
+
+def flag_of(name: str) -> str:
+    """Return the flag of a setting: `max_epochs` is `--max-epochs`."""
+    return "--" + name.replace("_", "-")
+
+
+def add_output(command: argparse.ArgumentParser, default: str, what: str) -> None:
+    """Add --output FILE to a command; `what` says what is written there."""
+    command.add_argument(
+        "--output", type=Path, default=Path(default), metavar="FILE", help=f"{what} (default: {default})"
+    )
+
+
+def add_config(command: argparse.ArgumentParser) -> None:
+    """Add --config FILE to a command."""
+    command.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
+
+
+def add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
+    """Flags for settings."""
+    from tune.settings.settings import Settings
+
+    for name in names:
+        field = Settings.model_fields[name]
+        help_text = field.description or ""
+        if (
+            isinstance(field.default, str | int | tuple)
+            and field.default not in ("", ())
+            and "default" not in help_text
+        ):
+            default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+            help_text += f" (default: {default})"
+        options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS, "metavar": "X"}
+        if name == "set":
+            options |= {"action": "append", "metavar": "RECIPE.FIELD=X"}
+        elif field.annotation is bool:
+            options = {"help": field.description, "default": argparse.SUPPRESS, "action": "store_true"}
+        elif all(isinstance(choice, str) for choice in get_args(field.annotation)):
+            options |= {"metavar": "|".join(get_args(field.annotation)) or "X"}
+        command.add_argument(flag_of(name), **options)
+
+
+def given_by(arguments: argparse.Namespace, *, resumed: bool = False) -> dict[str, Any]:
+    """The settings that a person gives by flags, a file and a preset, not yet validated."""
+    from tune.settings.preset import file_of, read_preset, settings_with
+    from tune.settings.settings import SETTINGS, Settings, load
+
+    given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
+    if "set" in given:
+        given["set"] = assignments(given["set"])
+    if arguments.config:
+        from_file = load(arguments.config)
+        if arguments.config.name == SETTINGS and not resumed:
+            from_file.pop("name", None)  # an experiment's own settings begin another
+        restrictions = {**from_file.get("set", {}), **given.get("set", {})}
+        given = {**from_file, **given, **({"set": restrictions} if restrictions else {})}
+    if given.get("preset") and not resumed:
+        given = settings_with(read_preset(file_of(given["preset"])), given)
+    return given
+
+
+def assignments(texts: Sequence[str]) -> dict[str, str]:
+    """`["knn.neighbors=5"]` as a mapping."""
+    pairs = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--set {text}: write recipe.field=value, =low..high or =a|b|c")
+        pairs[key] = value
+    return pairs
+
+
+def given_as(value: object) -> str:
+    """A setting as it is given by its flag."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+
+
+def resumed_with(before: "Settings", given: Mapping[str, Any]) -> "Settings":
+    """The settings that an experiment goes on with."""
+    from tune.settings.settings import RESUMABLE, make
+
+    after = make({**before.model_dump(exclude={"address"}), **given})
+    changed = [name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)]
+    fixed = [name for name in changed if name not in RESUMABLE]
+    if fixed:
+        name = fixed[0]
+        raise InputError(
+            f"{flag_of(name)} was {given_as(getattr(before, name))} when the experiment was begun and cannot become "
+            f"{given_as(getattr(after, name))}; on --resume only {', '.join(map(flag_of, RESUMABLE))} may change"
+        )
+    return after
+
+
+def located(place: str) -> Path:
+    """Add --config FILE."""
+    """Add --output FILE; `what` says what is written there."""
+    """Return the flag of a setting: `max_epochs` is `--max-epochs`."""
+    """The folder of what a person names; of what is in a bucket, a copy on this machine."""
+    if "://" not in place:
+        return Path(place)
+    from tune.experiment.folder import located  # late, as it takes time to import
+
+    return located(place)

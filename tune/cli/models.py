@@ -1,0 +1,135 @@
+"""`toprung predict`, `export`, `describe` and `replay`: use a trained model, or train a trial again."""
+
+import argparse
+import sys
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tune.cli.flags import (
+    located,
+)
+from tune.cli.parser import Parser
+
+if TYPE_CHECKING:
+    pass
+
+
+MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME, EXPERIMENT/soups/NAME"
+
+
+def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
+    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    export = commands.add_parser("export", help="write a winner as ONNX, checked against PyTorch", allow_abbrev=False)
+    export.set_defaults(run=_export)
+    export.add_argument("experiment", type=located, help=MODELS)
+    export.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
+    export.add_argument("--output", type=Path, metavar="FILE", help="where to (default: EXPERIMENT-NAME.onnx, here)")
+
+    predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
+    predict.set_defaults(run=_predict)
+    predict.add_argument(
+        "model",
+        type=located,
+        help="an experiment, a model in it (best/RECIPE, rows/NAME, soups/NAME), or an exported file",
+    )
+    predict.add_argument("paths", type=Path, nargs="+", metavar="path", help="an image, or a folder with images")
+    predict.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
+    predict.add_argument("--top", type=int, default=5, metavar="N", help="classes named of each image (default: 5)")
+    predict.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    predict.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+
+    describe = commands.add_parser("describe", help="parameters, MACs, size, latency of winners", allow_abbrev=False)
+    describe.set_defaults(run=_describe)
+    describe.add_argument("experiment", type=located, help=MODELS)
+    describe.add_argument("--recipe", metavar="NAME", help="whose winner (default: those of all recipes)")
+    replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
+    replay.set_defaults(run=_replay)
+    replay.add_argument("experiment", type=located)
+    replay.add_argument("--trial", type=int, required=True, metavar="N")
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from tune.models.predict import as_csv, as_json, find, load, predict, table
+    from tune.terminal.console import table_console
+
+    files = find(arguments.paths)
+    model = load(arguments.model, arguments.recipe)
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("classifying", total=len(files))
+        predictions = predict(
+            model, files, top=arguments.top, progress=lambda done: progress.update(task, completed=done)
+        )
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
+    if arguments.format == "table" and not any(prediction.ranked for prediction in predictions):
+        pass  # nothing to show but the errors
+    elif arguments.format == "table":
+        table_console().print(table(predictions))
+    else:
+        print((as_json if arguments.format == "json" else as_csv)(predictions))
+    broken = [prediction for prediction in predictions if prediction.error is not None]
+    for prediction in broken:
+        print(f"toprung: {prediction.image}: {prediction.error}", file=sys.stderr)
+    return 1 if broken else 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from tune.models.model_folder import Trained
+
+    Trained.find(arguments.experiment, arguments.recipe)  # before torch is imported: bad input is refused at once
+
+    from tune.models.export import export
+
+    exported = export(arguments.experiment, arguments.recipe, arguments.output)
+    parity = exported.parity
+    noise = (
+        f" (of up to {parity.largest:.1e}, in which PyTorch in float32 is itself {parity.noise:.1e} from float64)"
+        if parity.noise
+        else ""
+    )
+    if not parity.passed:
+        print(
+            f"toprung: {exported.name} was not written: on {parity.images} images of its data onnxruntime and PyTorch "
+            f"differ by up to {parity.difference:.1e} in logits{noise}, and in the class of {parity.disagreements}",
+            file=sys.stderr,
+        )
+        return 1
+    print(
+        f"{exported.name}: on {parity.images} images of its data onnxruntime gives the classes of PyTorch, "
+        f"with logits within {parity.difference:.1e}{noise}"
+    )
+    print(f"{exported.file}: {exported.mib:.2f} MiB")
+    return 0
+
+
+def _describe(arguments: argparse.Namespace) -> int:
+    from tune.models.cost import describe
+    from tune.terminal.console import table_console
+
+    figures, notes = describe(arguments.experiment, arguments.recipe)
+    console = table_console()
+    console.print(figures)
+    console.print(notes, style="dim")
+    return 0
+
+
+def _replay(arguments: argparse.Namespace) -> int:
+    from tune.experiment.folder import Experiment
+    from tune.models.replay import TOLERANCE, replay
+
+    deviations, differences = replay(Experiment.open(arguments.experiment), arguments.trial)
+    for deviation in deviations:
+        print(f"epoch {deviation.epoch}: {deviation.figure} deviates by {deviation.difference:.1e}")
+    worst = max(deviation.difference for deviation in deviations)
+    if worst <= TOLERANCE:
+        print(f"reproduced: every figure of every epoch within {TOLERANCE:g}")
+        return 0
+    print(f"not reproduced: a figure deviates by {worst:.1e}, more than {TOLERANCE:g}")
+    for difference in differences or ["the environment is that of the record"]:
+        print(f"  {difference}")
+    return 1

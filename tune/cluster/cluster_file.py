@@ -1,0 +1,232 @@
+"""What is wrong with a cluster's file, before it costs minutes: Ray's own launcher reads it, and starts nothing."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from search_spaces import InputError
+from tune.cluster.machine import Finding, port
+from tune.cluster.ray_session import log_to
+from tune.cluster.resources import Node, allot
+from tune.settings.settings import Settings
+
+Types = Mapping[str, Mapping[str, Any]]
+"""Node types of a cluster by name, as in its file."""
+
+PLACEHOLDER = re.compile(r"EDIT-[\w-]+")
+
+COMMANDS = (
+    "initialization_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
+    "worker_start_ray_commands",
+)  # fmt: skip
+"""Where commands stand once Ray has completed a file; what all nodes run is then among those of both."""
+
+CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client cryptography")}
+"""The module that Ray's launcher imports for a provider, and the packages that bring it."""
+
+DASHBOARD_PORT = 8265
+"""Where `ray dashboard` makes its tunnel."""
+
+TOKEN, MAKE_TOKEN = "auth_token", "(umask 077; ray get-auth-token --generate)"
+"""What the file of Ray's token is called, and the command that makes one."""
+
+CONNECT, ANSWER = 3.0, 10.0
+"""Seconds for a connection to EC2, and for each of its answers, of which a region's machine types take about ten."""
+
+PROGRAMS = ("ssh", "rsync")
+"""What Ray's launcher runs."""
+
+
+def examine_file(file: Path, settings: Settings) -> Iterator[Finding]:
+    """Look at a file for `ray up`, or at a RayCluster for Kubernetes, and whether a trial fits into what it starts.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no text"
+        raise InputError(
+            f"{file}: cannot be read: {reason}; give a cluster's YAML file, such as cluster.yaml"
+        ) from None
+    try:
+        documents = [each for each in yaml.safe_load_all(text) if isinstance(each, dict)]
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        yield Finding("error", "file", f"{file} is not YAML: {getattr(error, 'problem', error)}{place}")
+        return
+    yield from _placeholders(file, text)
+    pods = [each for each in documents if each.get("kind") == "RayCluster"]
+    if pods:
+        yield from _kubernetes(file, pods[0], settings)
+    elif any("provider" in each for each in documents):
+        yield from _launcher(file, documents[0], settings)
+    else:
+        yield Finding("error", "file", f"{file} starts no cluster: it has neither a provider nor a RayCluster")
+
+
+def _placeholders(file: Path, text: str) -> Iterator[Finding]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if left := PLACEHOLDER.search(line):
+            yield Finding("error", "to edit", f"{file}, line {number}: put your own in place of {left[0]}")
+
+
+def _kubernetes(file: Path, cluster: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
+
+    cluster["metadata"] = {"namespace": "default", **(cluster.get("metadata") or {})}
+    try:
+        types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+    except Exception as error:  # it reads what it finds, and what it raises is of any kind
+        yield Finding("error", "file", f"{file}: {_reason(error)}")
+        return
+    yield Finding("ok", "file", f"{file}: Ray's autoscaler reads it")
+    yield _request(types, settings)
+
+
+def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+    from ray.autoscaler._private.util import prepare_config, validate_config
+
+    try:
+        with log_to(Path(os.devnull)):
+            prepared = prepare_config(config)
+            validate_config(prepared)
+    except Exception as error:  # it reads what it finds, and what it raises is of any kind
+        yield Finding("error", "file", f"{file}: {_reason(error)}")
+        return
+    yield Finding("ok", "file", f"{file}: Ray's launcher takes it")
+    yield from _commands(prepared)
+    yield from _mounts(prepared)
+    yield _tools(str(prepared["provider"]["type"]))
+    yield port(DASHBOARD_PORT, "ray dashboard needs another one: --port")
+    yield _launched(file, prepared, settings)
+
+
+def _reason(error: Exception) -> str:
+    """What a reader of files means, in a line: validators show the whole file, and a missing key is its name alone."""
+    if isinstance(error, KeyError):
+        return f"{error.args[0]} is missing"
+    path = ".".join(map(str, getattr(error, "absolute_path", ())))  # of jsonschema's errors
+    said = str(getattr(error, "message", None) or error).strip() or type(error).__name__
+    return f"{path}: {said.splitlines()[0][:200]}".removeprefix(": ")
+
+
+def _commands(prepared: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether bash can parse each command, as the launcher has bash run them."""
+    lists = [prepared, *prepared["available_node_types"].values()]
+    commands = {command: None for each in lists for key in COMMANDS for command in each.get(key) or ()}
+    if shutil.which("bash") is None:
+        return
+    faults = []
+    for command in commands:
+        done = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()[0].rpartition(": ")[2]
+            faults.append(Finding("error", "commands", f"{command[:80]!r} is no shell command: {said}"))
+    yield from faults or [Finding("ok", "commands", f"{len(commands)}, which a shell can read")]
+
+
+def _mounts(prepared: Mapping[str, Any]) -> Iterator[Finding]:
+    """Whether the files are here that the launcher sends or shows."""
+    files = {f"file_mounts of {there}": here for there, here in (prepared.get("file_mounts") or {}).items()}
+    if key := prepared["auth"].get("ssh_private_key"):
+        files["ssh_private_key"] = key
+    for what, path in files.items():
+        if not Path(path).expanduser().exists():
+            way = f": {MAKE_TOKEN}" if Path(path).name == TOKEN else ""
+            yield Finding("error", "files", f"{what}: there is no {Path(path).expanduser().absolute()} here{way}")
+
+
+def _tools(provider: str) -> Finding:
+    missing = [f"install {program}" for program in PROGRAMS if shutil.which(program) is None]
+    module, packages = CLIENTS.get(provider, ("", ""))
+    if module and find_spec(module) is None:
+        missing.append(f"pip install {packages}")
+    if missing:
+        return Finding("error", "ray up", f"lacks on this machine what it runs: {'; '.join(missing)}")
+    return Finding("ok", "ray up", f"finds {', '.join((*PROGRAMS, *([module] if module else [])))}")
+
+
+def _request(types: Types, settings: Settings) -> Finding:
+    """Whether a trial fits on a node of types of which it is known what they have."""
+    nodes: list[Node] = []
+    for node_type in types.values():
+        nodes += [{"GPU": 0.0, **node_type["resources"]}] * max(1, node_type.get("max_workers", 1))
+    try:
+        allotted = allot(settings, [], nodes or [{"CPU": 0.0}])
+    except InputError as error:
+        return Finding("error", "a trial", str(error))
+    return Finding("ok", "a trial", f"gets {allotted}")
+
+
+def _launched(file: Path, prepared: dict[str, Any], settings: Settings) -> Finding:
+    """Whether a trial fits on what the launcher starts: as the file says, or as the cloud does."""
+    types, provider = prepared["available_node_types"], prepared["provider"]["type"]
+    unknown = [_named(name, each) for name, each in types.items() if "CPU" not in (each.get("resources") or {})]
+    if not unknown:
+        return _request(types, settings)
+    names, give = ", ".join(unknown), "say so in the file, such as resources: {CPU: 8, GPU: 1}"
+    if provider == "local":
+        why, way = "what the machines have is seen once Ray runs there", f"then ray exec {file} 'toprung doctor'"
+    elif provider == "aws" and find_spec("boto3") is None:
+        why, way = f"EC2 can be asked what {names} has by boto3 alone", f"pip install boto3, or {give}"
+    elif provider != "aws":
+        why, way = f"Ray does not look up what {names} has", give
+    else:
+        try:
+            return _request(_asked_of_ec2(prepared), settings)
+        except ValueError as error:  # by Ray, of a type that the region does not have
+            return Finding("error", "a trial", f"{str(error).rstrip('.')}; give another InstanceType, or region")
+        except Exception as error:  # of boto3 when it is missing, of a login, of the network, or of what EC2 says
+            why, way = f"EC2 cannot be asked what {names} has: {_reason(error)}", f"log in by aws configure, or {give}"
+    return Finding("warning", "a trial", f"it is not known whether a trial fits, as {why}; {way}")
+
+
+def _named(name: str, node_type: Mapping[str, Any]) -> str:
+    """A node type with its machine's, where that is said."""
+    config = node_type.get("node_config") or {}
+    machine = config.get("InstanceType") or config.get("machineType")
+    return f"{name} ({machine})" if machine else name
+
+
+def _asked_of_ec2(prepared: dict[str, Any]) -> Types:
+    """The node types with what Ray's launcher finds out for them, by the login that it finds itself.
+
+    Raises:
+        ValueError: the region has no such instance type.
+        Exception: EC2 cannot be asked.
+    """
+    from botocore.config import Config
+    from botocore.exceptions import NoCredentialsError
+    from botocore.session import get_session
+    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
+
+    # Ray alone would try 13 times, a minute each; a login may have to be asked for, too, as that of a single sign-on
+    hasty = Config(connect_timeout=CONNECT, read_timeout=ANSWER, retries={"total_max_attempts": 2})
+    login = prepared["provider"].get("aws_credentials")
+    if not login:
+        session = get_session()
+        session.set_default_client_config(hasty)
+        session.get_component("credential_provider").remove("iam-role")  # off EC2 it waits for an answer in vain
+        found = session.get_credentials()
+        if found is None:
+            raise NoCredentialsError
+        keys = found.get_frozen_credentials()
+        login = {
+            "aws_access_key_id": keys.access_key,
+            "aws_secret_access_key": keys.secret_key,
+            "aws_session_token": keys.token,
+        }
+    provider = {**prepared["provider"], "aws_credentials": {**login, "config": hasty}}
+    filled = AWSNodeProvider.fillout_available_node_types_resources({**prepared, "provider": provider})
+    types: Types = filled["available_node_types"]
+    return types

@@ -1,0 +1,255 @@
+"""What a machine has for a search, and what of it is wrong: before each search, and in `toprung doctor`."""
+
+import hashlib
+import os
+import platform
+import shutil
+import socket
+import tempfile
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from trainables.storage.synced_folder import is_url, reason_of
+from tune.experiment.environment import PACKAGES
+from tune.settings.settings import Settings
+
+GIB = 2**30
+
+LOW_DISK = 4 * GIB
+"""Bytes free below which a person is warned: checkpoints and decoded images of a small search."""
+
+FULL_DISK = GIB // 4
+"""Bytes free in --out below which nothing is begun."""
+
+LOW_SHARED_MEMORY = GIB // 2
+"""Bytes free below which a person is warned: Ray then keeps its objects on disk, and says so in a log alone."""
+
+SHARED_MEMORY = Path("/dev/shm")
+
+CODE = "toprung's code"
+"""What the digest of our own files is called among the versions, as they change without their version."""
+
+
+Level = Literal["ok", "warning", "error"]
+
+
+ROOT = Path(__file__).parents[2]
+"""The folder of the three packages."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a check found, in a line that ends with the way out if something is wrong.
+
+    Attributes:
+        level: "error" is what a search would fail by, "warning" what it may suffer from.
+        check: what was looked at, in a word or two.
+        text: what was found; if something is wrong, it can be read without `check`.
+    """
+
+    level: Level
+    check: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What was found on a machine.
+
+    Attributes:
+        host: its name.
+        versions: of Python, of the packages that figures depend on, and of our own code; "none" where it is missing.
+        gpus: name and memory of each GPU that PyTorch reaches; empty where names were not asked for.
+        gpu_problem: why PyTorch reaches none of the GPUs that are there, or nothing.
+        cuda_built: whether PyTorch was built for GPUs at all.
+        free: bytes free by the flag and folder that they are wanted for.
+        unwritable: why a folder cannot be written to, by flag and folder.
+        shared_memory: bytes free in it; None where there is none, as on macOS.
+    """
+
+    host: str
+    versions: dict[str, str]
+    gpus: tuple[str, ...]
+    gpu_problem: str
+    cuda_built: bool
+    free: dict[str, int]
+    unwritable: dict[str, str]
+    shared_memory: int | None
+
+
+def places_of(settings: Settings) -> dict[str, str]:
+    """The folders on a machine's own disks that a search writes to, by flag."""
+    places = {"--cache": settings.cache, "--out": settings.out}
+    return {flag: place for flag, place in places.items() if not is_url(place)}
+
+
+def look(places: Mapping[str, str], *, name_gpus: bool = False) -> Machine:
+    """Look at the machine that this process runs on.
+
+    Args:
+        places: as of `places_of`; a folder need not exist.
+        name_gpus: also ask each GPU what it is, for which CUDA is started in this process.
+    """
+    problem = gpu_problem()
+    free, unwritable = {}, {}
+    for flag, place in places.items():
+        what, folder = f"{flag} {place}", nearest(Path(place))
+        try:
+            free[what] = shutil.disk_usage(folder).free
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            unwritable[what] = error.strerror or reason_of(error)
+    return Machine(
+        host=socket.gethostname(),
+        versions=versions(),
+        gpus=_gpus() if name_gpus and not problem else (),
+        gpu_problem=problem,
+        cuda_built=torch.version.cuda is not None,
+        free=free,
+        unwritable=unwritable,
+        shared_memory=shutil.disk_usage(SHARED_MEMORY).free if SHARED_MEMORY.is_dir() else None,
+    )
+
+
+def nearest(folder: Path) -> Path:
+    """The folder, or the nearest one above that exists."""
+    return next(each for each in (folder, *folder.parents) if each.exists())
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of what the figures of a trial depend on."""
+
+    def of(package: str) -> str:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            return "none"
+
+    return {"Python": platform.python_version(), **{name: of(name) for name in PACKAGES}, CODE: digest_of_code()}
+
+
+def digest_of_code(root: Path = ROOT) -> str:
+    """Return a digest of our own code, as a checkout that was changed on some nodes alone keeps its version."""
+    digest = hashlib.sha256()
+    for package in ("search_spaces", "trainables", "tune"):
+        for file in sorted((root / package).rglob("*.py")):
+            digest.update(f"{file.relative_to(root)}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def gpu_problem() -> str:
+    """Why PyTorch reaches none of the GPUs that this machine gives us; nothing where it does, or there are none."""
+    given = any(Path("/dev").glob("nvidia[0-9]*"))  # in a container: those that it was given, as /proc would not say
+    if not given or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
+        return ""
+    if torch.version.cuda is None:
+        return f"PyTorch {torch.__version__} is built without CUDA"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if torch.cuda.is_available():
+            return ""
+    # the first sentence of "CUDA initialization: The NVIDIA driver on your system is too old (found version 12020)..."
+    reason = str(said[-1].message).partition("Please")[0].removeprefix("CUDA initialization: ") if said else ""
+    return reason.strip().rstrip(".") or f"PyTorch for CUDA {torch.version.cuda} does not reach it"
+
+
+def _gpus() -> tuple[str, ...]:
+    found = [torch.cuda.get_device_properties(each) for each in range(torch.cuda.device_count())]
+    return tuple(f"{each.name} of {each.total_memory / GIB:.0f} GiB" for each in found)
+
+
+def examined(machine: Machine, *, trains_on_gpus: bool) -> Iterator[Finding]:
+    """What is to be said of a machine: a finding for each check, or several where several things are wrong.
+
+    Args:
+        machine: as it was found.
+        trains_on_gpus: whether trials are to be trained on its GPUs, if it has any.
+    """
+    yield _of_gpus(machine, trains_on_gpus)
+    disk = list(_of_disk(machine))
+    yield from disk or [Finding("ok", "disk", ", ".join(f"{w}: {gib(free)} free" for w, free in machine.free.items()))]
+    if machine.shared_memory is not None:
+        yield _of_shared_memory(machine.shared_memory)
+
+
+def _of_gpus(machine: Machine, trains_on_gpus: bool) -> Finding:
+    if not machine.gpu_problem:
+        return Finding("ok", "GPUs", ", ".join(machine.gpus) or "none")
+    if not trains_on_gpus:
+        return Finding("ok", "GPUs", f"not used: {machine.gpu_problem}")
+    if not machine.cuda_built:
+        mend = "install PyTorch for CUDA, or say --gpus-per-trial 0"
+        return Finding("warning", "GPUs", f"GPUs are there, but trials train on cores: {machine.gpu_problem}; {mend}")
+    mend = "install a newer driver, or a PyTorch for the CUDA of this one, or train on cores: --gpus-per-trial 0"
+    return Finding("error", "GPUs", f"GPUs are there, but cannot be used: {machine.gpu_problem}; {mend}")
+
+
+def _of_disk(machine: Machine) -> Iterator[Finding]:
+    """Without room or leave to write, a search fails in --out; in --cache it needs them only for what is not there."""
+    for what, reason in machine.unwritable.items():
+        flag = what.partition(" ")[0]
+        if flag == "--cache":
+            text = "so that nothing can be decoded into it; data that are there already will do"
+            yield Finding("warning", "disk", f"{what}: cannot be written ({reason}), {text}, or another --cache")
+        else:
+            yield Finding("error", "disk", f"{what}: cannot be written: {reason}; give a folder that can")
+    for what, free in machine.free.items():
+        flag = what.partition(" ")[0]
+        if free < LOW_DISK and what not in machine.unwritable:
+            level: Level = "error" if free < FULL_DISK and flag != "--cache" else "warning"
+            yield Finding(level, "disk", f"{what}: only {gib(free)} free; make room, or give another {flag}")
+
+
+def _of_shared_memory(free: int) -> Finding:
+    if free >= LOW_SHARED_MEMORY:
+        return Finding("ok", "shared memory", f"{gib(free)} free in {SHARED_MEMORY}")
+    mend = "delete what others left there or, in a container, give more: docker run --shm-size=1g"
+    return Finding(
+        "warning", "shared memory", f"only {gib(free)} free in {SHARED_MEMORY}, without which Ray is slow; {mend}"
+    )
+
+
+def differences(there: Machine, here: Machine) -> Iterator[Finding]:
+    """What a node's figures would differ by: a warning for each version that is not the driver's."""
+    for name, wanted in here.versions.items():
+        found = there.versions.get(name, "none")
+        if found == wanted:
+            continue
+        if name == CODE:
+            text = "is not the driver's; bring this checkout to all nodes, as by ray up"
+            yield Finding("warning", "versions", f"{CODE} {text}")
+        else:
+            mend = "install the same on all nodes, as constraints.txt says"
+            yield Finding("warning", "versions", f"{name} {found}, but {wanted} here; {mend}")
+
+
+def on_node(host: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """The findings, with the node named in those that say that something is wrong."""
+    for finding in findings:
+        text = finding.text if finding.level == "ok" else f"node {host}: {finding.text}"
+        yield Finding(finding.level, finding.check, text)
+
+
+def port(number: int, mend: str) -> Finding:
+    """Whether a port of this machine is free for who is going to listen there."""
+    with socket.socket() as tried:
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was closed a moment ago is free
+        try:
+            tried.bind(("", number))
+        except OSError:
+            return Finding("warning", "ports", f"{number} is taken; {mend}")
+    return Finding("ok", "ports", f"{number} is free")
+
+
+def gib(count: int) -> str:
+    """Bytes as a person reads them."""
+    return f"{count / GIB:.0f} GiB" if count >= 10 * GIB else f"{count / 2**20:,.0f} MiB"

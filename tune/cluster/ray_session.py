@@ -1,0 +1,181 @@
+"""The Ray session of a search, and where what Ray says goes."""
+
+import logging
+import os
+import re
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from io import TextIOBase
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray._private import ray_constants
+from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # its stub lacks them
+from rich.console import Console
+
+from search_spaces import InputError
+from tune.cluster.resources import this_machine
+from tune.terminal.console import working
+
+ENVIRONMENT = {
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # no CSV, JSON and TensorBoard files of each trial
+    "RAY_AIR_NEW_OUTPUT": "0",  # no tables in the terminal at verbosity 0
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is handled by tune.tuning.deadline
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers: a search needs no network
+    "RAY_COLOR_PREFIX": "0",  # what workers print is written to a file
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials without a GPU choose the CPU by themselves
+}
+for variable, value in ENVIRONMENT.items():
+    os.environ.setdefault(variable, value)
+
+OBJECT_STORE_BYTES = 128 * 2**20
+"""Nothing large goes through Ray's object store: images and weights are files."""
+
+
+PROBE_SECONDS = 5.0
+
+
+def connect(address: str) -> None:
+    """Connect to a running cluster.
+
+    Raises:
+        InputError: none answers at `address`.
+    """
+    host, _, port = address.rpartition(":")
+    try:
+        if host and port.isdigit():
+            socket.create_connection((host, int(port)), PROBE_SECONDS).close()  # Ray itself tries for minutes
+        _init(address=address)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"--address {address}: {reason}; give host:port of a Ray head, or auto on a node") from None
+
+
+def _init(**options: Any) -> None:
+    ray.init(logging_level=logging.ERROR, log_to_driver=True, **options)  # the driver's output is a file: see log_to
+
+
+@contextmanager
+def ray_session(console: Console) -> Iterator[None]:
+    """A Ray session on this machine, unless the process has one already.
+
+    Raises:
+        InputError: Ray does not start.
+    """
+    if ray.is_initialized():
+        yield
+        return
+    forget = _make_token()
+    try:
+        with working(console, "starting Ray"):
+            try:
+                _start()
+            except InputError:  # Ray gives its processes half a minute, which a busy machine may not keep
+                console.print("Ray has not started in time; trying once more", style="yellow")
+                ray.shutdown()
+                _start()
+        yield
+    finally:
+        ray.shutdown()
+        forget()  # after it: where a second Ctrl-C ends it, what Ray does at exit still wants the token
+
+
+def _make_token() -> Callable[[], None]:
+    """Make a token that this process and its workers alone know; Ray's own would be in a file that others may read.
+
+    Ray answers who has it, and nobody else. What the environment says of it counts. Returns what takes it back.
+    """
+    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+    new = {name: value for name, value in ours.items() if name not in os.environ}
+    os.environ.update(new)
+    _read_environment()
+
+    def forget() -> None:
+        for name in new:
+            del os.environ[name]
+        _read_environment()
+
+    return forget
+
+
+def _read_environment() -> None:
+    """Have Ray read the environment anew: it may have done so, and does it once."""
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def _start() -> None:
+    machine = this_machine()
+    try:
+        with _on_loopback():
+            _init(
+                address="local",
+                num_cpus=int(machine["CPU"]),
+                num_gpus=int(machine["GPU"]),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
+
+
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
+"""What a terminal is told with the text, which is none of it."""
+
+
+class _Log(TextIOBase):
+    """A file to write lines to; what it has no room for, or cannot be written as its storage is gone, is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("ab", buffering=0)
+
+    def write(self, text: str) -> int:
+        """Write it, or drop it."""
+        with suppress(OSError):
+            self._file.write(COLOURS.sub("", text).encode(errors="backslashreplace"))
+        return len(text)
+
+    def fileno(self) -> int:
+        """Of the file, for who writes past Python."""
+        return self._file.fileno()
+
+    def close(self) -> None:
+        """Close the file."""
+        with suppress(OSError):
+            self._file.close()
+        super().close()
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """A Ray that is started meanwhile listens on 127.0.0.1 alone, as it always does on macOS and Windows.
+
+    Elsewhere it listens on all addresses, and has no option against it: 127.0.0.1 is replaced by an outer one.
+    """
+    with_others = ray_constants.ENABLE_RAY_CLUSTER
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = with_others
+
+
+@contextmanager
+def log_to(path: Path) -> Iterator[None]:
+    """What Ray logs or prints goes to a file; the screen is the console's alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    logger = logging.getLogger("ray")
+    before, propagate = logger.handlers[:], logger.propagate
+    with _Log(path) as file, redirect_stdout(file), redirect_stderr(file):
+        handler = logging.StreamHandler(file)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        logger.handlers, logger.propagate = [handler], False
+        try:
+            yield
+        finally:
+            logger.handlers, logger.propagate = before, propagate

@@ -1,0 +1,1 @@
+"""An experiment on disk: its folder, study, trials, data variants and locks."""

@@ -1,0 +1,31 @@
+"""The environment that a search runs in: machine, versions of packages, threads."""
+
+import os
+import platform
+from importlib.metadata import version
+from typing import Any
+
+PACKAGES = (
+    "torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "ray", "optuna", "toprung",
+)  # fmt: skip
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """What figures depend on beside settings and data: machine, versions, threads.
+
+    Of a cluster, the head's; its GPUs have no name where the head has none.
+    """
+    import torch
+
+    from trainables.inference.cost import device_name
+
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "processor": device_name(torch.device("cpu")),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "cores": os.cpu_count(),
+        "device": device_name(torch.device("cuda")) if device == "cuda" and torch.cuda.is_available() else device,
+        "threads": threads,
+        "packages": {name: version(name) for name in PACKAGES},
+    }

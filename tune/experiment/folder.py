@@ -1,0 +1,336 @@
+"""The folder of an experiment: what lies where, and how it is written."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from search_spaces import DataShape, Domains, InputError, Value, space_of
+from trainables.storage.files import whole
+from trainables.storage.synced_folder import SyncedFolder, is_url, reason_of
+from tune.experiment.search_lock import Taken, leased
+from tune.settings.preset import PRESET, Preset, read_preset
+from tune.settings.settings import SETTINGS, Settings, cache_folder, load, make, out_folder
+
+STUDY = "study.db"
+SQLITE = "sqlite:///"
+
+FINAL = "final.json"
+"""What is written last into the folder of a final."""
+
+MODELS = ("best", "rows", "soups")
+"""The folders of an experiment with models to take away."""
+
+CREDENTIALS = "is it there, and may this machine use it? credentials come from the environment"
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment's folder, absolute.
+
+    settings.yaml      what was asked
+    environment.json   what it ran on
+    data.json, splits/ class names, counts, digests; which image is in which split
+    samples.npz        a few images of train, for the report
+    views/             data.json and splits/ where a trial may see the images otherwise: cut to their boxes, or smaller
+    study.db           every trial and every epoch
+    preset.yaml, rows/ the published experiment, where it began with one, and its rows, each as in best/RECIPE
+    trials/            checkpoints and tracebacks
+    finals/, refits/   the finalists, trained again; the same on train and val
+    soups/             those that began with the same weights, averaged, each as in best/RECIPE
+    best/RECIPE/       the configuration, weights and model card to take away
+    best_configs.yaml  the best configurations of all recipes, with what they reached
+    logs/              what Ray and W&B said
+    wandb/             runs that W&B has not got; wandb.json: its sweep
+    tensorboard/       event files, where they were asked for
+    report.json, trials.parquet, curves.parquet, report.md with its pictures in report/, report/index.html
+    """
+
+    folder: Path
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return self.url or str(self.folder)
+
+    @classmethod
+    def at(cls, settings: Settings) -> "Experiment":
+        """The experiment that settings name; it need not exist."""
+        if is_url(settings.out):
+            return cls.in_bucket(f"{settings.out}/{settings.name}", Path(settings.cache))
+        return cls(Path(settings.out) / settings.name)
+
+    @classmethod
+    def in_bucket(cls, url: str, cache: Path) -> "Experiment":
+        """One that is kept in a bucket, with its folder in this machine's cache."""
+        name = url.rpartition("/")[2]
+        return cls(cache / "experiments" / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:16]}", url)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Experiment":
+        """An experiment that exists; of one in a bucket, what is no checkpoint is brought to this machine.
+
+        Raises:
+            InputError: there is none at `path`.
+        """
+        if is_url(str(path)):
+            return cls._brought(str(path).rstrip("/"))
+        experiment = cls(Path(path).expanduser().absolute())
+        if not experiment.folder.is_dir():
+            there = Path(out_folder(), path)
+            meant = f"{there}?" if cls(there).exists else "give one such as results/NAME"
+            raise InputError(f"no experiment in {path}: there is no such folder; {meant}")
+        if not experiment.exists:
+            raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
+        return experiment
+
+    @classmethod
+    def _brought(cls, url: str) -> "Experiment":
+        experiment = cls.in_bucket(url, cache_folder())
+        place = replace(experiment.place, patience=0.0)
+        try:
+            if not place.exists(SETTINGS):
+                raise InputError(f"no experiment in {url}: it has no settings.yaml; give one such as s3://BUCKET/NAME")
+            place.fetch_all(leave_out=("trials", "logs"), last=FINAL)
+        except OSError as error:
+            raise InputError(f"{url}: cannot be read: {reason_of(error)}; {CREDENTIALS}") from None
+        return experiment
+
+    @property
+    def place(self) -> SyncedFolder:
+        """The folder, with its copy in a bucket."""
+        return SyncedFolder(self.folder, self.url)
+
+    @property
+    def exists(self) -> bool:
+        """Whether it was begun."""
+        return (self.folder / SETTINGS).is_file()
+
+    @property
+    def taken(self) -> bool:
+        """Whether something is in its place already.
+
+        Raises:
+            InputError: a bucket does not say.
+        """
+        if self.url is None:
+            return self.folder.exists()
+        try:
+            return not replace(self.place, patience=0.0).is_empty()
+        except OSError as error:
+            raise InputError(f"--out {self}: cannot be read: {reason_of(error)}; {CREDENTIALS}") from None
+
+    @contextmanager
+    def created(self) -> Iterator[None]:
+        """Make the folder; it is gone again if what is put into it fails.
+
+        Raises:
+            InputError: it cannot be made, or another process made it first.
+        """
+        if self.url is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)  # left by one of the same name that was deleted there
+        parents = [parent for parent in self.folder.parents if not parent.exists()]
+        try:
+            self.folder.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(f"{self.folder} exists; choose another --name") from None
+        except OSError as error:
+            raise InputError(
+                f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written"
+            ) from None
+        try:
+            try_writing(replace(self.place, patience=0.0))  # at once, and not after all patience
+            yield
+        except BaseException:
+            with suppress(OSError):
+                replace(self.place, patience=0.0).remove()
+            shutil.rmtree(self.folder)
+            for parent in parents:
+                parent.rmdir()
+            raise
+
+    @contextmanager
+    def locked(self) -> Iterator[Taken]:
+        """Keep other processes from searching here; the lock ends with this process, however it ends.
+
+        Yields:
+            What tells whether it was lost meanwhile, as that of a bucket can be.
+
+        Raises:
+            InputError: another process holds it, or a bucket does not say.
+        """
+        try:
+            with FileLock(self.folder / ".lock", blocking=False):
+                if self.url is None:
+                    yield lambda: None
+                else:
+                    with leased(self.place) as taken:
+                        yield taken
+        except Timeout:
+            raise InputError(f"{self} is being searched by another process; wait for it, or stop it") from None
+
+    @property
+    def is_searched(self) -> bool:
+        """True while a process of this machine searches here."""
+        lock = self.folder / ".lock"
+        if not lock.exists():
+            return False
+        try:
+            with FileLock(lock, blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # of a folder that can only be read
+            return False
+
+    @property
+    def settings(self) -> Settings:
+        """What was asked, at the last time that it was begun or resumed."""
+        return make(load(self.folder / SETTINGS))
+
+    @property
+    def preset(self) -> Preset | None:
+        """The published experiment that it began with."""
+        file = self.folder / PRESET
+        return read_preset(file) if file.exists() else None
+
+    @property
+    def storage(self) -> str:
+        """URL of the study's storage."""
+        return self.storage_with(self.settings)
+
+    def storage_with(self, settings: Settings) -> str:
+        """The same, before the settings are written."""
+        return settings.storage or f"{SQLITE}{self.folder / STUDY}"
+
+    def best(self, recipe: str | None = None) -> Path:
+        """The folder of a recipe's winner; without `recipe`, of the winner of all.
+
+        Raises:
+            InputError: nothing was tested yet, or not this recipe.
+        """
+        tested, rows = self.tested, self.rows
+        if not tested and rows:
+            raise InputError(
+                f"{self} has no winner, as only the rows of its preset were tested; give one of them: "
+                f"{', '.join(map(str, rows))}"
+            )
+        if not tested:
+            raise InputError(
+                f"{self} has no winner, as no recipe was tested; go on with it: toprung search --resume {self}"
+            )
+        if recipe is not None and recipe not in tested:
+            raise InputError(f"--recipe {recipe}: {self} has no winner of it; it has: {', '.join(tested)}")
+        return self.folder / "best" / (recipe or tested[0])
+
+    @property
+    def tested(self) -> list[str]:
+        """The recipes that were tested, the best first."""
+        return [recipe for recipe, entry in self._summary["recipes"].items() if entry["test"]]
+
+    @property
+    def winners(self) -> list[Path]:
+        """The folders of the recipes that were tested, the best first."""
+        return [self.folder / "best" / recipe for recipe in self.tested]
+
+    @property
+    def rows(self) -> list[Path]:
+        """The folders of the rows that were tested, in the order of the preset."""
+        rows = (self._summary["preset"] or {"rows": {}})["rows"]
+        return [self.folder / "rows" / name for name, row in rows.items() if row["test"]]
+
+    @property
+    def soups(self) -> list[Path]:
+        """The folders of the weight soups."""
+        return [file.parent for file in sorted((self.folder / "soups").glob("[!.]*/metrics.json"))]
+
+    @property
+    def _summary(self) -> Any:
+        nothing: dict[str, Any] = {"recipes": {}, "preset": None}
+        return self.read("report.json") if (self.folder / "report.json").is_file() else nothing
+
+    @property
+    def shape(self) -> DataShape:
+        """Sizes of the data."""
+        return DataShape(**self.read("data.json")["shape"])
+
+    def domains(self, recipe: str) -> Domains:
+        """What is searched of a recipe: what a person leaves of its space, and the data."""
+        return space_of(recipe).clamped(self.shape, self.settings.domains(recipe))
+
+    def default(self, recipe: str) -> dict[str, Value]:
+        """The configuration that a recipe is searched from: the default point of its space, inside `domains`."""
+        return space_of(recipe).default(self.domains(recipe)).active()
+
+    def read(self, name: str) -> Any:
+        """A JSON file of the folder."""
+        return json.loads((self.folder / name).read_text())
+
+    def write(self, name: str, content: Mapping[str, Any] | str) -> None:
+        """Write a text file, or a mapping as JSON or YAML by the name's ending; whole or not at all."""
+        if isinstance(content, str):
+            text = content
+        elif name.endswith(".yaml"):
+            text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
+        else:
+            text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        with self.writing(name) as draft:
+            draft.write_text(text, encoding="utf-8")
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """A place to write a file of the folder to, which appears whole or not at all."""
+        with whole(self.folder / name) as draft:
+            yield draft
+        self.place.push(name)
+
+
+def try_writing(place: SyncedFolder) -> None:
+    """Write a file in --out or in an experiment's place, and delete it again.
+
+    Raises:
+        InputError: it cannot be written.
+    """
+    try:
+        place.try_writing(".tried")
+    except OSError as error:
+        raise InputError(f"--out {place}: cannot be written: {reason_of(error)}; {CREDENTIALS}") from None
+
+
+def located(url: str) -> Path:
+    """A copy of an experiment in a bucket, or of a folder in one.
+
+    Raises:
+        InputError: there is none, or it cannot be read.
+    """
+    inside: list[str] = []
+    above = url.rstrip("/")
+    if above.split("/")[-2:-1] in [[folder] for folder in MODELS]:  # a model in an experiment
+        above, *inside = above.rsplit("/", 2)
+    return Experiment.open(above).folder.joinpath(*inside)
+
+
+def several(places: Sequence[str]) -> dict[str, Experiment]:
+    """Experiments that exist, by what tells them apart: the last part of each place, or as much as it takes.
+
+    Raises:
+        InputError: fewer than two, one twice, or what is no experiment.
+    """
+    if len(places) < 2:
+        raise InputError(f"{' '.join(places)}: is one experiment; give two or more")
+    found: dict[str, str] = {}
+    experiments = [Experiment.open(place) for place in places]
+    for place, experiment in zip(places, experiments, strict=True):
+        key = experiment.url or str(experiment.folder.resolve())
+        if key in found:
+            raise InputError(f"{found[key]} and {place}: are the same experiment; give each once")
+        found[key] = place
+    parts = [str(experiment).split("/") for experiment in experiments]
+    names = (["/".join(part[-count:]) for part in parts] for count in range(1, 1 + max(map(len, parts))))
+    return dict(zip(next(some for some in names if len(set(some)) == len(some)), experiments, strict=True))

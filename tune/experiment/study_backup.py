@@ -1,0 +1,186 @@
+"""The study of a search on a cluster: written on the head's own disk, copied to the folder that all nodes see.
+
+SQLite needs a disk of its machine's own, and a head can be lost with its disk: so there is one writer and one copy,
+which is whole at any time, and from which another head goes on.
+"""
+
+import hashlib
+import logging
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+
+from search_spaces import InputError
+from trainables.storage.synced_folder import SyncedFolder, patiently
+from tune.experiment.folder import SQLITE, STUDY, Experiment
+from tune.experiment.study import SearchStudy
+from tune.settings.settings import HERE, Settings
+
+EVERY = 30.0
+"""Seconds after which the study is copied, though no trial has ended."""
+
+LOOK = 1.0
+"""Seconds after which a trial that has ended is noticed."""
+
+logger = logging.getLogger("ray.toprung")  # the driver's log is Ray's
+
+
+class Mirror:
+    """A study's file on this machine, and its copy.
+
+    Attributes:
+        file: what is written to.
+        place: the folder that others see, or that is copied to where they do.
+    """
+
+    def __init__(self, file: Path, place: SyncedFolder) -> None:
+        self.file, self.place = file, place
+
+    @classmethod
+    def of(cls, experiment: Experiment, settings: Settings) -> "Mirror | None":
+        """What an experiment needs; nothing in a folder of a single machine, or where a person has named a storage."""
+        if settings.storage or (settings.address == HERE and experiment.url is None):
+            return None
+        digest = hashlib.sha256(str(experiment).encode()).hexdigest()[:16]
+        file = Path(settings.cache) / "studies" / f"{settings.name}-{digest}.db"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return cls(file, replace(experiment.place, patience=0.0))
+
+    @property
+    def copied_to(self) -> Path:
+        """The copy that others see, or from which theirs is made."""
+        return self.place.folder / STUDY
+
+    @property
+    def url(self) -> str:
+        """Of the storage that is written to."""
+        return f"{SQLITE}{self.file}"
+
+    def clear(self) -> None:
+        """Forget what an experiment of the same place left on this machine."""
+        for suffix in ("", "-wal", "-shm"):
+            self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
+
+    def fetch(self, name: str) -> None:
+        """Bring the copy here, unless what is here is of a later process, or of the same one and so as far on.
+
+        Raises:
+            OSError: it stays out of reach.
+        """
+        patiently(partial(self.place.fetch, STUDY))
+        if self.file.exists():
+            here, copied = _writer(self.file, name), _writer(self.copied_to, name)
+            if here == copied or here[0] > copied[0]:
+                return
+        self.clear()
+        copy_database(self.copied_to, self.file)
+
+    def copy(self) -> None:
+        """Copy the study, whole or not at all.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be read, or the copy not be written; the last copy is still there.
+        """
+        local = self.file.with_name(f".{self.file.name}.copy")
+        draft = self.copied_to.with_name(f".{self.copied_to.name}.draft")
+        try:
+            copy_database(self.file, local)
+            shutil.copyfile(local, draft)
+            draft.replace(self.copied_to)
+            self.place.push(STUDY)
+        finally:
+            local.unlink(missing_ok=True)
+
+
+@contextmanager
+def mirrored(mirror: Mirror | None, study: SearchStudy, console: Console) -> Iterator[None]:
+    """Copy a study whenever a trial has ended, and every `EVERY` seconds; a storage that is gone is tried again."""
+    if mirror is None:
+        yield
+        return
+    done = threading.Event()
+    thread = threading.Thread(target=_keep_copying, args=(mirror, study, done), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join(EVERY)
+        try:
+            if not study.taken():
+                mirror.copy()
+        except (OSError, sqlite3.Error) as error:
+            console.print(
+                f"warning: the study could not be copied to {mirror.place}: {error}; it is in {mirror.file} of "
+                "this machine, from which --resume goes on",
+                style="yellow",
+            )
+
+
+def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> None:
+    ended, copied = -1, time.monotonic()
+    while not done.wait(LOOK):
+        now = sum(record.state != "running" for record in study.records)
+        if study.taken():
+            return
+        if now == ended and time.monotonic() - copied < EVERY - LOOK:
+            continue
+        try:
+            mirror.copy()
+        except (OSError, sqlite3.Error) as error:
+            logger.warning("the study could not be copied to %s: %s; it is tried again", mirror.place, error)
+        else:
+            ended, copied = now, time.monotonic()
+
+
+def _writer(file: Path, name: str) -> tuple[int, str]:
+    """The process that wrote a study last: its number, and what it alone is called."""
+    with closing(SearchStudy.load(f"{SQLITE}{file}", name)) as study:
+        return study.process, study.writer
+
+
+@contextmanager
+def looked_at(experiment: Experiment) -> Iterator[SearchStudy]:
+    """The study of an experiment, to be read without a trace in its folder.
+
+    Raises:
+        InputError: there is none, or its storage cannot be used.
+    """
+    url, name = experiment.storage, experiment.settings.name
+    with TemporaryDirectory(prefix="toprung-") as folder:
+        if url.startswith(SQLITE):
+            file, copy = Path(url.removeprefix(SQLITE)), Path(folder) / STUDY
+            try:
+                copy_without_trace(file, copy)
+            except (OSError, sqlite3.Error) as error:
+                raise InputError(f"{experiment}: its study cannot be read: {error}") from None
+            url = f"{SQLITE}{copy}"
+        with closing(SearchStudy.load(url, name)) as study:
+            yield study
+
+
+def copy_without_trace(source: Path, target: Path) -> None:
+    """Copy a database from a folder in which nothing shall be left."""
+    if source.with_name(f"{source.name}-wal").exists():  # a search has it open, or was killed
+        copy_database(source, target)
+    else:  # as a file, since even to be read SQLite would leave two others beside it
+        shutil.copyfile(source, target)
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a database that may be written to at the same time, into a single file."""
+    with (
+        closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as old,
+        closing(sqlite3.connect(target)) as new,
+    ):
+        old.backup(new)
+        new.execute("PRAGMA journal_mode=DELETE")

@@ -1,0 +1,70 @@
+"""A few images of train, kept in an experiment's folder: what the data look like, also where the data are not."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from trainables.data import load_train, names_of
+from trainables.data.thumbnails import thumbnails
+from tune.experiment.folder import Experiment
+
+FILE = "samples.npz"
+
+MOST_CLASSES = 12
+EACH = 6
+"""Images of a class."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Images of train, those of a class beside each other, the class with the most images first.
+
+    Attributes:
+        images: uint8 (N, C, H, W), small.
+        labels: class indices (N,).
+        names: their paths in the data set (N,).
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    names: NDArray[np.str_]
+
+    def write(self, experiment: Experiment) -> None:
+        """Write them into the folder of an experiment."""
+        with experiment.writing(FILE) as draft, draft.open("wb") as file:
+            np.savez_compressed(file, **asdict(self))
+
+    @classmethod
+    def of(cls, experiment: Experiment) -> "Samples | None":
+        """Those of an experiment; None where it keeps none, as older ones do."""
+        file = experiment.folder / FILE
+        if not file.exists():
+            return None
+        with np.load(file) as arrays:
+            return cls(**arrays)
+
+
+def keep_samples(experiment: Experiment) -> None:
+    """Choose images of the data that were written into an experiment's folder, and keep them there."""
+    data = load_train(experiment.folder, torch.device("cpu"), resident=False)
+    labels = data.train.labels.numpy()
+    positions = chosen(labels, data.classes)
+    Samples(
+        images=thumbnails(data.train, positions),
+        labels=labels[positions],
+        names=np.array(names_of(experiment.folder, "train", positions)),
+    ).write(experiment)
+
+
+def chosen(labels: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
+    """The positions of the images to keep: of the classes with the most images, and of those alike by name."""
+    counts = np.bincount(labels, minlength=len(classes))
+    ranked = sorted(np.flatnonzero(counts).tolist(), key=lambda label: (-counts[label], classes[label]))
+    return np.concatenate([_some(np.flatnonzero(labels == label)) for label in ranked[:MOST_CLASSES]])
+
+
+def _some(positions: NDArray[np.int64]) -> NDArray[np.int64]:
+    return np.sort(np.random.default_rng(0).permutation(positions)[:EACH])

@@ -1,0 +1,110 @@
+"""Whether one recipe is more accurate than another on the same test images, beyond chance."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tune.finals.intervals import DRAWS, LEVEL, Interval, Models, percentiles, widened
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """How much more accurate one recipe's models are than another's.
+
+    Attributes:
+        mean: the difference of the mean accuracies over seeds.
+        draws: what it could have been as well (draws,).
+        p: how likely at least such a difference, in either direction, were if there were none.
+        level: of the interval.
+    """
+
+    mean: float
+    draws: NDArray[np.float64]
+    p: float
+    level: float = LEVEL
+
+    @property
+    def difference(self) -> Interval:
+        """The difference with its interval, which holds 0 where p, by another test, does not speak against that."""
+        found = percentiles(self.mean, self.draws, self.level)
+        if self.p < 1 - LEVEL:
+            return found
+        return Interval(found.mean, min(found.low, 0.0), max(found.high, 0.0))
+
+    def entry(self) -> dict[str, Any]:
+        """The comparison as `report.json` has it."""
+        return {"difference": asdict(self.difference), "p": self.p}
+
+
+def compare(
+    labels: NDArray[np.int64], ours: NDArray[np.int64], theirs: NDArray[np.int64], *, seed: int = 0
+) -> Comparison:
+    """Compare models on the images on which all of them were tested.
+
+    Single models are compared by McNemar's test, several seeds by a paired bootstrap: each draw has the same images for
+    both, and seeds add what they differ (see `widened`).
+
+    Args:
+        labels: true classes (images,).
+        ours: predicted classes (seeds, images), on the same images in the same order.
+        theirs: the same of the other; with seeds of its own.
+        seed: of the draws.
+    """
+    right = np.vstack([ours, theirs]) == labels
+    # images on which the same models are right are alike: a draw of images is a draw of how many of each kind
+    kinds, counts = np.unique(right, axis=1, return_counts=True)
+    rng = np.random.default_rng(seed)
+    drawn = rng.multinomial(len(labels), counts / len(labels), size=DRAWS) / len(labels)
+    accuracies = drawn @ kinds.T  # (draws, models)
+    values = (counts / len(labels)) @ kinds.T
+    first, second = (Models(values[part], accuracies[:, part]) for part in (slice(len(ours)), slice(len(ours), None)))
+    mean = float(first.values.mean() - second.values.mean())
+    differences = widened(first.drawn.mean(axis=1) - second.drawn.mean(axis=1), mean, [first, second])
+    if len(ours) == len(theirs) == 1:
+        p = mid_p_mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()))
+    else:
+        beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+        p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
+    return Comparison(mean, differences, p)
+
+
+def mid_p_mcnemar(ours: int, theirs: int) -> float:
+    """McNemar's test of two models on the same images, two-sided with mid-p (Fagerland, Lydersen and Laake 2013).
+
+    Args:
+        ours: images on which the first alone is right.
+        theirs: images on which the second alone is.
+    """
+    from scipy.stats import binom  # a second, which workers need not wait
+
+    fewer, both = min(ours, theirs), ours + theirs
+    if both == 0:
+        return 1.0
+    at = float(binom.pmf(fewer, both, 0.5))
+    return 1 - at / 2 if ours == theirs else 2 * float(binom.cdf(fewer, both, 0.5)) - at
+
+
+def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+    """Several comparisons, with p by `holm`, and intervals that are as much stricter: without 0 where p is small."""
+    adjusted = holm({name: comparison.p for name, comparison in found.items()})
+    return {
+        name: replace(
+            comparison,
+            p=adjusted[name],
+            level=1 - (1 - LEVEL) * (comparison.p / adjusted[name] if comparison.p else 1 / len(found)),
+        )
+        for name, comparison in found.items()
+    }
+
+
+def holm(values: Mapping[str, float]) -> dict[str, float]:
+    """The p of several comparisons, so much larger that any of them errs no more often than one alone (Holm 1979)."""
+    adjusted: dict[str, float] = {}
+    least = 0.0
+    for done, name in enumerate(sorted(values, key=lambda name: values[name])):
+        least = max(least, min(1.0, (len(values) - done) * values[name]))
+        adjusted[name] = least
+    return adjusted

@@ -1,0 +1,76 @@
+"""What finals are worth together: the mean of their probabilities, or of their weights, as one classifier."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.training.metrics import Evaluation
+from tune.finals.finalists import Finalist, Tested
+from tune.finals.soups import Soup
+
+PROBABILITIES = "probabilities"
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Several finals as one classifier.
+
+    Attributes:
+        mean_of: what is averaged of them: "probabilities", or weights, in a "uniform soup" or a "greedy soup".
+        models: how many finals of each recipe.
+        voters: whose probabilities are averaged; of a soup itself alone.
+    """
+
+    mean_of: str
+    models: dict[str, int]
+    voters: Sequence[Tested]
+
+    @classmethod
+    def of(cls, members: Sequence[Finalist]) -> "Ensemble":
+        """Finalists, all of whose seeds have one vote each."""
+        finals = [final for member in members for final in member.finals]
+        return cls(PROBABILITIES, dict(Counter(final.recipe for final in finals)), finals)
+
+    def on_test(self) -> Evaluation:
+        """What they say of the test images."""
+        return _evaluation(averaged(each.log_probabilities for each in self.voters), self.voters[0].labels)
+
+    def on_val(self) -> Evaluation:
+        """What they say of the val images."""
+        labels, _ = self.voters[0].on_val
+        return _evaluation(averaged(each.val_log_probabilities for each in self.voters), labels)
+
+
+def ensembles_of(recipes: Sequence[Sequence[Finalist]], soups: Sequence[Soup] = ()) -> list[Ensemble]:
+    """The finals of each recipe where it has several, its soups, and all finals together; given finalists by recipe."""
+    found = []
+    for finalists in recipes:
+        together = Ensemble.of(finalists)
+        if len(together.voters) > 1:
+            found.append(together)
+        recipe = finalists[0].first.recipe
+        own = [soup for soup in soups if soup.recipe == recipe]
+        found += [Ensemble(f"{soup.kind} soup", {recipe: len(soup.members)}, [soup]) for soup in own]
+    return [*found, Ensemble.of([each for own in recipes for each in own])] if len(recipes) > 1 else found
+
+
+def averaged(log_probabilities: Iterable[NDArray[np.float16]]) -> NDArray[np.float64]:
+    """The logarithm of the mean of probabilities (images, classes) of several models."""
+    first, *others = log_probabilities
+    total = first.astype(np.float64)
+    for other in others:
+        total = np.logaddexp(total, other.astype(np.float64))
+    return np.asarray(total - np.log(1 + len(others)))
+
+
+def _evaluation(log_probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> Evaluation:
+    return Evaluation(
+        losses=-log_probabilities[np.arange(len(labels)), labels],
+        labels=labels,
+        predictions=log_probabilities.argmax(axis=1),
+        classes=log_probabilities.shape[1],
+        log_probabilities=log_probabilities.astype(np.float32),
+    )

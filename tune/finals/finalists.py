@@ -1,0 +1,225 @@
+"""What was trained whole and tested: the best configurations with each seed, as they lie in an experiment's folder."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces import Value
+from trainables.data import TrainOn
+from trainables.training.protocol import Metrics
+from tune.experiment.folder import FINAL
+from tune.experiment.trial_record import Record
+from tune.finals.intervals import Interval, intervals
+from tune.settings.settings import Settings
+
+DEFAULT = "default"
+"""What stands for the number of a trial in the names of finals of a default point."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """A model that was tested.
+
+    Attributes:
+        recipe, config: what it is.
+        train_on: the splits that it was trained on.
+        val, test: metrics on the two splits. Of what was trained on val, too, those on val are of the same training on
+            train alone; they are empty where there was none.
+        seconds: training and evaluation.
+        classes: number of classes.
+        folder: where model.safetensors and the labels and predictions of the images lie.
+        val_of: the folder of what `val` is of, where that is another.
+        model: what it costs (see `Cost`), with the processor or GPU that it was timed on as "device"; None where it
+            was not measured.
+        mixed: whether it was trained in bfloat16.
+        examples: a few test images (see `Example`), in the order of `thumbnails`.
+    """
+
+    recipe: str
+    config: dict[str, Value]
+    train_on: TrainOn = "train"
+    val: Metrics
+    test: Metrics
+    seconds: float
+    classes: int
+    folder: Path
+    val_of: Path | None = None
+    model: dict[str, Any] | None = None
+    mixed: bool = False
+    examples: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """One that was trained before."""
+        return cls(**json.loads((folder / FINAL).read_text()), folder=folder)
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """The true class of each test image."""
+        return _array(self.folder, "labels")
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The predicted class of each test image."""
+        return _array(self.folder, "predictions")
+
+    @property
+    def losses(self) -> NDArray[np.float64]:
+        """The cross-entropy of each test image in nats."""
+        return _array(self.folder, "losses")
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float16]:
+        """The log-probability of each class for each test image (images, classes)."""
+        return _array(self.folder, "log_probabilities")
+
+    @property
+    def thumbnails(self) -> NDArray[np.uint8]:
+        """The images of `examples`, (N, C, H, W)."""
+        return _array(self.folder, "thumbnails")
+
+    @property
+    def chosen_in(self) -> Path:
+        """The folder of what `val` is of."""
+        return self.val_of or self.folder
+
+    @property
+    def val_losses(self) -> NDArray[np.float64]:
+        """The cross-entropy of each val image in nats."""
+        return _array(self.chosen_in, "val_losses")
+
+    @property
+    def val_log_probabilities(self) -> NDArray[np.float16]:
+        """The log-probability of each class for each val image (images, classes)."""
+        return _array(self.chosen_in, "val_log_probabilities")
+
+    @property
+    def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The true and the predicted class of each val image."""
+        labels, predictions = _array(self.chosen_in, "val")
+        return labels, predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Final(Tested):
+    """One training with one seed, tested.
+
+    Attributes:
+        trial: that found the configuration; None for a default point, which may not have been a trial, and for a
+            published row.
+        seed: of this training.
+        epoch: the one whose weights were tested.
+        curves: the figures of each epoch.
+        scores: of the configurations that were compared by cross-validation before this one was trained.
+    """
+
+    trial: int | None
+    seed: int
+    epoch: int
+    curves: list[Metrics] = field(default_factory=list)
+    scores: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finalist:
+    """A configuration with all its seeds."""
+
+    finals: list[Final]
+
+    @property
+    def first(self) -> Final:
+        """Any of the finals: recipe, configuration and trial are the same for all."""
+        return self.finals[0]
+
+    @property
+    def val(self) -> Metrics:
+        """Each val metric, its mean over the seeds."""
+        return {name: float(np.mean([f.val[name] for f in self.finals])) for name in self.first.val}
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The predicted class of each test image, by each seed (seeds, images)."""
+        return np.stack([final.predictions for final in self.finals])
+
+    @property
+    def on_train_alone(self) -> "Finalist | None":
+        """The same trainings on train alone, where these are on train and val."""
+        before = [Final.load(final.val_of) for final in self.finals if final.val_of]
+        return Finalist(finals=before) if before else None
+
+    def test(self) -> dict[str, Interval]:
+        """Each test metric with its 95% interval."""
+        return intervals(self.first.labels, self.predictions, self.first.classes)
+
+    def median(self, metric: str) -> Final:
+        """The seed of median val metric (of an even number, the lower middle one)."""
+        ranked = sorted(self.finals, key=lambda final: (final.val[metric], final.seed))
+        return ranked[(len(ranked) - 1) // 2]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that is to be trained again; without `trial` the default point of its recipe."""
+
+    recipe: str
+    config: dict[str, Value]
+    trial: int | None = None
+
+    @classmethod
+    def of(cls, record: Record) -> "Candidate":
+        """That of a trial."""
+        return cls(record.recipe, record.config, record.number)
+
+    def folder(self, seed: int) -> str:
+        """The folder of an experiment where the final of a seed lies."""
+        return f"finals/{self.recipe}-{DEFAULT if self.trial is None else f'{self.trial:05d}'}-{seed}"
+
+
+def refit_folder(final: Final) -> str:
+    """The folder of an experiment where the same training on train and val lies."""
+    return f"refits/{final.chosen_in.name}"
+
+
+def winner_of(finalists: Iterable[Finalist], settings: Settings) -> Finalist | None:
+    """The finalist with the best mean val metric; of equals the one whose recipe was named first."""
+    sign = -1 if settings.maximize else 1
+    in_order = sorted(finalists, key=lambda finalist: settings.recipes.index(finalist.first.recipe))
+    return min(in_order, key=lambda finalist: sign * finalist.val[settings.metric], default=None)
+
+
+def load_finalists(folder: Path, trials: Sequence[int], settings: Settings) -> list[Finalist]:
+    """The finals of these trials, as far as they were trained as the settings say, in the order of `trials`."""
+    places = [file.parent for file in (folder / "finals").glob(f"[!.]*-*-*/{FINAL}")]
+    finals = _as_asked(folder, map(Final.load, places), settings)
+    of_trial = {trial: [final for final in finals if final.trial == trial] for trial in trials}
+    return [Finalist(finals=found) for found in of_trial.values() if found]
+
+
+def load_default(folder: Path, recipe: str, settings: Settings) -> Finalist | None:
+    """The finals of a recipe's default point, as far as they were trained as the settings say; None where none was."""
+    places = [folder / Candidate(recipe, {}).folder(seed) for seed in settings.seeds_of_finals]
+    finals = _as_asked(folder, (Final.load(place) for place in places if (place / FINAL).exists()), settings)
+    return Finalist(finals=finals) if finals else None
+
+
+def _as_asked(folder: Path, finals: Iterable[Final], settings: Settings) -> list[Final]:
+    """Those of the seeds that settings ask for, by seed, trained on what they say."""
+    asked = sorted((final for final in finals if final.seed in settings.seeds_of_finals), key=lambda final: final.seed)
+    if settings.final_train == "train":
+        return asked
+    places = [(final, folder / refit_folder(final)) for final in asked]
+    return [
+        replace(Final.load(place), val=final.val, val_of=final.folder)
+        for final, place in places
+        if (place / FINAL).exists()
+    ]
+
+
+def _array(folder: Path, name: str) -> NDArray[Any]:
+    array: NDArray[Any] = np.load(folder / f"{name}.npy")
+    return array

@@ -1,0 +1,157 @@
+"""95% intervals of test metrics."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.training.metrics import Tally
+
+LEVEL = 0.95
+DRAWS = 2000
+DRAWS_AT_ONCE = 200
+"""A bound of memory: with 50,000 images of 1,000 classes their counts take some 100 MiB."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean with the ends of its 95% interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def intervals(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> dict[str, Interval]:
+    """Each metric's interval: Wilson's for the accuracy of a single model, else the bootstrap's.
+
+    Arguments are those of `bootstrap`.
+    """
+    found = bootstrap(labels, predictions, classes)
+    if len(predictions) == 1:
+        right = int((predictions[0] == labels).sum())
+        found |= dict.fromkeys(("accuracy", "weighted_recall"), wilson(right, len(labels)))  # by definition the same
+    return found
+
+
+def wilson(correct: int, n: int) -> Interval:
+    """Wilson's score interval of one model's accuracy on `n` images (Wilson 1927)."""
+    from scipy.stats import binomtest  # a second, which workers need not wait
+
+    ends = binomtest(correct, n).proportion_ci(LEVEL, method="wilson")
+    return Interval(correct / n, float(ends.low), float(ends.high))
+
+
+def mean_interval(values: NDArray[np.float64]) -> Interval:
+    """Student's interval of the mean of one value an image (n,) of several, as of its loss."""
+    from scipy.stats import t  # late, as above
+
+    mean = float(values.mean())
+    half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return Interval(mean, mean - half, mean + half)
+
+
+def bootstrap(
+    labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int, *, seed: int = 0
+) -> dict[str, Interval]:
+    """Percentile intervals of the metrics' mean over seeds: images are drawn anew, and seeds add what they differ.
+
+    Args:
+        labels: true classes (images,).
+        predictions: predicted classes (seeds, images), on the same images in the same order.
+        classes: number of classes.
+        seed: of the draws.
+
+    Where no model errs on any image, draws cannot differ: then Wilson's interval of the accuracy stands for all.
+    """
+    # images of which all models say the same are alike: a draw of images is a draw of how many of each kind
+    kinds, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
+    found = {name: value[0] for name, value in _metrics(kinds, classes, counts[None]).items()}
+    if (predictions == labels).all():
+        return dict.fromkeys(found, wilson(len(labels), len(labels)))
+    rng = np.random.default_rng(seed)
+    parts = [
+        _metrics(kinds, classes, rng.multinomial(len(labels), counts / len(labels), size=DRAWS_AT_ONCE))
+        for _ in range(0, DRAWS, DRAWS_AT_ONCE)
+    ]
+    ends = {}
+    for name, values in found.items():
+        drawn = np.concatenate([part[name] for part in parts])
+        spread = widened(drawn.mean(axis=1), float(values.mean()), [Models(values, drawn)])
+        ends[name] = percentiles(float(values.mean()), spread.clip(0, 1))
+    return ends
+
+
+def percentiles(mean: float, draws: NDArray[np.float64], level: float = LEVEL) -> Interval:
+    """The interval between the outer percentiles of draws (draws,), themselves drawn, so that it agrees with p."""
+    outside = max(1, int((len(draws) + 1) * (1 - level) / 2 + 1e-9))
+    ordered = np.sort(draws)
+    return Interval(mean, float(ordered[outside - 1]), float(ordered[-outside]))
+
+
+@dataclass(frozen=True)
+class Models:
+    """A metric of the models of several seeds.
+
+    Attributes:
+        values: on the images (models,).
+        drawn: on images that were drawn anew, the same for all models (draws, models).
+    """
+
+    values: NDArray[np.float64]
+    drawn: NDArray[np.float64]
+
+
+def widened(draws: NDArray[np.float64], mean: float, of: Sequence[Models]) -> NDArray[np.float64]:
+    """Draws (draws,) of a mean over seeds, or of the difference of two, as far apart as with other seeds, too.
+
+    Drawing images alone leaves the seeds as they are; drawing seeds and images counts what they have together more than
+    once, and three seeds are too few to draw from (Owen 2007, The pigeonhole bootstrap). So the variance between seeds
+    that images do not explain is estimated as in a two-way layout of images and seeds and added, with Student's
+    quantile for as many degrees of freedom as that leaves (Satterthwaite 1946).
+    """
+    from scipy.stats import norm, t  # a second, which workers need not wait
+
+    of_images = float(draws.var(ddof=1))
+    total, uncertain = of_images, 0.0
+    for models in of:
+        seeds = len(models.values)
+        if seeds > 1:
+            between = float(models.values.var(ddof=1))
+            residual = float((models.drawn - models.drawn.mean(axis=1, keepdims=True)).var(axis=0, ddof=1).sum())
+            extra = between - residual / (seeds - 1)
+            if extra > 0:
+                total += extra / seeds
+                uncertain += (between / seeds) ** 2 / (seeds - 1)
+    if not uncertain or not of_images:
+        return draws
+    quantile = (1 + LEVEL) / 2
+    factor = np.sqrt(total / of_images) * t.ppf(quantile, total**2 / uncertain) / norm.ppf(quantile)
+    return np.asarray(mean + (draws - mean) * factor)
+
+
+def _metrics(kinds: NDArray[np.int64], classes: int, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
+    """Each metric of each model (draws, models).
+
+    Args:
+        kinds: of images: their true class and what each model says (1 + models, kinds).
+        classes: number of classes.
+        counts: of each kind in each draw (draws, kinds).
+    """
+    from scipy.sparse import csr_array  # late, as above
+
+    def by_class(of: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Counts (draws, classes) of images whose kind has class `of` (kinds,)."""
+        members = csr_array((np.ones(len(of)), (of, np.arange(len(of)))), shape=(classes, len(of)))
+        sums: NDArray[np.float64] = (members @ counts.T).T
+        return sums
+
+    labels, *said = kinds
+    support = by_class(labels, counts)
+    tallies = (
+        Tally(by_class(labels, counts * (predictions == labels)), by_class(predictions, counts), support)
+        for predictions in said
+    )
+    averages = [tally.averages() for tally in tallies]
+    return {name: np.stack([of_model[name] for of_model in averages], axis=1) for name in averages[0]}

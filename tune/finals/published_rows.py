@@ -1,0 +1,119 @@
+"""The rows of a preset: each trained as it was published, by its own protocol, and tested once."""
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from search_spaces import Domains, Space, space_of
+from trainables.training.iterate import run
+from tune.experiment.folder import FINAL, Experiment
+from tune.experiment.input_variants import (
+    folders_of,
+)
+from tune.experiment.planned_rows import PlannedRow
+from tune.experiment.trial_context import TrialSettings
+from tune.finals.finalists import Final
+from tune.finals.training import train_final, wait_for
+from tune.tuning.retries import trainer
+
+
+def result_of(row: PlannedRow, experiment: Experiment) -> Final | None:
+    """Return the final of a row, or None where it was not trained yet."""
+    place = experiment.folder / row.folder
+    return Final.load(place) if (place / FINAL).exists() else None
+
+
+def run_rows(
+    experiment: Experiment,
+    rows: list[PlannedRow],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Train and test every row that was not yet, side by side on the cluster; `progress(done, total)` of all rows.
+
+    Returns a line for each that failed; a resumed search tries those again.
+    """
+    train = trainer(cpus, gpus)
+    seed = experiment.settings.seed
+    jobs = {}
+    for row in rows:
+        if result_of(row, experiment) is None:
+            own = replace(
+                settings,
+                folders=folders_of(experiment, row.views),
+                eval_variant=row.eval_variant,
+                max_epochs=row.epochs,
+            )
+            compared = len(row.candidates) if len(row.candidates) > 1 else 0
+            scores = [
+                train.remote(own.place, score_of(row, number), cross_validate, own, row, number, seed)
+                for number in range(compared)
+            ]
+            jobs[train.remote(own.place, row.folder, train_row, own, row, seed, *scores)] = f"row {row.name}"
+    failures = wait_for(jobs, progress, before=len(rows) - len(jobs))
+    experiment.place.pull("rows", last=FINAL)
+    return failures
+
+
+def train_row(settings: TrialSettings, row: PlannedRow, seed: int, *scores: dict[str, float]) -> None:
+    """Train a row's configuration, or the one with the best of `scores`, for all its epochs, and test the last.
+
+    `scores` are those of `cross_validate`, in the order of the candidates.
+    """
+    best = int(np.argmax([score["accuracy"] for score in scores])) if scores else 0
+    train_final(
+        settings,
+        row.row.recipe,
+        row.candidates[best],
+        None,
+        seed,
+        row.folder,
+        train_on=row.row.train_on,
+        keep="last",
+        scores=[{"config": c, **s} for c, s in zip(row.candidates, scores, strict=bool(scores))],
+    )
+
+
+def score_of(row: PlannedRow, number: int) -> str:
+    """The file in which the score of a row's candidate is kept."""
+    return f"rows/.{row.name}.scores/{number}.json"
+
+
+def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: int) -> dict[str, float]:
+    """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration, and seconds.
+
+    `number` is that of the candidate. The result is kept in a file, from which a resumed search takes it.
+    """
+    name = score_of(row, number)
+    if kept := settings.place.read(name):
+        found: dict[str, float] = json.loads(kept)
+        return found
+    began = time.perf_counter()
+    settings.prepare_process()
+    space = space_of(row.row.recipe).of(row.candidates[number])
+    data = settings.load(space.input_variant, row.row.train_on)
+    accuracies = []
+    for fold in data.folds(row.row.folds):
+        *_, last = run(row.row.recipe, space, fold, epochs=settings.max_epochs, seed=seed)
+        accuracies.append(last.val.metrics["accuracy"])
+    score = {"accuracy": float(np.mean(accuracies)), "seconds": time.perf_counter() - began}
+    settings.place.write(name, json.dumps(score))
+    return score
+
+
+def starting_points(
+    experiment: Experiment, rows: list[PlannedRow], domains: Mapping[str, Domains]
+) -> dict[str, list[Space]]:
+    """The configurations of the rows that were run, moved into what is searched, by recipe."""
+    points: dict[str, list[Space]] = {recipe: [] for recipe in domains}
+    for row in rows:
+        result = result_of(row, experiment)
+        if result is not None:
+            points[result.recipe].append(space_of(result.recipe).of(result.config).within(domains[result.recipe]))
+    return points

@@ -1,0 +1,176 @@
+"""Weight soups: finals of one network that began with the same pretrained weights, with the mean of their weights.
+
+A soup costs no more than one model, and is often better than any that it is made of (Wortsman et al. 2022, "Model
+soups"). The uniform one takes all. The greedy one begins with the best on val and keeps each next that does not make
+it worse there.
+"""
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from search_spaces import space_of
+from search_spaces.shared.fine_tuning import FineTuning
+from trainables.data import Split
+from trainables.training.iterate import release
+from trainables.training.metrics import EVALUATION_BATCH, evaluate
+from trainables.training.protocol import build_of
+from tune.experiment.folder import FINAL
+from tune.experiment.trial_context import TrialSettings
+from tune.finals.finalists import Final, Finalist, Tested
+from tune.finals.training import carry_out, conclude, data_of
+from tune.settings.settings import Settings
+
+Kind = Literal["uniform", "greedy"]
+
+SAME = ("pretrained", "input_variant", "resolution", "normalize", "window")
+"""What networks must agree in for their weights to mean the same; so must they in fields of a recipe's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Soup(Tested):
+    """A soup that was tested.
+
+    Attributes:
+        kind: how its members were chosen.
+        pool: the finals that it could have been made of, by the names of their folders, the best on val first.
+        members: those that it was made of.
+    """
+
+    kind: Kind
+    pool: list[str]
+    members: list[str]
+
+
+def pool_of(finalists: Sequence[Finalist], settings: Settings) -> list[Final]:
+    """The finals of a recipe that can be averaged with its best one, the best on val first; empty where none can."""
+    sign = -1 if settings.maximize else 1
+    finals = [final for finalist in finalists for final in finalist.finals]
+    ranked = sorted(finals, key=lambda final: sign * final.val[settings.metric])
+    if not ranked or ranked[0].config.get("pretrained") != "yes":
+        return []
+    space = space_of(ranked[0].recipe)
+    shared = {field.name for field in fields(FineTuning)} - {*SAME}
+    of_network = [name for name in space.domains() if name not in shared]
+    pool = [f for f in ranked if all(f.config.get(name) == ranked[0].config.get(name) for name in of_network)]
+    return pool if len(pool) > 1 else []
+
+
+def load_soups(folder: Path, pool: Sequence[Final]) -> list[Soup]:
+    """The soups that were made of just these finals."""
+    names = [final.chosen_in.name for final in pool]
+    places = [folder / _name(final, kind) for final in pool[:1] for kind in get_args(Kind)]
+    soups = [Soup.load(place) for place in places if (place / FINAL).exists()]
+    return [soup for soup in soups if soup.pool == names and soup.train_on == pool[0].train_on]
+
+
+def run_soups(
+    pools: Sequence[Sequence[Final]],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Make and test the soups of each pool that were not yet, as `run_finals` does finals."""
+    jobs = {}
+    for pool in pools:
+        made = {soup.kind for soup in load_soups(settings.place.folder, pool)}
+        for kind in get_args(Kind):
+            name = _name(pool[0], kind)
+            if kind not in made:  # or of other finals
+                shutil.rmtree(settings.place.folder / name, ignore_errors=True)
+                settings.place.remove(name, first=FINAL)
+            jobs[name] = partial(make_soup, settings, kind, pool, name)
+    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+
+
+def make_soup(settings: TrialSettings, kind: Kind, pool: Sequence[Final], name: str) -> None:
+    """Choose among `pool`, the best on val first, average, test once; the result is in the folder `name`.
+
+    Of finals that were trained on train and val, members are chosen by the same trainings on train alone.
+    """
+    settings.prepare_process()
+    for folder in (each for final in pool for each in (final.chosen_in, final.folder)):
+        settings.place.pull_one(f"{folder.parent.name}/{folder.name}", last=FINAL)
+    began = time.perf_counter()
+    best = pool[0]
+    space = space_of(best.recipe).of(best.config)
+    data, shown = data_of(settings, space, "train")
+    classes = len(data.classes)
+    model = build_of(best.recipe)(space, data.shape).to(data.device)
+    sign = 1 if settings.maximize else -1
+    members, value = list(pool if kind == "uniform" else pool[:1]), sign * best.val[settings.metric]
+    for final in pool[len(members) :]:
+        average(model, [member.chosen_in for member in (*members, final)], data.train)
+        found = sign * evaluate(model, data.val, classes).metrics[settings.metric]
+        if found >= value:
+            members, value = [*members, final], found
+    average(model, [member.chosen_in for member in members], data.train)
+    val = evaluate(model, data.val, classes, keep_log_probabilities=True)
+    if best.train_on != "train":
+        both, _ = data_of(settings, space, best.train_on)
+        average(model, [member.folder for member in members], both.train)
+    facts = {
+        "recipe": best.recipe,
+        "config": best.config,
+        "train_on": best.train_on,
+        "val": val.metrics,
+        "model": best.model,  # the same network
+        "mixed": best.mixed,
+        "kind": kind,
+        "pool": [final.chosen_in.name for final in pool],
+        "members": [member.chosen_in.name for member in members],
+    }
+    conclude(settings, name, model, data, shown, val, facts, began=began)
+    release(data.device)
+
+
+def average(model: nn.Module, folders: Sequence[Path], train: Split) -> None:
+    """Give `model` the mean of the weights in `folders`, and statistics of batch norms that fit it.
+
+    Norms whose statistics are the same in all were frozen, and keep them; the others' are taken anew from `train`.
+    """
+    states = [load_file(folder / "model.safetensors") for folder in folders]
+    model.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
+    moved = {name for name, first in states[0].items() if not all(torch.equal(first, s[name]) for s in states[1:])}
+    norms = {name: module for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+    renew_statistics(model, [norm for name, norm in norms.items() if f"{name}.running_mean" in moved], train)
+
+
+@torch.no_grad()
+def renew_statistics(model: nn.Module, norms: Sequence[_BatchNorm], train: Split) -> None:
+    """Set the running statistics of `norms` to their means over the train split, with all else as in evaluation."""
+    if not norms:
+        return
+    model.eval()
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # the mean of all batches, of which each counts alike
+        norm.train()
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # as a store is sorted by class
+    for batch in torch.split(order, EVALUATION_BATCH):
+        if len(batch) == EVALUATION_BATCH or len(order) < EVALUATION_BATCH:
+            model(train.batch(batch)[0])
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+
+
+def _mean(tensors: Sequence[Tensor]) -> Tensor:
+    first = tensors[0]
+    return torch.stack(list(tensors)).mean(0) if first.is_floating_point() else first
+
+
+def _name(final: Final, kind: Kind) -> str:
+    return f"soups/{final.recipe}-{kind}"

@@ -1,0 +1,61 @@
+"""A few test images of a final: what it was surest of and wrong, and some at random."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.training.metrics import Evaluation
+
+SHOWN = 20
+"""Images of each kind."""
+
+
+Kind = Literal["mistake", "sample"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """An image that was classified.
+
+    Attributes:
+        kind: why it is shown.
+        name: its path in the data set.
+        label, prediction: class indices.
+        probability: of the predicted class.
+    """
+
+    kind: Kind
+    name: str
+    label: int
+    prediction: int
+    probability: float
+
+
+def chosen(test: Evaluation) -> dict[Kind, NDArray[np.int64]]:
+    """The positions of the images to show: the surest mistakes first, and a sample that is the same for all models."""
+    assert test.log_probabilities is not None
+    sure = test.log_probabilities.max(axis=1)
+    wrong = np.flatnonzero(test.predictions != test.labels)
+    mistakes = wrong[np.argsort(-sure[wrong], kind="stable")[:SHOWN]]
+    sample = np.random.default_rng(0).permutation(len(test.labels))[:SHOWN]
+    return {"mistake": mistakes, "sample": np.sort(sample)}
+
+
+def examples(test: Evaluation, positions: dict[Kind, NDArray[np.int64]], names: Sequence[str]) -> list[Example]:
+    """What is said of the images at `positions`, whose names are in the same order."""
+    assert test.log_probabilities is not None
+    probabilities = np.exp(test.log_probabilities.max(axis=1))
+    kinds = [(kind, int(at)) for kind, found in positions.items() for at in found]
+    return [
+        Example(
+            kind=kind,
+            name=name,
+            label=int(test.labels[at]),
+            prediction=int(test.predictions[at]),
+            probability=float(probabilities[at]),
+        )
+        for (kind, at), name in zip(kinds, names, strict=True)
+    ]

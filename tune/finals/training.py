@@ -1,0 +1,272 @@
+"""Whole trainings with a test at the end: each recipe's best configurations, a default point, published rows.
+
+This is the only module that evaluates on the test split.
+"""
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import cache, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import ray
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load
+from torch import nn
+
+from search_spaces import Space, Training, Value, space_of
+from trainables.data import Split, TrainData, TrainOn, has_test, load_test, names_of
+from trainables.data.thumbnails import thumbnails
+from trainables.inference.cost import cost_of, device_name
+from trainables.storage.synced_folder import patiently
+from trainables.training.checkpoints import weights_of
+from trainables.training.iterate import release, run
+from trainables.training.metrics import Evaluation, evaluate
+from tune.experiment.folder import FINAL
+from tune.experiment.trial_context import TrialSettings
+from tune.finals.finalists import Candidate, Final, refit_folder
+from tune.finals.test_samples import chosen, examples
+from tune.tuning.retries import trainer
+
+LEAST = 60000.0
+"""What a log-probability is kept as at the least, as float16 holds no more than 65,504."""
+
+
+def run_finals(
+    candidates: Sequence[Candidate],
+    seeds: list[int],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Train and test every seed that was not yet, side by side on the cluster; `progress(done, total)`.
+
+    Returns a line for each seed that failed; a resumed search tries those again.
+    """
+    wanted = {
+        candidate.folder(seed): (candidate, seed)
+        for candidate in candidates
+        for seed in (seeds[:1] if space_of(candidate.recipe).deterministic else seeds)
+    }
+    jobs = {
+        name: partial(train_final, settings, each.recipe, each.config, each.trial, seed, name)
+        for name, (each, seed) in wanted.items()
+    }
+    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+
+
+def run_refits(
+    finals: Iterable[Final],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Train finals on train and val together, each as long as it was best on val, and test them; as `run_finals`."""
+    jobs = {}
+    for final in finals:
+        name = refit_folder(final)
+        own = (final.recipe, final.config, final.trial, final.seed, name)
+        jobs[name] = partial(train_final, settings, *own, train_on="train+val", keep="last", until=final.epoch)
+    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+
+
+def carry_out(
+    jobs: Mapping[str, Callable[[], None]],
+    settings: TrialSettings,
+    *,
+    cpus: float,
+    gpus: float,
+    progress: Callable[[int, int], None],
+) -> list[str]:
+    """Do what has no result yet, side by side on the cluster; a line for each job that failed.
+
+    Args:
+        jobs: by the folder of the experiment that appears when it is done, such as finals/NAME.
+        settings: what all trials have in common.
+        cpus: of each.
+        gpus: of each.
+        progress: is called with how many are done, of how many.
+    """
+    train, folder = trainer(cpus, gpus), settings.place.folder
+    waiting = {}
+    for name, job in jobs.items():
+        if not (folder / name / FINAL).exists():
+            kind, _, rest = name.partition("/")
+            waiting[train.remote(settings.place, name, job)] = f"{kind.removesuffix('s')} {rest}"
+    failures = wait_for(waiting, progress, before=len(jobs) - len(waiting))
+    for kind in {name.partition("/")[0] for name in jobs}:
+        settings.place.pull(kind, last=FINAL)
+    return failures
+
+
+def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, int], None], *, before: int) -> list[str]:
+    """Wait for all of `jobs`, which have names, beside `before` done earlier; returns a line for each that failed."""
+    waiting, failures = list(jobs), []
+    if jobs:
+        progress(before, before + len(jobs))
+    while waiting:
+        (done,), waiting = ray.wait(waiting)
+        try:
+            ray.get(done)
+        except ray.exceptions.RayError as error:
+            failures.append(f"{jobs[done]}: {str(error).strip().splitlines()[-1]}")
+        progress(before + len(jobs) - len(waiting), before + len(jobs))
+    return failures
+
+
+def train_final(
+    settings: TrialSettings,
+    recipe: str,
+    config: dict[str, Value],
+    trial: int | None,
+    seed: int,
+    name: str,
+    *,
+    train_on: TrainOn = "train",
+    keep: Literal["best", "last"] = "best",
+    until: int | None = None,
+    scores: Sequence[dict[str, Any]] = (),
+) -> None:
+    """Train one seed, keep the epoch that is best on val or the last one, test it once.
+
+    The result is in the folder `name` of the experiment, which appears whole. `until` is the epoch to stop after, of
+    a training that is planned as one of all epochs. The other arguments are those of `Final`.
+    """
+    settings.prepare_process()
+    space = space_of(recipe).of(config)
+    data, shown = data_of(settings, space, train_on)
+    sign = 1 if settings.maximize else -1
+    began = time.perf_counter()
+    best, weights = None, b""
+    model = None
+    curves = []
+    for epoch in islice(run(recipe, space, data, epochs=settings.max_epochs, seed=seed), until):
+        model = epoch.model
+        curves.append(epoch.report)
+        value = sign * epoch.report[settings.metric]
+        if not epoch.diverged and (keep == "last" or best is None or value > sign * best.report[settings.metric]):
+            best, weights = epoch, weights_of(model)
+    if best is None or model is None:
+        raise RuntimeError("diverged in its first epoch")
+    if keep == "last" and best.epoch < len(curves):
+        raise RuntimeError(f"diverged in epoch {len(curves)}")
+    model.load_state_dict(load(weights))
+    val = evaluate(model, data.val, len(data.classes), keep_log_probabilities=True)
+    facts = {
+        "recipe": recipe,
+        "config": config,
+        "train_on": train_on,
+        "trial": trial,
+        "seed": seed,
+        "epoch": best.epoch,
+        "val": val.metrics if train_on == "train" else {},
+        "curves": curves,
+        "scores": list(scores),
+        "mixed": _mixed(recipe, data.device),
+    }
+    conclude(settings, name, model, data, shown, val, facts, began=began)
+    release(data.device)
+
+
+def data_of(settings: TrialSettings, space: Space, train_on: TrainOn) -> tuple[TrainData, str]:
+    """What a configuration is trained on and evaluated on, and the folder of the data that it is evaluated on."""
+    data = settings.load(space.input_variant, train_on)
+    eval_variant = settings.eval_variant or space.input_variant
+    if eval_variant != space.input_variant:
+        data = replace(data, val=settings.load(eval_variant).val)
+    return data, settings.folders[eval_variant]
+
+
+def conclude(
+    settings: TrialSettings,
+    name: str,
+    model: nn.Module,
+    data: TrainData,
+    shown: str,
+    val: Evaluation,
+    facts: Mapping[str, Any],
+    *,
+    began: float,
+) -> None:
+    """Test a model, once, and write it with what it says of val and test to the folder `name` of the experiment.
+
+    Args:
+        settings: what all trials have in common.
+        name: the folder, which appears whole.
+        model: with its weights, on its device.
+        data: as `data_of` gives them.
+        shown: the folder of the data that it is evaluated on.
+        val: what is to be kept of val; where there is no test split, also for it.
+        facts: what else is known of the model.
+        began: when, by `time.perf_counter`.
+    """
+    tested_on, split, test = data.val, "val", val
+    if has_test(Path(shown)):
+        split = "test"
+        tested_on = settings.place.believe(partial(_test_split, shown, settings.device))
+        test = evaluate(model, tested_on, len(data.classes), keep_log_probabilities=True)
+    seconds = time.perf_counter() - began
+    positions = chosen(test)
+    together = np.concatenate(list(positions.values()))
+    final = {
+        "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
+        **facts,
+        "test": test.metrics,
+        "seconds": seconds,
+        "classes": test.classes,
+        "examples": list(map(asdict, examples(test, positions, names_of(Path(shown), split, together)))),
+    }
+    arrays: dict[str, NDArray[Any]] = {
+        "labels": test.labels,
+        "predictions": test.predictions,
+        "losses": test.losses,
+        "log_probabilities": _halved(test),
+        "val": np.stack([val.labels, val.predictions]),
+        "val_losses": val.losses,
+        "val_log_probabilities": _halved(val),
+        "thumbnails": thumbnails(tested_on, together),
+    }
+    patiently(partial(_write, settings.place.folder / name, final, weights_of(model), arrays))
+    settings.place.push(name, last=FINAL)
+
+
+def _halved(evaluation: Evaluation) -> NDArray[np.float16]:
+    """Log-probabilities as they are kept: probabilities near 1 are as exact as before, others to three digits."""
+    assert evaluation.log_probabilities is not None
+    return evaluation.log_probabilities.clip(-LEAST, 0).astype(np.float16)
+
+
+def _mixed(recipe: str, device: torch.device) -> bool:
+    """Whether the loop that networks share trains a recipe in bfloat16."""
+    if not issubclass(space_of(recipe), Training):
+        return False
+    from trainables.training.loop import gains_by_bfloat16  # late, as it brings kornia; the recipe itself has, too
+
+    return gains_by_bfloat16(device)
+
+
+def _write(place: Path, final: dict[str, Any], weights: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:
+    draft = place.with_name(f".{place.name}.draft")
+    for left in (draft, place):  # by an attempt that died
+        shutil.rmtree(left, ignore_errors=True)
+    draft.mkdir(parents=True)
+    (draft / "model.safetensors").write_bytes(weights)
+    (draft / FINAL).write_text(json.dumps(final, indent=1))
+    for name, array in arrays.items():
+        np.save(draft / f"{name}.npy", array)
+    draft.rename(place)
+
+
+@cache
+def _test_split(folder: str, device: str) -> Split:
+    return load_test(Path(folder), torch.device(device))

@@ -1,0 +1,67 @@
+"""What the winners cost, in words: parameters, operations, memory, latency. They were measured with the finals."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from search_spaces import InputError
+from tune.models.model_folder import Trained
+
+Model = Mapping[str, Any]
+"""The entry `model` of a recipe in `report.json` and of its `metrics.json`: see `Cost`."""
+
+HEADINGS = ("parameters", "trained", "MACs", "weights MiB", "latency ms")
+
+
+def cells(model: Model) -> list[str]:
+    """A model's figures under HEADINGS."""
+    return [
+        f"{model['parameters']:,}",
+        f"{model['trainable']:,}",
+        f"{model['macs']:,}",
+        f"{model['weights_mib']:.2f}",
+        f"{model['latency_ms']:.2f}",
+    ]
+
+
+def facts(model: Model) -> list[tuple[str, str]]:
+    """A model's figures with their names, and how the latency was measured."""
+    return [*zip(HEADINGS, cells(model), strict=True), ("timed on", where(model))]
+
+
+def where(model: Model) -> str:
+    """What a model was timed on."""
+    threads = f"{model['threads']} thread{'' if model['threads'] == 1 else 's'}"
+    return f"{model['device']}, {threads}"
+
+
+def notes(models: list[Model]) -> str:
+    """What the figures of these models mean."""
+    places = "; ".join(dict.fromkeys(map(where, models)))
+    return f"MACs and latency are of one image; latency is the median on {places}."
+
+
+def describe(source: Path, recipe: str | None = None) -> tuple[Table, str]:
+    """The winners of an experiment, that of `recipe`, or one model in its folder, as a table; what its figures mean.
+
+    Raises:
+        InputError: nothing was tested yet, or not this recipe, or it was not measured.
+    """
+    trained = Trained.find(source, recipe)
+    found, experiment = [trained], trained.experiment
+    if recipe is None and experiment and experiment.folder == source.expanduser().absolute():
+        found = [Trained(folder=folder, experiment=experiment) for folder in experiment.winners]
+    models = {trained.name: trained.card["model"] for trained in found if trained.card["model"]}
+    if not models:
+        raise InputError(f"{source}: was not measured, as it was searched by an older toprung")
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("model")
+    for heading in HEADINGS:
+        table.add_column(Text(heading), justify="right")
+    for name, model in models.items():
+        table.add_row(Text(name), *cells(model))
+    return table, notes(list(models.values()))

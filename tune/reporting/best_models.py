@@ -1,0 +1,146 @@
+"""`best/RECIPE/`: a recipe's best configuration, its weights and their figures, to take away; and all in one file."""
+
+import shutil
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from search_spaces import Choice, Domain, Value, space_of
+from tune.experiment.folder import Experiment
+from tune.experiment.input_variants import View, folder_of, shown_to
+from tune.experiment.planned_rows import PlannedRow
+from tune.finals.finalists import Final, Tested
+from tune.finals.published_rows import result_of
+from tune.finals.soups import Soup
+from tune.reporting.formatting import finite
+from tune.reporting.results import Results
+from tune.reporting.summary import Summary
+
+CONFIGURATIONS = "best_configs.yaml"
+
+
+def write_best(results: Results, summary: Summary) -> None:
+    """Write the folder of every recipe with finals, from the seed of median val metric; remove those of the others.
+
+    The folders of published rows, in rows/, and of weight soups, in soups/, become such folders, too. One file has the
+    configurations of all recipes.
+    """
+    results.experiment.write(CONFIGURATIONS, _configurations(results, summary))
+    for recipe in results.settings.recipes:
+        finalists = results.finalists_of(recipe)
+        if finalists:
+            _write(results, finalists[0].median(results.settings.metric))
+            for soup in results.soups_of(recipe):
+                metrics = _metrics(results, soup, _data(results, soup), _of_soup(soup))
+                results.experiment.write(f"soups/{soup.folder.name}/metrics.json", metrics)
+        else:
+            shutil.rmtree(results.experiment.folder / "best" / recipe, ignore_errors=True)
+            results.experiment.place.remove(f"best/{recipe}")
+    for row in results.rows:
+        final = result_of(row, results.experiment)
+        if final is not None:
+            _write_row(results, row, final)
+
+
+def configuration(results: Results, recipe: str, config: dict[str, Value]) -> str:
+    """Settings as YAML that train just this configuration, on any data: `toprung search --config FILE --data ...`."""
+    outside = {"recipes_from": list(results.settings.recipes_from)} if results.settings.recipes_from else {}
+    settings: dict[str, Any] = {
+        "recipes": [recipe],
+        **outside,
+        "trials": 1,
+        "max_epochs": results.settings.max_epochs,
+        "set": {f"{recipe}.{name}": value for name, value in _allowed(recipe, config).items()},
+    }
+    head = f"# {recipe}, the best of experiment {results.settings.name}: toprung search --config config.yaml --data ..."
+    return f"{head}\n{yaml.safe_dump(settings, sort_keys=False)}"
+
+
+def _configurations(results: Results, summary: Summary) -> str:
+    """The best configuration of every recipe that has one, and what it reached, as YAML."""
+    head = (
+        f"# The best configuration of each recipe in experiment {results.settings.name}, ranked by val "
+        f"{summary['metric']}; intervals are of 95%.\n"
+        "# Search with one on other data: toprung search --config best/RECIPE/config.yaml --data path/to/folder\n"
+    )
+    best = [_reached(recipe, entry) for recipe, entry in summary["recipes"].items() if entry["config"] is not None]
+    content = {"metric": summary["metric"], "tested_on": summary["tested_on"], "best": best}
+    return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+
+
+def _reached(recipe: str, entry: dict[str, Any]) -> dict[str, Any]:
+    test = entry["test"]
+    return {
+        "recipe": recipe,
+        "trial": entry["best_trial"],
+        "seeds": test["seeds"] if test else [],
+        "val": entry["val"],
+        "test": {name: test[name] for name in ("accuracy", "macro_f1")} if test else None,
+        "config": entry["config"],
+        **({"weights": entry["weights"]} if entry["weights"] else {}),
+    }
+
+
+def _allowed(recipe: str, config: dict[str, Value]) -> dict[str, Value]:
+    """A configuration inside its space; small data may have clamped it to a value outside, and will again."""
+    return {name: _before_clamping(space_of(recipe).domains()[name], value) for name, value in config.items()}
+
+
+def _before_clamping(domain: Domain, value: Value) -> Value:
+    """The value itself or, where it is none of the domain's, the one that a limit brings down to it."""
+    if isinstance(domain, Choice) and value not in domain:
+        above = [option for option in domain.options if float(option) >= float(value)]
+        return min(above, default=domain.nearest(value))
+    return domain.nearest(value)
+
+
+def _write(results: Results, final: Final) -> None:
+    place = f"best/{final.recipe}"
+    with results.experiment.writing(f"{place}/model.safetensors") as draft:
+        shutil.copyfile(final.folder / "model.safetensors", draft)
+    results.experiment.write(f"{place}/config.yaml", configuration(results, final.recipe, final.config))
+    results.experiment.write(f"{place}/metrics.json", _metrics(results, final, _data(results, final), _of_final(final)))
+
+
+def _write_row(results: Results, row: PlannedRow, final: Final) -> None:
+    view = View(space_of(final.recipe).of(final.config).input_variant, row.views[0].image_size)
+    data = Experiment(folder_of(results.experiment, view))
+    results.experiment.write(f"rows/{row.name}/metrics.json", _metrics(results, final, data, _of_final(final)))
+
+
+def _data(results: Results, tested: Tested) -> Experiment:
+    """The data as a model of the search sees them."""
+    view = shown_to(space_of(tested.recipe).of(tested.config), results.settings)
+    return Experiment(folder_of(results.experiment, view))
+
+
+def _of_final(final: Final) -> dict[str, Any]:
+    return {"trial": final.trial, "seed": final.seed, "epoch": final.epoch}
+
+
+def _of_soup(soup: Soup) -> dict[str, Any]:
+    return {"soup": soup.kind, "members": soup.members}
+
+
+def _metrics(results: Results, tested: Tested, data: Experiment, made_of: dict[str, Any]) -> dict[str, Any]:
+    """Figures, and what `Classifier` needs to load the weights beside them; `data` is as the model sees it."""
+    card = data.read("data.json")
+    samples = sum(card["images"][split] for split in tested.train_on.split("+"))  # which a kNN keeps
+    metrics: dict[str, Any] = finite(
+        {
+            "recipe": tested.recipe,
+            "config": tested.config,
+            **made_of,
+            "trained_on": tested.train_on,
+            "seconds": tested.seconds,
+            "val": tested.val,
+            "test": tested.test,
+            "model": tested.model,
+            "classes": results.classes,
+            "shape": {**asdict(data.shape), "samples": samples},
+            "variant": card["variant"],
+            "data": card["digest"],
+        }
+    )
+    return metrics

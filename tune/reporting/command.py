@@ -1,0 +1,36 @@
+"""The command that runs a search again."""
+
+import shlex
+from typing import Any
+
+from tune.settings.preset import Preset, settings_with
+from tune.settings.settings import Settings
+
+PLACES = ("out", "name", "storage", "address", "cache")
+"""Where a search ran and what it was called, not what it was asked."""
+
+ALWAYS = ("data", "recipes", "seed")
+"""What a reader wants to see, default or not."""
+
+
+def command(settings: Settings, preset: Preset | None = None) -> str:
+    """`toprung search` with every setting that is not the default, or the preset's; data, recipes and seed always."""
+    words = ["toprung", "search"]
+    given = {"data": settings.data, "recipes": settings.recipes}
+    defaults = Settings.model_validate(settings_with(preset, given) if preset else {})
+    for name in Settings.model_fields:
+        value = getattr(settings, name)
+        flag = f"--{name.replace('_', '-')}"
+        if name == "set":
+            new = {key: text for key, text in value.items() if defaults.set.get(key) != text}
+            words += [word for key, text in new.items() for word in (flag, f"{key}={text}")]
+        elif name in ALWAYS or (name not in PLACES and value != getattr(defaults, name)):
+            words += [flag] if value is True else [flag, setting_text(value)]
+    return shlex.join(words)
+
+
+def setting_text(value: Any) -> str:
+    """The value of a setting as it is written after its flag."""
+    if isinstance(value, tuple):
+        return ",".join(map(setting_text, value))
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,106 @@
+"""Figures of the finals: what val promised, and what test held."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from plotly.graph_objects import Figure, Scatter
+
+from tune.finals.finalists import DEFAULT
+from tune.reporting.formatting import metric, plotly_text
+from tune.reporting.summary import Summary
+
+SYMBOLS = {"best": "circle", "other": "circle-open", "default": "diamond-open"}
+"""The best finalist of a recipe, its others, and the default point of the winner's recipe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinalLine:
+    """A training of the finals: whose, and the accuracy that it reached on val and on test."""
+
+    recipe: str
+    trial: str
+    kind: str
+    seed: int
+    epoch: int
+    val: float | None
+    test: float
+
+
+def finals(summary: Summary) -> list[FinalLine]:
+    """All trainings of the finals on train alone, recipes by rank, the best first, the default point last."""
+    found: list[FinalLine] = []
+    for recipe, entry in summary["recipes"].items():
+        for kind, finalist in (("best", entry), *(("other", other) for other in entry["finalists"])):
+            found += _lines(recipe, str(finalist["best_trial"]), kind, finalist)
+    default, winner = summary["default"], summary["winner"]
+    if default:
+        entry = summary["recipes"][winner]
+        if default["config"] not in [finalist["config"] for finalist in (entry, *entry["finalists"])]:  # named above
+            found += _lines(winner, DEFAULT, "default", default)
+    return found
+
+
+def _lines(recipe: str, trial: str, kind: str, finalist: Mapping[str, Any]) -> Iterator[FinalLine]:
+    for final in finalist["finals_on_train_alone"] or finalist["finals"]:
+        yield FinalLine(
+            recipe=recipe,
+            trial=trial,
+            kind=kind,
+            seed=final["seed"],
+            epoch=final["epoch"],
+            val=final["val"].get("accuracy"),
+            test=final["test"]["accuracy"],
+        )
+
+
+def optimism(summary: Summary) -> float | None:
+    """How much higher accuracy is on val than on test, the mean over all finals; None where that says nothing."""
+    gaps = [line.val - line.test for line in finals(summary) if line.val is not None]
+    return float(np.mean(gaps)) if gaps and summary["tested_on"] == "test" else None
+
+
+def val_against_test(summary: Summary, colours: Mapping[str, str]) -> Figure | None:
+    """Accuracy of each final on val and on test, with the line where both are equal; None without a test split."""
+    lines = [line for line in finals(summary) if line.val is not None]
+    if not lines or summary["tested_on"] != "test":
+        return None
+    values = [value for line in lines for value in (line.val or 0.0, line.test)]
+    margin = 0.06 * (max(values) - min(values)) or 0.01
+    ends = [min(values) - margin, max(values) + margin]
+    figure = Figure(
+        Scatter(
+            x=ends,
+            y=ends,
+            mode="lines",
+            line={"dash": "dot", "width": 1.5, "color": "rgba(128,128,128,.9)"},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    )
+    for recipe in summary["recipes"]:
+        own = [line for line in lines if line.recipe == recipe]
+        if not own:
+            continue
+        name = plotly_text(recipe)
+        figure.add_trace(
+            Scatter(
+                x=[line.val for line in own],
+                y=[line.test for line in own],
+                mode="markers",
+                marker={"size": 9, "color": colours[recipe], "symbol": [SYMBOLS[line.kind] for line in own]},
+                name=name,
+                text=[_told(line) for line in own],
+                hovertemplate="%{text}<extra></extra>",
+            )
+        )
+    figure.update_xaxes(title="val accuracy", range=ends)
+    figure.update_yaxes(title="test accuracy", range=ends)
+    return figure
+
+
+def _told(line: FinalLine) -> str:
+    trial = "default point" if line.kind == "default" else f"trial {line.trial}"
+    whose = f"<b>{plotly_text(line.recipe)}</b>, {trial}, seed {line.seed}, epoch {line.epoch}"
+    return f"{whose}<br>val {metric(line.val)}, test {metric(line.test)}"

@@ -1,0 +1,240 @@
+"""The pictures of `report.md`: what the page draws by Plotly, for where no page can be opened."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import ImageColor
+
+from tune.reporting import published_rows as _published
+from tune.reporting.figures.canvas import (
+    GRID,
+    LINE,
+    RIGHT,
+    TEXT,
+    WIDTH,
+    WRONG,
+    clean,
+    count_along,
+    legend,
+    lines_high,
+    name_lines,
+    numbers,
+    png,
+    whisker,
+)
+from tune.reporting.figures.classes import LONGEST_LABEL, confused_pairs, shades
+from tune.reporting.figures.series import colour, dashed, epochs_title, learning, progress, step_of, window_of
+from tune.reporting.formatting import counted, metric
+from tune.reporting.leaderboard import rows
+from tune.reporting.results import Results
+from tune.reporting.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+CURVES_HIGH = 400
+LONGEST_TITLE = 34
+LETTER = 8
+"""Pixels, more or less."""
+WIDEST_CELL = 66
+DARK = 0.6
+"""Cells with a larger share that is right have white figures."""
+
+PLOTS = ("published", "leaderboard", "curves", "progress", "confusion")
+"""The pictures that there may be."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """What is to be seen, in words, and the PNG file."""
+
+    alt: str
+    content: bytes
+
+
+def file_of(name: str) -> str:
+    """Where a picture lies in an experiment's folder."""
+    return f"report/{name}.png"
+
+
+def plots(results: Results, summary: Summary) -> dict[str, Plot]:
+    """The pictures by name; those are left out for which there is nothing to draw."""
+    drawn = {
+        "published": _rows(summary),
+        "leaderboard": _leaderboard(results, summary),
+        "curves": _curves(results),
+        "progress": _progress(results),
+        "confusion": _confusion(results, summary),
+    }
+    return {name: plot for name, plot in drawn.items() if plot}
+
+
+def _rows(summary: Summary) -> Plot | None:
+    """Published and measured figures of rows, where they are of those from 0 to 1."""
+    entries = summary["preset"]["rows"].values() if summary["preset"] else ()
+    every = [(entry["title"], line) for entry in entries for line in _published.first_figures(entry)]
+    shown = [(title, line) for title, line in every if line["metric"] != "loss" and _has_figure(line)]
+    if not shown:
+        return None
+    metrics, splits = (list(dict.fromkeys(line[key] for _, line in shown)) for key in ("metric", "split"))
+
+    def name(title: str, line: Mapping[str, Any]) -> str:
+        on = [line["split"]] * (len(splits) > 1) + [line["metric"]] * (len(metrics) > 1)
+        return f"{clean(title, LONGEST_TITLE)}{', ' if on else ''}{' '.join(on)}"
+
+    def draw(axes: "Axes") -> None:
+        for place, (_, line) in enumerate(shown):
+            if line["measured"] is not None:
+                whisker(axes, place, line["measured"], (line["low"], line["high"]), RIGHT)
+            if line["published"] is not None:
+                axes.plot(line["published"], place, "D", color=WRONG, markerfacecolor="none", markersize=7)
+        axes.plot([], [], "D", color=WRONG, markerfacecolor="none", markersize=7, label="published")
+        axes.plot([], [], "o", color=RIGHT, markersize=7, label="measured, with its 95% interval")
+        name_lines(axes, [name(title, line) for title, line in shown])
+        axes.set_xlabel(" or ".join(metrics) if len(splits) > 1 else f"{splits[0]} {' or '.join(metrics)}")
+        legend(axes)
+
+    titles = counted(len({title for title, _ in shown}), "row")
+    alt = f"published beside measured {' or '.join(metrics)} on {' and '.join(splits)}, with 95% intervals, of {titles}"
+    return Plot(alt, png(draw, lines_high(len(shown)) + LINE))
+
+
+def _has_figure(line: Mapping[str, Any]) -> bool:
+    return line["published"] is not None or line["measured"] is not None
+
+
+def _leaderboard(results: Results, summary: Summary) -> Plot | None:
+    """What each recipe's best reaches on test; the winner is on top."""
+    shown = [row for row in rows(summary) if summary["recipes"][row.recipe]["test"]]
+    if not shown:
+        return None
+    figures = [f"{row.accuracy} ({row.accuracy_interval})" for row in shown]
+
+    def draw(axes: "Axes") -> None:
+        for place, row in enumerate(shown):
+            test = summary["recipes"][row.recipe]["test"]["accuracy"]
+            whisker(axes, place, test["mean"], (test["low"], test["high"]), colour(results, row.recipe))
+        name_lines(axes, [clean(f"{row.recipe} {row.sees}", LONGEST_TITLE) for row in shown], figures)
+        axes.set_xlabel(f"{summary['tested_on']} accuracy, with its 95% interval")
+
+    told = "; ".join(f"{row.recipe} {figure}" for row, figure in zip(shown, figures, strict=True))
+    alt = f"{summary['tested_on']} accuracy of each recipe's best with its 95% interval: {told}"
+    return Plot(alt, png(draw, lines_high(len(shown))))
+
+
+def _curves(results: Results) -> Plot | None:
+    """The learning curves of all trials, with the rungs."""
+    found = learning(results)
+    values = [value for curves in found.values() for curve in curves for value in curve.values]
+    if not any(value is not None for value in values):
+        return None
+
+    def draw(axes: "Axes") -> None:
+        for recipe, curves in found.items():
+            for curve in curves:
+                axes.plot(
+                    curve.epochs,
+                    numbers(curve.values),
+                    marker="o" if len(curve.epochs) < 3 else None,
+                    markersize=4.3,
+                    linewidth=2.2 if curve.best else 1,
+                    alpha=curve.opacity,
+                    zorder=3 if curve.best else 2,
+                    **_line(results, recipe),
+                )
+            axes.plot([], [], linewidth=2.2, label=recipe, **_line(results, recipe))
+        for epoch in results.settings.milestones:
+            axes.axvline(epoch, color="gray", linewidth=0.8, linestyle=":", zorder=1)
+        longest = max(epoch for curves in found.values() for curve in curves for epoch in curve.epochs)
+        count_along(axes, longest, step_of(results.settings.max_epochs))
+        axes.set_ylim(window_of(results, values))
+        axes.set_xlabel(epochs_title(results))
+        axes.set_ylabel(f"val {results.settings.metric}")
+        axes.grid(axis="y")
+        legend(axes)
+
+    alt = f"val {results.settings.metric} by epoch of every trial{_bests(results)}"
+    return Plot(alt, png(draw, CURVES_HIGH))
+
+
+def _progress(results: Results) -> Plot | None:
+    """What each trial reached, and the best of each recipe so far, by number of trial."""
+    found = progress(results, "trials")
+    if isinstance(found, str):
+        return None
+    of_recipes, title = found
+
+    def draw(axes: "Axes") -> None:
+        for recipe, own in of_recipes.items():
+            line = _line(results, recipe)
+            axes.plot(own.places, numbers(own.values), "o", color=line["color"], alpha=0.45, markersize=5, mew=0)
+            steps = numbers(own.step_values)
+            axes.plot(own.step_places, steps, drawstyle="steps-post", linewidth=1.9, label=recipe, **line)
+        count_along(axes, len(results.records) - 1, step_of(len(results.records)))
+        values = [value for own in of_recipes.values() for value in (*own.values, *own.step_values)]
+        axes.set_ylim(window_of(results, values))
+        axes.set_xlabel(title)
+        axes.set_ylabel(f"best val {results.settings.metric} so far")
+        axes.grid(axis="y")
+        legend(axes)
+
+    alt = f"best val {results.settings.metric} by number of trial{_bests(results)}"
+    return Plot(alt, png(draw, CURVES_HIGH))
+
+
+def _line(results: Results, recipe: str) -> dict[str, Any]:
+    return {"color": colour(results, recipe), "linestyle": "--" if dashed(results, recipe) else "-"}
+
+
+def _bests(results: Results) -> str:
+    """What each recipe has reached, in words."""
+    bests = ((recipe, results.best(recipe)) for recipe in results.settings.recipes)
+    told = [f"{recipe} {metric(best.value)} in trial {best.number}" for recipe, best in bests if best]
+    return f"; the best: {', '.join(told)}" if told else ""
+
+
+def _confusion(results: Results, summary: Summary) -> Plot | None:
+    """The confusion matrix of the winner; None with more classes than can be read."""
+    winner = summary["winner"]
+    entry = summary["recipes"][winner] if winner else None
+    found = shades(results, entry) if entry else None
+    if entry is None or found is None:
+        return None
+    counts, shares = found
+    names = [clean(name, LONGEST_LABEL) for name in results.classes]
+    longest = LETTER * max(map(len, names))
+    wide = min(WIDEST_CELL, (WIDTH - longest - 40) / len(names))
+    upright = longest > wide
+
+    def draw(axes: "Axes") -> None:
+        axes.imshow(_painted(shares), aspect=LINE / wide, interpolation="none")
+        for row, column in np.argwhere(counts):
+            text = str(counts[row, column])
+            ink = "white" if shares[row, column] > DARK else TEXT
+            size = min(9.4, 1.1 * wide / len(text))
+            axes.text(column, row, text, color=ink, size=size, ha="center", va="center_baseline")
+        places = range(len(names))
+        axes.set_xticks(places, names, color=TEXT, rotation=90 if upright else 0)
+        axes.set_yticks(places, names, color=TEXT)
+        axes.set_xlabel("predicted")
+        axes.set_ylabel("true")
+        axes.set_anchor("NW")
+        axes.spines[:].set_visible(False)
+        for edge in np.arange(len(names) + 1) - 0.5:
+            axes.axhline(edge, color=GRID, linewidth=0.8)
+            axes.axvline(edge, color=GRID, linewidth=0.8)
+
+    alt = f"confusion matrix of {winner} on {summary['tested_on']}, seed {entry['median_seed']}"
+    for pair in confused_pairs(results, entry, top=1):
+        alt += f"; most often {pair['true']} was taken for {pair['predicted']}: {counted(pair['images'], 'image')}"
+    return Plot(alt, png(draw, 60 + LINE * len(names) + (longest if upright else 0)))
+
+
+def _painted(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Pixels (rows, columns, 3): what is right in one colour and mistakes in another, the less the nearer to white."""
+    strength = np.abs(shares)[..., None]
+    pure = np.where(shares[..., None] >= 0, ImageColor.getrgb(RIGHT), ImageColor.getrgb(WRONG))
+    return np.asarray((strength * pure + (1 - strength) * 255).round(), np.uint8)

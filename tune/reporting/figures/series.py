@@ -1,0 +1,176 @@
+"""What is drawn of the trials, whoever draws it: the page by Plotly, and the pictures of `report.md` by Matplotlib."""
+
+import math
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tune.experiment.trial_record import Record
+from tune.reporting.formatting import unit_of
+from tune.reporting.results import Results
+
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
+"""Okabe and Ito's colours for all kinds of sight, without the two that vanish on white or black."""
+
+OPACITY = {"complete": 0.75, "pruned": 0.38, "failed": 0.38, "running": 0.75}
+CROWD = 40
+"""With more trials their curves are fainter."""
+ENOUGH_POINTS = 20
+"""With fewer all are in sight."""
+LARGEST = 1e30
+
+NO_EPOCH = "No trial has finished an epoch yet."
+NO_VALUE = "No trial has a value yet."
+NO_TIMES = "When trials ended was not noted."
+
+Against = Literal["trials", "epochs", "time"]
+
+
+def colour(results: Results, recipe: str) -> str:
+    """The colour of a recipe in all figures."""
+    return PALETTE[results.settings.recipes.index(recipe) % len(PALETTE)]
+
+
+def dashed(results: Results, recipe: str) -> bool:
+    """Whether a recipe's lines are, as its colour has come around again."""
+    return results.settings.recipes.index(recipe) >= len(PALETTE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A trial's learning curve; `best` is whether it stands for its recipe. What is no number is None."""
+
+    record: Record
+    epochs: list[float]
+    values: list[float | None]
+    best: bool
+    opacity: float
+
+
+def learning(results: Results) -> dict[str, list[Curve]]:
+    """The learning curves by recipe, where there are any, in the order in which they are drawn: the best on top."""
+    crowd = min(1.0, (CROWD / max(1, len(results.records))) ** 0.5)
+    found = {}
+    for recipe in results.settings.recipes:
+        best = results.best(recipe)
+        records = [record for record in results.of(recipe) if record.epochs]
+        records.sort(key=lambda record: (record is best, record.state in ("complete", "running")))
+        if records:
+            found[recipe] = [
+                Curve(
+                    record=record,
+                    epochs=[epoch["epoch"] for epoch in record.epochs],
+                    values=[rounded(epoch.get(results.settings.metric)) for epoch in record.epochs],
+                    best=record is best,
+                    opacity=1 if record is best else OPACITY[record.state] * crowd,
+                )
+                for record in records
+            ]
+    return found
+
+
+def epochs_title(results: Results) -> str:
+    """What the axis of learning curves is called."""
+    rungs = (
+        f" (dotted: rungs at {', '.join(map(str, results.settings.milestones))})" if results.settings.milestones else ""
+    )
+    return f"epoch{rungs}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What the trials of a recipe reached, by their places on the axis, and the steps of the best so far."""
+
+    records: list[Record]
+    places: list[float]
+    values: list[float | None]
+    step_places: list[float]
+    step_values: list[float | None]
+
+
+def progress(results: Results, against: Against) -> tuple[dict[str, Progress], str] | str:
+    """Progress by recipe, and what the axis is called; a sentence where there is nothing to draw.
+
+    The place of a trial is, of trials, how many were begun before it, of epochs how many had been trained when it
+    ended, of time when it did.
+    """
+    places = places_of(results.records, against)
+    if not places:
+        return NO_TIMES if results.records else NO_VALUE
+    title, unit = axis_of(against, max(places.values()))
+    places = {number: place / unit for number, place in places.items()}
+    found = {}
+    for recipe in results.settings.recipes:
+        records = [r for r in results.of(recipe) if rounded(r.value) is not None and r.state != "failed"]
+        records = sorted((r for r in records if r.number in places), key=lambda r: places[r.number])
+        if not records:
+            continue
+        sign = -1 if results.settings.maximize else 1
+        best = sign * np.minimum.accumulate([results.loss_of(record.value) for record in records])
+        own = [places[record.number] for record in records]
+        found[recipe] = Progress(
+            records=records,
+            places=own,
+            values=[rounded(record.value) for record in records],
+            step_places=[*own, max(places.values())],
+            step_values=[rounded(value) for value in (*best, best[-1])],
+        )
+    return (found, title) if found else NO_VALUE
+
+
+def places_of(records: list[Record], against: Against) -> dict[int, float]:
+    """Where each trial stands on the axis, by its number; time in seconds. Empty where that was not noted."""
+    if against == "trials":
+        return {record.number: record.number for record in records}
+    ends = {record.number: record.heard[max(record.heard)].at for record in records if record.heard}
+    if not ends:
+        return {}
+    if against == "epochs":
+        moments = sorted(heard.at for record in records for heard in record.heard.values())
+        return {number: bisect_right(moments, end) for number, end in ends.items()}
+    first = min(heard.at - r.epochs[epoch - 1]["seconds"] for r in records for epoch, heard in r.heard.items())
+    return {number: end - first for number, end in ends.items()}
+
+
+def axis_of(against: Against, longest: float) -> tuple[str, float]:
+    """What the axis is called, and how many of what `places_of` counts are one of its units."""
+    return {"trials": ("trial", 1.0), "epochs": ("epochs trained", 1.0), "time": unit_of(longest)}[against]
+
+
+def window_of(results: Results, values: Iterable[float | None]) -> tuple[float, float] | None:
+    """The part of the axis where trials differ, with every recipe's best."""
+    bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
+    return window(values, bests, maximize=results.settings.maximize)
+
+
+def window(
+    values: Iterable[float | None], bests: Iterable[float | None], *, maximize: bool
+) -> tuple[float, float] | None:
+    """The part of the axis where lines differ: of the points below all of `bests`, some may lie outside.
+
+    None with so few that all can be in sight.
+    """
+    points = [value for value in values if value is not None]
+    if len(points) < ENOUGH_POINTS:
+        return None
+    low, high = min(points), max(points)
+    tops = [top for best in bests if (top := rounded(best)) is not None]
+    if maximize:
+        low = min(float(np.quantile(points, 1 / 4)), *tops, high)
+    else:
+        high = max(float(np.quantile(points, 3 / 4)), *tops, low)
+    margin = 0.06 * (high - low) or 0.01
+    return low - margin, high + margin
+
+
+def step_of(count: int) -> int:
+    """Between ticks of an axis of epochs or trials."""
+    return max(1, math.ceil(count / 10))
+
+
+def rounded(value: float | None) -> float | None:
+    """Five digits are enough to draw; what is too large for an axis is as good as no number."""
+    return float(f"{value:.5g}") if value is not None and abs(value) < LARGEST else None

@@ -1,0 +1,131 @@
+"""Experiments, and the trials of one, as tables for a terminal."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from search_spaces import InputError
+from tune.experiment.folder import Experiment
+from tune.experiment.trial_record import Record
+from tune.settings.settings import SETTINGS, load
+
+NOTHING = "\N{EN DASH}"
+
+FIGURES = ("train_loss", "train_accuracy", "loss", "accuracy", "macro_f1", "lr", "seconds")
+"""What is shown of an epoch, as far as it is known."""
+
+
+def experiments(folder: Path) -> Table:
+    """The experiments in a folder, the latest last.
+
+    Raises:
+        InputError: there is no such folder, or no experiment in it.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder yet; toprung search makes one")
+    found = [Experiment(place) for place in sorted(folder.iterdir()) if Experiment(place).exists]
+    if not found:
+        raise InputError(f"{folder}: no experiment in it; give the --out of a search")
+    found.sort(key=lambda experiment: (experiment.folder / SETTINGS).stat().st_mtime)
+    table = _table(left=("experiment", "state"), fold=("data", "best on val"), right=("trials", "test accuracy"))
+    for experiment in found:
+        settings = load(experiment.folder / SETTINGS)
+        file = experiment.folder / "report.json"
+        summary = experiment.read("report.json") if file.is_file() else None
+        cells = (
+            experiment.folder.name,
+            _state(experiment, summary),
+            Path(str(settings.get("data", ""))).name,
+            _best(summary),
+            _trials(summary),
+            _accuracy(summary),
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def trials(records: Iterable[Record], metric: str, *, searched: bool) -> Table:
+    """All trials, by number; `searched` is whether they are being trained."""
+    table = _table(left=("#", "recipe"), fold=("state", "note"), right=("epochs", f"val {metric}", "seconds"))
+    for record in records:
+        cells = (
+            str(record.number),
+            record.recipe,
+            state_of(record, searched=searched),
+            record.note,
+            str(len(record.epochs)),
+            _number(record.value),
+            f"{record.seconds:.1f}",
+        )
+        table.add_row(*map(Text, cells))
+    return table
+
+
+def state_of(record: Record, *, searched: bool) -> str:
+    """The state of a trial; one that no process trains was stopped, and goes on when the search does."""
+    return "stopped" if record.state == "running" and not searched else record.state
+
+
+def trial(record: Record) -> tuple[Table, Table]:
+    """A trial's configuration, and the figures of its epochs."""
+    fields = _table(left=("field",), right=("value",))
+    for name, value in record.config.items():
+        fields.add_row(Text(name), Text(f"{value:.4g}" if isinstance(value, float) else str(value)))
+    shown = [name for name in FIGURES if any(name in epoch for epoch in record.epochs)]
+    epochs = _table(right=("epoch", *(name.replace("_", " ") for name in shown)))
+    for number, epoch in enumerate(record.epochs, start=1):
+        epochs.add_row(str(number), *(_number(epoch.get(name)) for name in shown))
+    return fields, epochs
+
+
+def _state(experiment: Experiment, summary: Mapping[str, Any] | None) -> str:
+    if experiment.is_searched:
+        return "running"
+    if summary is None or any(recipe["trials"]["running"] for recipe in summary["recipes"].values()):
+        return "stopped"
+    if summary["winner"] and summary.get("untested") and not summary["failures"]:
+        return "stopped"
+    return "finished" if summary["winner"] or summary["preset"] else "nothing tested"
+
+
+def _best(summary: Mapping[str, Any] | None) -> str:
+    """The winner, or the recipe that is best so far."""
+    if summary is None:
+        return NOTHING
+    if summary["winner"]:
+        return str(summary["winner"])
+    best = next((recipe for recipe, entry in summary["recipes"].items() if entry["val"]), None)
+    return f"{best} so far" if best else NOTHING
+
+
+def _trials(summary: Mapping[str, Any] | None) -> str:
+    if summary is None:
+        return NOTHING
+    return str(sum(sum(recipe["trials"].values()) for recipe in summary["recipes"].values()))
+
+
+def _accuracy(summary: Mapping[str, Any] | None) -> str:
+    if not summary or not summary["winner"]:
+        return NOTHING
+    test = summary["recipes"][summary["winner"]]["test"]["accuracy"]
+    return f"{test['mean']:.4f} ({test['low']:.3f}{NOTHING}{test['high']:.3f})"
+
+
+def _number(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.4g}"
+
+
+def _table(*, left: Sequence[str] = (), fold: Sequence[str] = (), right: Sequence[str] = ()) -> Table:
+    """A table with these columns; those of `fold` are as narrow as they must be."""
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    for heading in left:
+        table.add_column(Text(heading), no_wrap=True)
+    for heading in fold:
+        table.add_column(Text(heading), overflow="fold")
+    for heading in right:
+        table.add_column(Text(heading), justify="right", no_wrap=True)
+    return table

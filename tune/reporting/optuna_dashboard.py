@@ -1,0 +1,77 @@
+"""The study in Optuna's dashboard: a copy of it, so that whoever looks can never lock a search."""
+
+import sqlite3
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event, Thread
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import optuna
+
+from search_spaces import InputError
+from tune.experiment.folder import SQLITE, Experiment
+from tune.experiment.study_backup import copy_without_trace
+
+REFRESH = 5.0
+"""Seconds between two copies of a study that a search may be writing to."""
+
+
+def dashboard(experiment: Experiment, port: int) -> None:
+    """Show the study on this machine until Ctrl-C.
+
+    Raises:
+        InputError: the dashboard is not installed, or the port is taken.
+    """
+    try:
+        from optuna_dashboard import wsgi  # type: ignore[import-untyped]
+    except ImportError:
+        raise InputError("dashboard needs optuna-dashboard: pip install 'toprung[dashboard]'") from None
+    with TemporaryDirectory(prefix="toprung-") as folder:
+        copy = Path(folder) / "study.db"
+        copy_study(experiment, copy)
+        try:
+            server = make_server("127.0.0.1", port, wsgi(f"{SQLITE}{copy}"), handler_class=_Silent)
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "is not from 0 to 65535"
+            raise InputError(f"--port {port}: {reason}; give another") from None
+        over = Event()
+        # not in the main thread, where the server would take Ctrl-C for an error of a request
+        threads = [Thread(target=server.serve_forever)]
+        if experiment.storage.startswith(SQLITE):
+            threads.append(Thread(target=_refresh, args=(experiment, copy, over)))
+        for thread in threads:
+            thread.start()
+        print(f"http://127.0.0.1:{port}/dashboard/ shows a copy of the study; Ctrl-C ends it", flush=True)
+        try:
+            with suppress(KeyboardInterrupt):
+                over.wait()
+        finally:
+            over.set()
+            server.shutdown()
+            server.server_close()
+            for thread in threads:
+                thread.join()
+
+
+class _Silent(WSGIRequestHandler):
+    """Says nothing of requests."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def copy_study(experiment: Experiment, target: Path) -> None:
+    """The study of an experiment as a file of SQLite's, which nobody else writes to."""
+    storage = experiment.storage
+    if storage.startswith(SQLITE):
+        copy_without_trace(Path(storage.removeprefix(SQLITE)), target)
+    else:
+        name = experiment.settings.name
+        optuna.copy_study(from_study_name=name, from_storage=storage, to_storage=f"{SQLITE}{target}")
+
+
+def _refresh(experiment: Experiment, copy: Path, over: Event) -> None:
+    while not over.wait(REFRESH):
+        with suppress(sqlite3.Error, OSError):  # it is being read: the next time
+            copy_study(experiment, copy)

@@ -1,0 +1,1 @@
+"""The HTML pages: the report of one experiment, and the comparison of several."""

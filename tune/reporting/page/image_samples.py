@@ -1,0 +1,55 @@
+"""Images in a page: small pictures in the page itself, of test with what they are and were taken for."""
+
+from base64 import b64encode
+from collections import defaultdict
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from tune.experiment.train_samples import Samples
+from tune.finals.finalists import Final
+from tune.finals.test_samples import Example, Kind
+
+EXACT = 32
+"""Images of up to this side are kept as they are; of larger ones little is seen of what WebP leaves out."""
+QUALITY = 80
+
+
+def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, Any]]:
+    """The examples of a kind, as a page shows them."""
+    shown = [Example(**example) for example in final.examples]
+    return [
+        {
+            **_shown(image, example.name),
+            "true": classes[example.label],
+            "predicted": classes[example.prediction],
+            "right": example.label == example.prediction,
+            "probability": example.probability,
+        }
+        for example, image in zip(shown, final.thumbnails if shown else [], strict=True)
+        if example.kind == kind
+    ]
+
+
+def by_class(samples: Samples | None, classes: list[str]) -> dict[str, list[dict[str, Any]]]:
+    """The samples of train as a page shows them, by the name of their class."""
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    if samples is not None:
+        for image, label, name in zip(samples.images, samples.labels, samples.names.tolist(), strict=True):
+            found[classes[label]].append(_shown(image, name))
+    return found
+
+
+def _shown(image: NDArray[np.uint8], name: str) -> dict[str, Any]:
+    return {"source": _source(image), "small": max(image.shape) <= EXACT, "name": name}
+
+
+def _source(image: NDArray[np.uint8]) -> str:
+    """An image (C, H, W) as a URL that holds it."""
+    pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
+    file = BytesIO()
+    Image.fromarray(pixels).save(file, "WEBP", quality=QUALITY, lossless=max(image.shape) <= EXACT)
+    return f"data:image/webp;base64,{b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,97 @@
+"""What all pages are made with: the templates, the figures and their library, intervals as bars."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.graph_objects import Figure
+from plotly.offline import get_plotlyjs
+
+from tune.reporting.formatting import duration, finite, interval, metric, percent, printable, setting, signed, spread
+
+PADDING = 0.06
+"""Of the scale of bars, on either side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """An interval in a leaderboard, in percent of the column's width."""
+
+    left: float
+    width: float
+    mean: float
+
+
+def bars(intervals: Sequence[Mapping[str, float] | None]) -> list[Bar | None]:
+    """Intervals on one scale."""
+    low = min((each["low"] for each in intervals if each), default=0.0)
+    high = max((each["high"] for each in intervals if each), default=1.0)
+    margin = PADDING * (high - low) or 0.01
+    low, high = low - margin, high + margin
+
+    def place(value: float) -> float:
+        return round(100 * (value - low) / (high - low), 2)
+
+    def bar(ends: Mapping[str, float]) -> Bar:
+        left, mean, right = (place(ends[name]) for name in ("low", "mean", "high"))
+        return Bar(left=left, width=right - left, mean=mean)
+
+    return [bar(each) if each else None for each in intervals]
+
+
+class Figures:
+    """The figures of a page by the id of their place; a sentence or nothing takes the place of a figure."""
+
+    def __init__(self) -> None:
+        self.drawn: dict[str, Any] = {}
+
+    def place(self, name: str, figure: Figure | str | None) -> str | None:
+        """Keep a figure to be drawn at `name`; what is no figure is handed back."""
+        if not isinstance(figure, Figure):
+            return figure
+        content = finite(figure.to_plotly_json())
+        content["layout"].pop("template", None)
+        self.drawn[name] = content
+        return None
+
+
+def render(template: str, figures: Figures, **values: Any) -> str:
+    """A page as HTML, from a template that extends base.html."""
+    return (
+        _environment()
+        .get_template(template)
+        .render(figures=figures.drawn, version=version("toprung"), plotly=_plotly(), **values)
+    )
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(
+        metric=metric,
+        percent=percent,
+        interval=interval,
+        signed=signed,
+        spread=spread,
+        setting=setting,
+        duration=duration,
+        printable=printable,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
+    return environment
+
+
+@cache
+def _plotly() -> Markup:
+    return Markup(get_plotlyjs())  # trusted, and free of "</script"

@@ -1,0 +1,190 @@
+"""What all parts of a report are made from."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.storage.pretrained_files import Weights, weights_of_experiment
+from trainables.training.metrics import confusion_matrix, tally
+from tune.experiment.folder import Experiment
+from tune.experiment.planned_rows import PlannedRow, planned_rows
+from tune.experiment.study import SearchStudy
+from tune.experiment.trial_ranking import choose
+from tune.experiment.trial_record import Record
+from tune.finals.finalists import Finalist, load_default, load_finalists, winner_of
+from tune.finals.soups import Soup, load_soups, pool_of
+from tune.reporting.formatting import counted
+from tune.settings.preset import Preset
+from tune.settings.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Results:
+    """An experiment with its trials and finals.
+
+    Attributes:
+        experiment: the folder.
+        records: all trials.
+        finalists: the configurations that were trained again, as far as they were.
+        failures: a line for each final that failed.
+        seconds: how long the search took.
+    """
+
+    experiment: Experiment
+    records: list[Record]
+    finalists: list[Finalist]
+    failures: list[str]
+    seconds: float
+
+    @classmethod
+    def of_folder(cls, experiment: Experiment, study: SearchStudy) -> "Results":
+        """What an experiment holds, also while it is being searched.
+
+        Failures of finals are not kept anywhere else, so they are taken from the summary that is there.
+        """
+        before = experiment.read("report.json") if (experiment.folder / "report.json").exists() else {}
+        results = cls(
+            experiment=experiment,
+            records=study.records,
+            finalists=[],
+            failures=before.get("failures", []),
+            seconds=max(study.seconds, before.get("seconds") or 0.0),
+        )
+        settings = results.settings
+        chosen = choose(results.records, settings.milestones, settings.final_top, maximize=settings.maximize)
+        numbers = [record.number for record in chosen]
+        return replace(results, finalists=load_finalists(experiment.folder, numbers, settings))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """What was asked."""
+        return self.experiment.settings
+
+    @cached_property
+    def card(self) -> dict[str, Any]:
+        """What the data are."""
+        card: dict[str, Any] = self.experiment.read("data.json")
+        return card
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        """What it ran on."""
+        environment: dict[str, Any] = self.experiment.read("environment.json")
+        return environment
+
+    def environment_facts(self) -> list[tuple[str, str]]:
+        """The same, line by line."""
+        environment = dict(self.environment)
+        packages = environment.pop("packages")
+        earlier = environment.pop("earlier", [])
+        if earlier:
+            environment["earlier"] = f"its first {counted(earlier[-1]['trials'], 'trial')} were begun elsewhere"
+        return [(name, str(value)) for name, value in environment.items()] + list(packages.items())
+
+    @cached_property
+    def weights(self) -> dict[str, Weights]:
+        """The pretrained weights that trials began with, by `RECIPE.MODEL`."""
+        return weights_of_experiment(self.experiment.folder)
+
+    def weights_of(self, recipe: str, config: Mapping[str, Any]) -> dict[str, str] | None:
+        """Source and digest of the pretrained weights that a configuration begins with; None where it has none."""
+        if config.get("pretrained") != "yes":
+            return None
+        weights = self.weights[f"{recipe}.{config['model']}"]
+        return {"source": weights.source, "digest": weights.digest}
+
+    @cached_property
+    def preset(self) -> Preset | None:
+        """The published experiment that it began with."""
+        return self.experiment.preset
+
+    @cached_property
+    def rows(self) -> list[PlannedRow]:
+        """The rows of the preset that it began with."""
+        return planned_rows(self.experiment)
+
+    @property
+    def tested_on(self) -> Literal["test", "val"]:
+        """The split that finals are tested on: val where there is no test."""
+        return "test" if self.card["images"]["test"] else "val"
+
+    @property
+    def classes(self) -> list[str]:
+        """The names of the classes, in the order of their indices."""
+        return list(self.card["classes"])
+
+    def of(self, recipe: str) -> list[Record]:
+        """The trials of a recipe, by number."""
+        return [record for record in self.records if record.recipe == recipe]
+
+    def best(self, recipe: str) -> Record | None:
+        """The trial that stands for a recipe before there are finals; None where none has a value."""
+        chosen = choose(self.of(recipe), self.settings.milestones, 1, maximize=self.settings.maximize)
+        return chosen[0] if chosen else None
+
+    def finalists_of(self, recipe: str) -> list[Finalist]:
+        """A recipe's finalists, the one with the best mean val metric first."""
+        own = [finalist for finalist in self.finalists if finalist.first.recipe == recipe]
+        return sorted(own, key=lambda finalist: self.loss_of(finalist.val[self.settings.metric]))
+
+    def soups_of(self, recipe: str) -> list[Soup]:
+        """The weight soups of a recipe's finals."""
+        return load_soups(self.experiment.folder, pool_of(self.finalists_of(recipe), self.settings))
+
+    def loss_of(self, value: float | None) -> float:
+        """The search's metric so that smaller is better, and what is no number is worst."""
+        if value is None or not math.isfinite(value):
+            return math.inf
+        return -value if self.settings.maximize else value
+
+    @cached_property
+    def winner(self) -> Finalist | None:
+        """The finalist that is best on val; None where nothing was tested."""
+        return winner_of(self.finalists, self.settings)
+
+    @cached_property
+    def default(self) -> Finalist | None:
+        """The default point of the winner's recipe, trained as the winner was; None where it was not."""
+        if self.winner is None:
+            return None
+        recipe = self.winner.first.recipe
+        config = self.experiment.default(recipe)
+        chosen = [finalist for finalist in self.finalists_of(recipe) if finalist.first.config == config]
+        return chosen[0] if chosen else load_default(self.experiment.folder, recipe, self.settings)
+
+
+def began_with(summary: Mapping[str, Any]) -> list[str]:
+    """The pretrained weights of each recipe's best, or that it had none, a line each."""
+    return [f"{recipe}: {weights}" for recipe, entry in summary["recipes"].items() if (weights := source(entry))]
+
+
+def source(entry: dict[str, Any]) -> str | None:
+    """Where pretrained weights come from, in words; None for a recipe that knows none, or without a configuration."""
+    if "pretrained" not in (entry["config"] or {}):
+        return None
+    if entry["weights"] is None:
+        return "none, random weights instead (pretrained=no)"
+    return f"{entry['weights']['source']} (SHA-256 {entry['weights']['digest'][:16]})"
+
+
+def on_test(finalist: Finalist) -> dict[str, Any]:
+    """Each test metric: its mean over the seeds with the 95% interval, and the standard deviation between seeds."""
+    found = {}
+    for name, ends in finalist.test().items():
+        values = [final.test[name] for final in finalist.finals]
+        found[name] = {**asdict(ends), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
+    return found | {"n": len(finalist.first.labels), "seeds": [final.seed for final in finalist.finals]}
+
+
+def of_images(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
+    """Precision, recall, F1 and support of each class, and the confusion matrix."""
+    confusion = confusion_matrix(labels, predictions, len(classes))
+    counts = tally(confusion)
+    figures = {**counts.per_class(), "support": counts.support.astype(int)}
+    per_class = {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(classes)}
+    return {"per_class": per_class, "confusion": confusion}

@@ -1,0 +1,16 @@
+"""The epochs at which early stopping compares trials."""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> list[int]:
+    """The epochs at which trials are compared: grace x factor^k, below `max_epochs`."""
+    epochs = []
+    epoch = grace_period
+    while epoch < max_epochs:
+        epochs.append(epoch)
+        epoch *= reduction_factor
+    return epochs

@@ -1,0 +1,77 @@
+"""What W&B is shown of results: tables, a confusion matrix, the figures of the page."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+
+from tune.experiment.folder import Experiment
+from tune.experiment.trial_record import Record
+
+
+def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
+    """The recipes by rank, with what their finals reached."""
+    ends = [f"test_accuracy{end}" for end in ("", "_std", "_low", "_high")]
+    table = wandb.Table(columns=["rank", "recipe", "best_trial", "val", *ends, "test_macro_f1", "seeds", "config"])
+    for rank, (recipe, entry) in enumerate(summary["recipes"].items(), start=1):
+        val, test = entry["val"] or {}, entry["test"] or {}
+        accuracy = test.get("accuracy", {})
+        table.add_data(
+            rank,
+            recipe,
+            entry["best_trial"],
+            val.get(summary["metric"]),
+            *(accuracy.get(key) for key in ("mean", "std", "low", "high")),
+            test.get("macro_f1", {}).get("mean"),
+            len(test.get("seeds", [])),
+            json.dumps(entry["config"]),
+        )
+    return table
+
+
+def confusion(final: Path, classes: list[str]) -> Any:
+    """The confusion matrix of a final on test."""
+    labels, predictions = (np.load(final / f"{name}.npy") for name in ("labels", "predictions"))
+    return wandb.plot.confusion_matrix(
+        y_true=labels.tolist(), preds=predictions.tolist(), class_names=classes, title="test"
+    )
+
+
+def curves(final: Path, classes: list[str]) -> dict[str, Any]:
+    """Precision against recall, and true against false positive rate, of each class that test has, against all others.
+
+    W&B takes the columns of probabilities for those of the classes that it meets, so that classes without images would
+    shift the others: they are left out. Nothing where test has one class alone.
+    """
+    present, labels = np.unique(np.load(final / "labels.npy"), return_inverse=True)
+    if len(present) == 1:
+        return {}
+    probabilities = np.exp(np.load(final / "log_probabilities.npy")[:, present].astype(np.float64))
+    given = labels.tolist(), probabilities.tolist(), [classes[label] for label in present]
+    return {
+        "test/precision_recall": wandb.plot.pr_curve(*given, title="test"),
+        "test/roc": wandb.plot.roc_curve(*given, title="test"),
+    }
+
+
+def per_class(final: Path, classes: list[str]) -> wandb.Table:
+    """Precision, recall, F1 and support of each class on test."""
+    from tune.reporting.results import of_images
+
+    labels, predictions = (np.load(final / f"{name}.npy") for name in ("labels", "predictions"))
+    figures = of_images(labels, predictions, classes)["per_class"]
+    columns = ["precision", "recall", "f1", "support"]
+    table = wandb.Table(columns=["class", *columns])
+    for name in classes:
+        table.add_data(name, *(float(figures[name][column]) for column in columns))
+    return table
+
+
+def figures_of(experiment: Experiment, records: list[Record]) -> dict[str, wandb.Plotly]:
+    """Which fields matter, and all trials as lines through them: a figure each a recipe, as on the page."""
+    from tune.reporting.report import search_figures
+
+    return {name: wandb.Plotly(figure) for name, figure in search_figures(experiment, records).items()}

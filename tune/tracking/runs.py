@@ -1,0 +1,329 @@
+"""What W&B is shown of an experiment: a run for each trial and final, and one for the search."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeVar
+
+import wandb
+import yaml
+
+from tune.experiment.epoch_log import row
+from tune.experiment.folder import FINAL, Experiment
+from tune.experiment.trial_ranking import rung_of
+from tune.experiment.trial_record import Record
+from tune.settings.settings import WANDB, Settings
+from tune.tracking.results import confusion, curves, figures_of, leaderboard, per_class
+from tune.tracking.sweeps import shown_sweep
+
+SWEEP = "wandb.json"
+"""Where an experiment keeps the id of its sweep."""
+
+INIT_PATIENCE, FINISH_PATIENCE = 25.0, 30.0
+"""Seconds that W&B gets to begin a run, and to take what is left of one."""
+
+RETRY_AFTER = 1.0, 5.0
+"""Seconds after which W&B is asked again, the first time and at most; its client takes whole numbers alone."""
+
+AGAIN_AFTER = (0.5, 1.0, 2.0)
+"""Seconds, for what its client does not try again by itself."""
+
+AT_A_TIME = 8
+"""Runs that are finished side by side, where that takes long."""
+
+ARTIFACT_PATIENCE = 600
+"""The same of the files of a report or model; a search itself waits no longer than it does at its end."""
+
+TESTED = {"final": "finals", "refit": "refits", "soup": "soups", "row": "rows"}
+"""The job types of what was tested, and the folders where it lies."""
+
+OF_THE_MACHINE = ("out", "cache", "storage", "address", "progress")
+"""Settings that say nothing of what is searched."""
+
+WIDEST = 50
+"""Classes of a confusion matrix, which W&B is told cell by cell, and of curves."""
+
+Say = Callable[[str], None]
+T = TypeVar("T")
+
+
+class Runs:
+    """The runs of an experiment. All have ids that follow from the study: what was sent before is gone on with.
+
+    Attributes:
+        url: where W&B shows them; known when they are begun.
+    """
+
+    def __init__(self, experiment: Experiment, settings: Settings, *, online: bool, say: Say) -> None:
+        self._experiment, self._settings, self._online, self._say = experiment, settings, online, say
+        self._identity, self._sweep = "", ""
+        self._trials: dict[int, wandb.Run] = {}
+        self._ended: set[int] = set()
+        self._best: dict[str, float] = {}
+        self._pool = ThreadPoolExecutor(AT_A_TIME)
+        self._ending: list[Future[None]] = []
+        self._reporting: Future[ModuleType] | None = None
+        self._finals = 0
+        self.url = ""
+
+    @property
+    def told(self) -> str:
+        """How many runs there are, in words."""
+        return f"trials {len(self._ended)}, finals {self._finals}"
+
+    @property
+    def folder(self) -> Path:
+        """Where W&B keeps runs that are not sent."""
+        return self._experiment.folder / "wandb"
+
+    def begin(self, identity: str) -> None:
+        """Begin the run of the search, which shows whether W&B takes anything."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # all is written again
+        self._identity = identity
+        if self._settings.wandb_sweep and self._online:
+            self._sweep = self._find_sweep()
+        config = yaml.safe_load(self._settings.dump())
+        config = {key: value for key, value in config.items() if key not in (*WANDB, *OF_THE_MACHINE)}
+        self._search = self._run("search", self._settings.name, "search", config, ["search"], in_sweep=False)
+        self._search.define_metric("trials")
+        self._search.define_metric("best/*", step_metric="trials")
+        self.url = self._search.url or ""
+        if self._online:
+            self._say(f"W&B: {self.url}")
+        if self._sweep:
+            self._say(f"W&B: {self._search.project_url}/sweeps/{self._sweep.rpartition('/')[2]}")
+        elif self._settings.wandb_sweep:
+            self._say(f"W&B: a sweep cannot be made offline; it is made by: toprung track {self._experiment}")
+
+    def show(self, records: list[Record]) -> None:
+        """Show what is new of the trials."""
+        for record in records:
+            if record.number in self._ended:
+                continue
+            run = self._trials.get(record.number)
+            if run is None:
+                run = self._trials[record.number] = self._begin(record)
+            _log_epochs(run, record.epochs, record.values)
+            if record.state != "running":
+                self._end(record)
+        if not self._reporting and len(self._ended) >= self._settings.trials:
+            self._reporting = self._pool.submit(
+                import_module, "tune.reporting.report"
+            )  # takes seconds; now there is time
+
+    def end(self, records: list[Record]) -> None:
+        """Show what came of the search: its finals, and its report, as far as there are any."""
+        stopped = bool(self._trials)
+        for number in list(self._trials):
+            self._end(records[number])
+        if (self._experiment.folder / "report.json").is_file():
+            summary = self._experiment.read("report.json")
+            tested = {job: self._tested(folder) for job, folder in TESTED.items()}
+            self._finals = len(tested["final"])
+            self._ending += [
+                self._pool.submit(self._show_tested, job, folder)
+                for job, folders in tested.items()
+                for folder in folders
+            ]
+            self._show_report(summary, records)
+        if stopped:  # by a person, and not failed; that is how W&B says so
+            self._search.mark_preempting()
+        self._search.finish(exit_code=1 if stopped else 0)
+        for ending in self._ending:
+            ending.result()
+        if self._sweep:
+            _stop(self._sweep)
+        if self._online:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(
+        self, key: str, name: str, job: str, config: Mapping[str, Any], tags: list[str], *, in_sweep: bool
+    ) -> wandb.Run:
+        settings = self._settings
+        own = wandb.Settings(
+            silent=True,
+            console="off",
+            disable_git=True,
+            disable_code=True,
+            x_disable_stats=True,
+            x_transaction_log_flush_interval=1.0,
+            x_disable_meta=True,
+            x_save_requirements=False,
+            x_graphql_retry_wait_min_seconds=RETRY_AFTER[0],
+            x_graphql_retry_wait_max_seconds=RETRY_AFTER[1],
+            x_file_stream_retry_wait_min_seconds=RETRY_AFTER[0],
+            x_file_stream_retry_wait_max_seconds=RETRY_AFTER[1],
+            x_file_transfer_retry_wait_min_seconds=RETRY_AFTER[0],
+            x_file_transfer_retry_wait_max_seconds=RETRY_AFTER[1],
+            init_timeout=INIT_PATIENCE,
+            finish_timeout=FINISH_PATIENCE,
+            finish_timeout_raises=True,
+            stop_fn=_go_on,
+            sweep_id=self._sweep.rpartition("/")[2] if in_sweep and self._sweep else None,
+        )
+        return wandb.init(
+            mode="online" if self._online else "offline",
+            dir=str(self._experiment.folder),
+            project=settings.wandb_project,
+            entity=settings.wandb_entity,
+            group=settings.wandb_group or settings.name,
+            job_type=job,
+            name=name,
+            id=f"{self._identity}-{key}",
+            tags=[*tags, *settings.wandb_tags],
+            config=dict(config),
+            resume="allow" if self._online else None,
+            reinit="create_new",
+            settings=own,
+        )
+
+    def _begin(self, record: Record) -> wandb.Run:
+        config = {"recipe": record.recipe, **record.config, "trial": record.number, "seed": record.seed}
+        name = f"{record.recipe}-{record.number:05d}"
+        run = self._run(f"trial-{record.number:05d}", name, "trial", config, [record.recipe], in_sweep=True)
+        self._define_metrics(run)
+        return run
+
+    def _define_metrics(self, run: wandb.Run) -> None:
+        run.define_metric("epoch")
+        run.define_metric("*", step_metric="epoch")
+
+    def _end(self, record: Record) -> None:
+        run = self._trials.pop(record.number)
+        best = record.best_epoch
+        run.summary.update(
+            {
+                "state": "stopped" if record.state == "running" else record.state,
+                "epochs": len(record.epochs),
+                "rung": rung_of(record, self._settings.milestones),
+                "seconds_of_all": record.seconds,
+                "attempts": record.attempts,
+                **({"best_epoch": int(best["epoch"]), "best_value": record.value} if best else {}),
+                **({"note": record.note} if record.note else {}),
+            }
+        )
+        if record.state == "running":
+            run.mark_preempting()
+        for done in [ending for ending in self._ending if ending.done()]:
+            self._ending.remove(done)
+            done.result()  # or the error that it has failed by
+        self._ending.append(self._pool.submit(run.finish, 0 if record.state in ("complete", "pruned") else 1))
+        if record.state == "running":  # the search was stopped, and may be gone on with
+            return
+        self._ended.add(record.number)
+        if record.value is not None and record.state != "failed":
+            known = self._best.get(record.recipe, record.value)
+            pick = max if self._settings.maximize else min
+            self._best[record.recipe] = pick(known, record.value)
+        best_values = {f"best/{recipe}": value for recipe, value in self._best.items()}
+        if len(self._ended) >= self._search.step:
+            self._search.log({"trials": len(self._ended), **best_values}, step=len(self._ended))
+
+    def _tested(self, folder: str) -> list[Path]:
+        return [file.parent for file in sorted((self._experiment.folder / folder).glob(f"[!.]*/{FINAL}"))]
+
+    def _show_tested(self, job: str, folder: Path) -> None:
+        final = json.loads((folder / FINAL).read_text())
+        made_of = {key: final[key] for key in ("train_on", "trial", "seed", "kind", "members") if key in final}
+        config = {"recipe": final["recipe"], **final["config"], **made_of}
+        run = self._run(f"{job}-{folder.name}", folder.name, job, config, [final["recipe"]], in_sweep=False)
+        self._define_metrics(run)
+        epochs = final.get("curves", [])  # a soup has none
+        _log_epochs(run, epochs, {})
+        classes = self._experiment.read("data.json")["classes"]
+        if run.step <= len(epochs) + 1:
+            tables: dict[str, Any] = {"test/per_class": per_class(folder, classes)}
+            if len(classes) <= WIDEST:
+                tables["test/confusion_matrix"] = confusion(folder, classes)
+                tables |= curves(folder, classes)
+            persistently(lambda: run.log(tables, step=len(epochs) + 1))
+        figures = {f"test/{name}": value for name, value in final["test"].items()}
+        figures |= {f"val/{name}": value for name, value in final["val"].items()}
+        cost = {f"model/{name}": value for name, value in (final["model"] or {}).items()}
+        if "epoch" in final:
+            figures["best_epoch"] = final["epoch"]
+        if job == "row":
+            figures |= self._published(folder.name)
+        run.summary.update({"seconds_of_all": final["seconds"], **figures, **cost})
+        run.finish()
+
+    def _published(self, row: str) -> dict[str, float]:
+        preset = self._experiment.preset
+        published = preset.rows[row].published if preset else {}
+        return {f"published/{on}/{name}": value for on, figures in published.items() for name, value in figures.items()}
+
+    def _show_report(self, summary: Mapping[str, Any], records: list[Record]) -> None:
+        shown = {"leaderboard": leaderboard(summary), **figures_of(self._experiment, records)}
+        persistently(lambda: self._search.log({"trials": len(self._ended), **shown}))
+        winner = summary["winner"]
+        if winner:
+            test = summary["recipes"][winner]["test"]
+            self._search.summary.update(
+                {"winner": winner, "trials": len(records), "seconds": summary["seconds"]}
+                | {f"test/{name}": figure["mean"] for name, figure in test.items() if isinstance(figure, dict)}
+                | {f"test/accuracy_{end}": test["accuracy"][end] for end in ("low", "high")}
+            )
+        folder, name = self._experiment.folder, self._settings.name
+        report = wandb.Artifact(f"{name}-report", type="report")
+        pictures = sorted(f"report/{file.name}" for file in (folder / "report").glob("*.png"))
+        for file in ("report/index.html", "report.md", *pictures, "report.json", "trials.parquet", "curves.parquet"):
+            if (folder / file).is_file():
+                report.add_file(str(folder / file), name=file)
+        sent = [persistently(lambda: self._search.log_artifact(report))]
+        if winner:
+            entry = summary["recipes"][winner]
+            facts = {key: entry[key] for key in ("config", "val", "test", "model", "weights")}
+            model = wandb.Artifact(f"{name}-model", type="model", metadata={"recipe": winner, **facts})
+            model.add_dir(str(folder / "best" / winner))
+            sent.append(persistently(lambda: self._search.log_artifact(model, aliases=["best"])))
+        for artifact in sent if self._online else ():
+            persistently(partial(artifact.wait, ARTIFACT_PATIENCE))
+
+    def _find_sweep(self) -> str:
+        """The sweep of the search as ENTITY/PROJECT/ID, made where there is none yet."""
+        if (self._experiment.folder / SWEEP).is_file():
+            known: str = self._experiment.read(SWEEP)["sweep"]
+            return known
+        settings = self._settings
+        made = wandb.sweep(shown_sweep(self._experiment), entity=settings.wandb_entity, project=settings.wandb_project)
+        entity = settings.wandb_entity or wandb.Api().default_entity
+        sweep = f"{entity}/{settings.wandb_project}/{made}"
+        self._experiment.write(SWEEP, {"sweep": sweep})
+        return sweep
+
+
+def persistently(do: Callable[[], T]) -> T:
+    """Do what W&B's client asks its server for by itself, where it gives up sooner than where it streams."""
+    for pause in AGAIN_AFTER:
+        try:
+            return do()
+        except Exception:
+            traceback.print_exc()
+            time.sleep(pause)
+    return do()
+
+
+def _log_epochs(run: wandb.Run, epochs: list[dict[str, float]], values: Mapping[int, float]) -> None:
+    """Log the epochs that W&B does not have yet."""
+    for epoch, figures in enumerate(epochs, start=1):
+        if epoch >= run.step:
+            run.log(row(epoch, figures, values.get(epoch)), step=epoch)
+
+
+def _go_on() -> None:
+    """What W&B is to do when a person stops a run there: a search decides for itself which trials go on."""
+
+
+def _stop(sweep: str) -> None:
+    subprocess.run(
+        [sys.executable, "-m", "wandb", "sweep", "--stop", sweep], stdout=sys.stderr, timeout=20, check=False
+    )

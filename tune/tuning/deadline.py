@@ -1,0 +1,109 @@
+"""How a search ends before its trials are used up: by its time budget, or asked to by a person or the machine."""
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from ray.tune.stopper import Stopper
+from rich.console import Console
+
+from search_spaces import InputError
+from tune.experiment.study import SearchStudy
+
+NOTE_EVERY = 5.0
+"""Seconds between notes of the time used, which a resumed search goes on from."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """The search was stopped by a signal; it can be resumed."""
+
+
+class HopelessError(InputError):
+    """The search has ended because its trials fail alike."""
+
+
+class Deadline(Stopper):
+    """Ends a search when its time is used up, or when a person or the machine asks it to stop."""
+
+    def __init__(self, study: SearchStudy, budget: float | None) -> None:
+        self._study, self._budget = study, budget
+        self._before, self._began = study.seconds, time.monotonic()
+        self._spared = study.spared_seconds
+        self._sparing_from: float | None = None
+        self._noted = self._began
+        self.searching, self.interrupted = True, False
+        self.hopeless: Callable[[], str | None] = lambda: None
+
+    def used(self) -> float:
+        """Seconds that the search has run, earlier processes included."""
+        return self._before + time.monotonic() - self._began
+
+    @contextmanager
+    def sparing(self) -> Iterator[None]:
+        """What is done meanwhile is no search: it is not counted against the budget, and a signal ends it at once."""
+        self.searching, self._sparing_from = False, self.used()
+        try:
+            yield
+        finally:
+            self._spared, self._sparing_from, self.searching = self._all_spared(), None, True
+            self.note()
+
+    def _all_spared(self) -> float:
+        return self._spared + (0.0 if self._sparing_from is None else self.used() - self._sparing_from)
+
+    @property
+    def over(self) -> bool:
+        """Whether the time for searching is used up."""
+        return self._budget is not None and self.used() - self._all_spared() >= self._budget
+
+    def stop_all(self) -> bool:
+        """Ray asks after every event."""
+        if time.monotonic() - self._noted > NOTE_EVERY:
+            self.note()
+        return self.interrupted or self.over or self.hopeless() is not None
+
+    def note(self) -> None:
+        """Write the time used into the study."""
+        self._study.note_seconds(self.used(), self._all_spared())
+        self._noted = time.monotonic()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is stopped by itself here."""
+        return False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        return {}
+
+
+@contextmanager
+def stopping(deadline: Deadline, console: Console, place: str) -> Iterator[None]:
+    """Ctrl-C or SIGTERM ends the search in order, during the finals at once; a second one always at once.
+
+    Raises:
+        Interrupted: at once, by the first.
+        KeyboardInterrupt: at once, by the second.
+    """
+    again = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal again
+        again, deadline.interrupted = deadline.interrupted, True
+        if again or not deadline.searching:
+            raise KeyboardInterrupt
+        console.print(f"stopping in order; once more to stop at once; what is done is kept in {place}", soft_wrap=True)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    except KeyboardInterrupt:  # where Ray waits, it makes one of its own out of any
+        if again:
+            raise
+        raise Interrupted from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,264 @@
+"""A Ray searcher over the study: proposes trials, keeps every result, closes trials as they end.
+
+Ray asks `suggest` for trials, tells `on_trial_result` of every epoch that does not end a trial and
+`on_trial_complete` of the one that does. Both write to the study before Ray goes on.
+"""
+
+import re
+import time
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from traceback import format_exception_only
+from typing import Any
+
+from ray.exceptions import ActorUnavailableError, RayTaskError
+from ray.tune.search import Searcher
+
+from search_spaces import Domains, Space
+from trainables.storage.synced_folder import PATIENCE
+from tune.cluster.resources import is_alive, this_node
+from tune.experiment.study import SearchStudy
+from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_files import TrialFiles
+from tune.experiment.trial_record import DIVERGED, Heard, Record
+from tune.tuning.retries import ATTEMPTS, GIVEN_UP
+from tune.tuning.sampler import RecipeSampler, fingerprint, seed_of
+from tune.tuning.trainable import trial_config
+
+ALIKE = 5
+"""So many trials that fail first and alike show that the fault is not theirs."""
+
+NODE_DIED = "its node has died"
+"""What Ray says of an actor that was lost with its node; the error has no field for it."""
+
+
+@dataclass(frozen=True)
+class _Death:
+    """A worker that died without a word, and where: by its trial's fault, or with its node."""
+
+    node: str | None
+    when: float
+
+    @property
+    def with_its_node(self) -> bool:
+        return self.node is not None and not is_alive(self.node)
+
+    @property
+    def certain(self) -> bool:
+        """Whether its node would be known to be lost by now; the driver's own was not."""
+        return self.node in (None, this_node()) or time.monotonic() - self.when > GIVEN_UP
+
+
+class StudySearcher(Searcher):
+    """Proposes the trials of a search from a study, the unfinished ones of an earlier process first.
+
+    Args:
+        study: where everything is kept.
+        domains: what is searched of each recipe, clamped to the data.
+        trials: how many there shall be in the study.
+        seed: what all draws and the seeds of all trials follow from.
+        adaptive: let the sampler choose the recipe, instead of giving each an equal share.
+        settings: what all trials have in common.
+        starts: configurations of each recipe to try after its default.
+        slots: how many trials may run at a time.
+        errors: what Ray says that a trial has failed by, by Ray's id of the trial.
+    """
+
+    def __init__(
+        self,
+        study: SearchStudy,
+        domains: Mapping[str, Domains],
+        *,
+        trials: int,
+        seed: int,
+        adaptive: bool,
+        settings: TrialSettings,
+        starts: Mapping[str, Sequence[Space]],
+        slots: Callable[[], int],
+        errors: Mapping[str, Exception],
+    ) -> None:
+        super().__init__()
+        self._study, self._settings, self._errors = study, settings, errors
+        self._trials, self._seed, self._slots = trials, seed, slots
+        groups = [tuple(domains)] if adaptive else [(recipe,) for recipe in domains]
+        startup = min(10, max(4, trials // len(groups) // 3))
+        self._samplers = {
+            group: RecipeSampler(
+                {recipe: domains[recipe] for recipe in group},
+                starts,
+                seed=seed,
+                startup=startup,
+                maximize=study.maximize,
+            )
+            for group in groups
+        }
+        self._group_of = {recipe: group for group in groups for recipe in group}
+        self._exhausted: set[tuple[str, ...]] = set()
+        self._begun: Counter[tuple[str, ...]] = Counter()
+        self._tried: set[str] = set()
+        self._waiting: deque[int] = deque()
+        self._running: dict[str, int] = {}
+        self._node: dict[int, str] = {}
+        self._failures: defaultdict[int, list[str]] = defaultdict(list)
+        self._deaths: defaultdict[int, list[_Death]] = defaultdict(list)
+        self._in_doubt: set[int] = set()
+        self._useless: set[int] = set()
+        self._first: list[Record] = []
+        self._best: dict[str, Record] = {}
+        for record in study.records:
+            if record.counts:
+                self._count(record)
+            if record.state == "running":
+                self._sampler_of(record).began(record)
+                self._waiting.append(record.number)
+            else:
+                self._close(record)
+                if record.state != "failed":  # what an earlier process failed by may have been mended since
+                    self._first.append(record)
+
+    def suggest(self, trial_id: str) -> Any:
+        """The config of the next trial, one to go on with first; None to be asked again; FINISHED at the end."""
+        for number in tuple(self._in_doubt):
+            self._in_doubt.remove(number)
+            self._judge(number)
+        if len(self._running) >= self._slots():
+            return None
+        if self._waiting:
+            record = self._study.again(self._waiting.popleft())
+        else:
+            drawn = self._draw() if self._begun.total() < self._trials else None
+            if drawn is None:
+                return None if self._running or self._in_doubt else Searcher.FINISHED
+            record = drawn
+        self._running[trial_id] = record.number
+        return trial_config(record, self._study.attempt(record.number), self._settings)
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keep an epoch after which the trial goes on."""
+        self._node[result["number"]] = result["node"]
+        self._keep(self._running[trial_id], result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Keep the last epoch and close the trial, as its end says."""
+        number = self._running.pop(trial_id)
+        node = self._node.pop(number, None)
+        if error:
+            self._failed(number, node, self._errors.get(trial_id))
+        elif result and "number" in result:
+            if result["end"] == "diverged":
+                losses = f"train loss {result.get('figures/train_loss')}, val loss {result['figures/loss']}"
+                ended = self._study.end(number, "failed", f"{DIVERGED} in epoch {result['epoch']}: {losses}")
+            else:
+                self._keep(number, result)
+                ended = self._study.end(number, "complete" if result["end"] else "pruned")
+            self._ended(ended)
+
+    @property
+    def hopeless(self) -> str | None:
+        """The error with which the first trials that ended have all failed, or None.
+
+        Divergence is none: it depends on the configuration, and the sampler keeps away from it.
+        """
+        if len(self._first) < ALIKE or any(record.state != "failed" or record.diverged for record in self._first):
+            return None
+        kinds = {re.sub(r"0x[0-9a-f]+|[0-9]+", "", record.note) for record in self._first}
+        return self._first[0].note if len(kinds) == 1 else None
+
+    def _draw(self) -> Record | None:
+        """Begin a new trial of the recipe with the fewest, or None where no recipe has anything new."""
+        while groups := [group for group in self._samplers if group not in self._exhausted]:
+            group = min(groups, key=lambda group: self._begun[group])
+            number = len(self._study.records)
+            drawn = self._samplers[group].draw(number, self._tried)
+            if drawn is None:
+                self._exhausted.add(group)
+                continue
+            record = self._study.begin(
+                drawn.recipe,
+                drawn.config,
+                seed=seed_of(self._seed, number),
+                params=drawn.params,
+                distributions=drawn.distributions,
+            )
+            self._count(record)
+            return record
+        return None
+
+    def _keep(self, number: int, result: Mapping[str, Any]) -> None:
+        figures = {key.removeprefix("figures/"): v for key, v in result.items() if key.startswith("figures/")}
+        self._study.report(number, result["epoch"], figures, result["best"], Heard(time.time(), result["worker"]))
+
+    def _failed(self, number: int, node: str | None, error: Exception | None) -> None:
+        """Note what a trial failed by, an error of its own or the death of its worker; a lost connection is neither."""
+        if isinstance(error, RayTaskError):
+            self._failures[number].append(format_exception_only(error.cause)[-1].strip().splitlines()[-1])
+        elif not isinstance(error, ActorUnavailableError) and NODE_DIED not in str(error):
+            node = node or TrialFiles(self._settings.place, number).node(self._study.attempt(number))
+            self._deaths[number].append(_Death(node, time.monotonic()))
+        self._judge(number)
+
+    def _judge(self, number: int) -> None:
+        """Begin a trial again, from its last checkpoint, until it has failed too often; a lost node is no failure.
+
+        Ray may tell of a worker's death before it knows that the node is lost: until then, a trial may have to wait.
+        """
+        deaths = self._deaths[number] = [death for death in self._deaths[number] if not death.with_its_node]
+        failures = self._failures[number]
+        if len(failures) + sum(death.certain for death in deaths) >= ATTEMPTS:
+            note = failures[-1] if failures else f"its worker died {ATTEMPTS} times"
+            self._ended(self._study.end(number, "failed", note))
+        elif len(failures) + len(deaths) < ATTEMPTS:
+            self._waiting.append(number)
+        else:
+            self._in_doubt.add(number)
+
+    def _ended(self, record: Record) -> None:
+        if len(self._first) < ALIKE:
+            self._first.append(record)
+        self._close(record)
+
+    def _count(self, record: Record) -> None:
+        self._begun[self._group_of[record.recipe]] += 1
+        self._tried.add(fingerprint(record.recipe, record.config))
+
+    def _close(self, record: Record) -> None:
+        """Tell the sampler, and keep checkpoints of each recipe's best complete trial only."""
+        self._sampler_of(record).ended(record)
+        worse = record
+        if record.state == "complete":
+            best = self._best.get(record.recipe)
+            if best is None or self._better(record, best):
+                self._best[record.recipe] = record
+                if best is None:
+                    return
+                worse = best
+        self._useless.add(worse.number)
+        self.discard(patience=0.0)
+
+    def discard(self, patience: float = PATIENCE) -> None:
+        """Delete checkpoints of no more use; while the storage fails, and beyond patience, they are left for later."""
+        place = replace(self._settings.place, patience=patience)
+        with suppress(OSError):
+            for number in sorted(self._useless):
+                place.believe(TrialFiles(place, number).discard_checkpoints)
+                self._useless.remove(number)
+
+    def _better(self, one: Record, other: Record) -> bool:
+        assert one.value is not None
+        assert other.value is not None
+        return one.value > other.value if self._study.maximize else one.value < other.value
+
+    def _sampler_of(self, record: Record) -> RecipeSampler:
+        return self._samplers[self._group_of[record.recipe]]
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: the study is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing: a resumed search makes a new searcher from the study."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        return {}

@@ -1,0 +1,113 @@
+"""The one Ray trainable: drives any recipe's generator.
+
+Its process is used for one trial after another, of any recipe: data stays on the device, models do not.
+"""
+
+import os
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import asdict
+from socket import gethostname
+from typing import Any
+
+import torch
+from ray.tune import Trainable
+
+from search_spaces import space_of
+from trainables.training.iterate import release, run
+from tune.cluster.resources import this_node
+from tune.experiment.trial_context import TrialSettings, data_bytes
+from tune.experiment.trial_files import TrialFiles
+from tune.experiment.trial_record import Record
+
+LEAK_BYTES = 64 * 2**20
+"""GPU memory that may stay allocated, beyond the data, without a model: cuBLAS keeps a workspace."""
+
+
+def trial_config(record: Record, attempt: str, settings: TrialSettings) -> dict[str, Any]:
+    """What Ray hands to the trainable: a trial's record, its attempt, and what all trials have in common."""
+    return {
+        "number": record.number,
+        "recipe": record.recipe,
+        "config": record.config,
+        "seed": record.seed,
+        "attempt": attempt,
+        "reported": len(record.epochs),
+        "settings": asdict(settings),
+    }
+
+
+class RecipeTrial(Trainable):
+    """Trains one configuration, an epoch a step; the checkpoint is on disk before the epoch is reported."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Begin the first trial of this process."""
+        self._settings = TrialSettings(**config["settings"])
+        self._files = TrialFiles(self._settings.place, config["number"])
+        self._node = this_node()
+        self._attempt: str = config["attempt"]
+        with suppress(OSError):  # what matters waits for the storage
+            self._files.write_node(self._attempt, self._node)
+        self._results = results(config, self._settings, self._files)
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """Begin another trial in this process; or fail, so that Ray replaces it, where memory was left behind."""
+        self.cleanup()
+        device = self._settings.device
+        left = release(torch.device(device)) - data_bytes.get(device, 0)
+        if left > LEAK_BYTES:
+            raise RuntimeError(f"{left / 2**20:.0f} MiB of the last trial stay allocated on {device}")
+        self.setup(new_config)
+        return True
+
+    def step(self) -> dict[str, Any]:
+        """Train an epoch, evaluate it on val, save it."""
+        try:
+            return {**next(self._results), "node": self._node, "worker": f"{gethostname()} {os.getpid()}"}
+        except Exception:
+            with suppress(OSError):
+                self._files.write_error(self._attempt)
+            raise
+
+    def cleanup(self) -> None:
+        """Let go of the model, and of what this machine has of its checkpoints where they are kept in a bucket."""
+        self._results.close()
+        if self._settings.copied_to:
+            self._files.discard_local_checkpoints()
+
+
+def results(
+    config: dict[str, Any], settings: TrialSettings, files: TrialFiles
+) -> Generator[dict[str, Any], None, None]:
+    """A trial's results as Ray gets them, an epoch each, from its last checkpoint on.
+
+    "end" is empty while epochs follow, else complete or diverged; "best" is the best of the metric so far. Saved
+    epochs are reported again, from the last that the study knows on, and not trained again: the driver may have died
+    before it heard of them, or before it decided what follows.
+    """
+    settings.prepare_process()
+    space = space_of(config["recipe"]).of(config["config"])
+    data = settings.load(space.input_variant)
+    of = {key: config[key] for key in ("recipe", "config", "seed")}
+    checkpoints = files.checkpoints(config["attempt"], of)
+    saved = settings.place.believe(checkpoints.load)
+    history = saved.history if saved else []
+    pick = max if settings.maximize else min
+
+    def result(epoch: int, end: str) -> dict[str, Any]:
+        best = pick(figures[settings.metric] for figures in history[:epoch])
+        common = {"number": config["number"], "epoch": epoch, "best": best, "end": end, "done": bool(end)}
+        return {**common, "figures": history[epoch - 1]}
+
+    for epoch in range(max(1, config["reported"]), len(history) + 1):
+        yield result(epoch, saved.end if saved and epoch == len(history) else "")
+    if saved and saved.end:
+        return
+    state = saved.state if saved else None
+    for step in run(config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state):
+        history.append(step.report)
+        end = "diverged" if step.diverged else "complete" if step.last else ""
+        if not step.diverged:
+            best = pick(range(len(history)), key=lambda n: history[n][settings.metric]) + 1
+            checkpoints.save(step, history, end=end, best=best)
+        yield result(step.epoch, end)
