@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help notebook search test test-fast test-cluster chaos check format install
+.PHONY: help notebook search test test-unit test-integration test-fast test-cluster chaos check format install
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
+	@echo "make test-unit  the tests without Ray; make test-integration: those with it"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
 	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (12 minutes)"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
@@ -19,11 +20,15 @@ search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
 # one thread each, as the tests already use all cores
-test test-fast test-cluster: export OMP_NUM_THREADS = 1
+test-unit test-integration test-fast test-cluster: export OMP_NUM_THREADS = 1
 
-# what needs Ray comes after the rest: module by module, two at a time, each in a session of one core
-test: install
+test: test-unit test-integration
+
+test-unit: install
 	$(BIN)/python -m pytest -n auto --ignore tests/integration --ignore tests/cluster
+
+# module by module, two at a time, each in a Ray session of one core
+test-integration: install
 	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
 test-cluster: install

@@ -1,6 +1,6 @@
-"""What may vary: a module here is a recipe's search space, and its file name is the recipe's name.
+"""Search spaces: each module here is the space of one recipe, and its file name is the recipe's name.
 
-Standard library only, so that listing recipes and exporting a space are instant.
+Only the standard library is imported, so that listing recipes and exporting a space are instant.
 """
 
 from search_spaces.shared.training import Training

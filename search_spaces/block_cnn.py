@@ -1,4 +1,4 @@
-"""A convolutional network from a list of blocks, each with channels, kernel and pooling of its own."""
+"""A convolutional network built from a list of blocks, each with its own channels, kernel and pooling."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -19,10 +19,10 @@ SEARCHED_POOL = Searched(Choice(("max", "average")))
 
 @dataclass(frozen=True, kw_only=True)
 class BlockCNN(Training):
-    """What may vary: each block, the head's hidden layers and dropout, beside the training.
+    """The space of each block, the head's hidden layers and the dropout, in addition to the training fields.
 
-    Block i has `convs` convolutions with `kernel_i`: the last has `channels_i` outputs and, of two, the first has
-    `first_i`. `grid` is how many cells a side the head sees at most.
+    Block i has `convs` convolutions with kernel size `kernel_i`. The last one has `channels_i` outputs; if there are
+    two, the first has `first_i`. The head sees at most `grid` cells per side.
     """
 
     stages: Annotated[int, Int(1, 4)] = 3
@@ -52,6 +52,6 @@ class BlockCNN(Training):
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """A block halves the image, so there are no more of them than halvings; a kernel fits the image."""
+        """Limit the blocks to as many as the image can be halved, and each kernel to the image's side."""
         kernels = {f"kernel_{stage}": shape.side for stage in range(1, 5)}
         return {**super().limits(shape), "stages": max(1, shape.side.bit_length() - 1), **kernels}

@@ -1,4 +1,4 @@
-"""Nearest neighbours on pixels, standardised or reduced by PCA first."""
+"""Nearest neighbors on pixels, optionally standardized or reduced by PCA first."""
 
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
@@ -8,10 +8,10 @@ from search_spaces import FIXED, Choice, DataShape, Float, Int, Limits, Space, W
 
 @dataclass(frozen=True, kw_only=True)
 class KNN(Space):
-    """What may vary: preprocessing, the number of neighbours and how they vote.
+    """The space of preprocessing, the number of neighbors and their voting weights.
 
-    `svd_solver` is scikit-learn's: auto approximates where there are many pixels, full and covariance_eigh are exact,
-    the latter much sooner where there are more images than pixels.
+    `svd_solver` is scikit-learn's. "auto" approximates if there are many pixels; "full" and "covariance_eigh" are
+    exact. "covariance_eigh" is much faster if there are more images than pixels.
     """
 
     deterministic: ClassVar[bool] = True
@@ -28,5 +28,5 @@ class KNN(Space):
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """PCA finds no more components than samples or pixels; there are no more neighbours than samples."""
+        """Limit PCA components to the samples and the pixels, and neighbors to the samples."""
         return {"components": min(shape.samples, shape.pixels), "neighbors": shape.samples}

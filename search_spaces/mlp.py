@@ -8,7 +8,7 @@ from search_spaces import Choice, Float, Int, Training
 
 @dataclass(frozen=True, kw_only=True)
 class MLP(Training):
-    """What may vary: hidden layers, batch norm and dropout, beside the training."""
+    """The space of hidden layers, batch norm and dropout, in addition to the training fields."""
 
     depth: Annotated[int, Int(1, 4)] = 2
     width: Annotated[int, Int(32, 1024, log=True)] = 256

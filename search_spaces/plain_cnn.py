@@ -8,7 +8,7 @@ from search_spaces import Choice, DataShape, Float, Int, Limits, Training
 
 @dataclass(frozen=True, kw_only=True)
 class PlainCNN(Training):
-    """What may vary: stages, width, kernel, norm, pooling and dropout, beside the training."""
+    """The space of stages, width, kernel, norm, pooling and dropout, in addition to the training fields."""
 
     stages: Annotated[int, Int(1, 4)] = 2
     convs: Annotated[int, Int(1, 2)] = 2
@@ -20,5 +20,5 @@ class PlainCNN(Training):
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """Every stage halves the image, so there are no more of them than halvings; a kernel fits the image."""
+        """Limit the stages to as many as the image can be halved, and the kernel to the image's side."""
         return {**super().limits(shape), "stages": max(1, shape.side.bit_length() - 1), "kernel": shape.side}

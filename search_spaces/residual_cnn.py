@@ -6,15 +6,15 @@ from typing import Annotated
 from search_spaces import FIXED, Choice, DataShape, Float, Int, Limits, Searched, Training, When
 
 LARGE = 64
-"""Pixels a side below which a stem that quarters the image is not searched."""
+"""Pixels per side below which a stem that quarters the image is not searched."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualCNN(Training):
-    """What may vary: stem, width, stages, blocks, the grid that the head sees, and the head, beside the training.
+    """The space of stem, width, stages, blocks, the grid before the head, and the head, besides the training fields.
 
-    `width` is that of the first stage, and each further one doubles it. `hidden` is the size of a hidden layer in the
-    head, 0 for none; `dropout` comes before it and `head_dropout` after it.
+    `width` is the width of the first stage; each further stage doubles it. `hidden` is the size of the hidden layer in
+    the head, 0 for none. `dropout` comes before that layer and `head_dropout` after it.
     """
 
     stem: Annotated[str, Choice(("3x3", "7x7"))] = "3x3"
@@ -28,7 +28,7 @@ class ResidualCNN(Training):
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """Every stage after the first halves the image; the large stem is for large images."""
+        """Limit the stages, as each one after the first halves the image, and the large stem to large images."""
         limits: dict[str, float | Choice | tuple[str, ...]] = {"stages": max(1, shape.side.bit_length() - 1)}
         if shape.side < LARGE:
             limits["stem"] = ("3x3",)

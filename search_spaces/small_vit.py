@@ -7,15 +7,15 @@ from search_spaces import FIXED, Choice, DataShape, Float, Int, Limits, Searched
 
 PATCHES = (2, 4, 7, 8, 14, 16, 28, 32)
 MOST = 16
-"""Patches a side: attention costs the square of their number."""
+"""Upper limit of patches per side: attention costs the square of their number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SmallViT(Training):
-    """What may vary: patches, width, depth, heads, the MLP, the token that is read, and regularisation.
+    """The space of patches, width, depth, heads, the MLP, the token the head reads, and regularization.
 
-    Every number of heads divides every width. `mlp_ratio` is the width of the MLP in a block over `width`;
-    `drop_path` is how likely the last block is passed over in training, and the others less, evenly.
+    Every number of heads divides every width. `mlp_ratio` is the width of a block's MLP divided by `width`. `drop_path`
+    is the probability of skipping the last block in training; it falls linearly towards the first block.
     """
 
     lr: Annotated[float, Float(1e-4, 1e-1, log=True), Searched(Float(1e-4, 1e-2, log=True))] = 1e-3
@@ -30,7 +30,7 @@ class SmallViT(Training):
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """A patch divides the image, and there are 2 to 16 a side; where none does, what is left over is cut off."""
+        """Limit patches to those that divide the image into 2 to 16 per side; if none does, the rest is cut off."""
         possible = [patch for patch in PATCHES if 2 * patch <= shape.side] or [PATCHES[0]]
         fitting = [patch for patch in possible if shape.side // patch <= MOST] or possible[-1:]
         dividing = [patch for patch in fitting if shape.height % patch == 0 and shape.width % patch == 0]

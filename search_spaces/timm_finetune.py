@@ -9,6 +9,6 @@ from search_spaces.shared.fine_tuning import FineTuning
 
 @dataclass(frozen=True, kw_only=True)
 class TimmFineTuning(FineTuning):
-    """What may vary: the network, by any name that timm knows, beside the fine-tuning."""
+    """The space of networks, by any name that timm knows, in addition to the fine-tuning fields."""
 
     model: Annotated[str, Choice(("resnet50", "efficientnet_b0"), open=True)] = "resnet50"

@@ -9,6 +9,6 @@ from search_spaces.shared.fine_tuning import FineTuning
 
 @dataclass(frozen=True, kw_only=True)
 class TorchvisionFineTuning(FineTuning):
-    """What may vary: the network, by any name of a torchvision classifier, beside the fine-tuning."""
+    """The space of networks, by any name of a torchvision classifier, in addition to the fine-tuning fields."""
 
     model: Annotated[str, Choice(("resnet18", "resnet50", "vit_b_16"), open=True)] = "resnet18"

@@ -9,10 +9,10 @@ from search_spaces.shared.fine_tuning import FineTuning
 
 @dataclass(frozen=True, kw_only=True)
 class YOLOClassification(FineTuning):
-    """What may vary: the network, by the name of its definition, and the dropout before its last layer.
+    """The space of networks, by the name of their definition, and of the dropout before the last layer.
 
-    Its weights are not published in a form that can be read safely, so all of it is trained from scratch, unless a
-    person gives weights: with pretrained=yes and --weights.
+    The published weights have no format that can be read safely. So the whole network is trained from scratch, unless
+    weights are given with pretrained=yes and --weights.
     """
 
     full_lr: Annotated[float, Float(1e-5, 1e-2, log=True), When("strategy", Choice(("full",)))] = 1e-3

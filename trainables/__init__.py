@@ -1,4 +1,4 @@
-"""How recipes are trained: torch and model libraries, no Ray, no Optuna, no W&B."""
+"""The training side of recipes: torch and model libraries, no Ray, no Optuna, no W&B."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ keep_old_names()
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is public when it is asked for: torch takes seconds, and not every module here needs it."""
+    """Import public names on first access: torch takes seconds, and not every module here needs it."""
     if name == "Classifier":
         from trainables.inference.classifier import Classifier
 

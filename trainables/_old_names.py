@@ -1,4 +1,4 @@
-"""The names that modules of `trainables` had before version 0.2, for recipes that import them; they go in 0.3."""
+"""Old names from before version 0.2 of `trainables` modules that recipes import; version 0.3 removes them."""
 
 import sys
 import warnings
@@ -12,18 +12,18 @@ OLD_NAMES = {
     "_preprocess": "training.preprocess",
     "_protocol": "training.protocol",
 }
-"""The modules that the README named to authors of recipes, and where their names are now."""
+"""The old module names that the README gave to authors of recipes, with the modules that replace them."""
 
 
 class OldName(ModuleType):
-    """A module that warns, and hands on the names of the one that took its place."""
+    """A module that warns and forwards names to the module that replaced it."""
 
     def __init__(self, name: str, module: str) -> None:
         super().__init__(name, f"The old name of `{module}`.")
         self._module = module
 
     def __getattr__(self, name: str) -> Any:
-        """Return a name of the module that took the place of this one."""
+        """Return a name from the module that replaced this one."""
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         package = ".".join(self._module.split(".")[:2])
@@ -33,6 +33,6 @@ class OldName(ModuleType):
 
 
 def keep_old_names() -> None:
-    """Let `from trainables._fit import fit` and its like work for one more version."""
+    """Keep `from trainables._fit import fit` and similar imports working for one more version."""
     for old, new in OLD_NAMES.items():
         sys.modules.setdefault(f"trainables.{old}", OldName(f"trainables.{old}", f"trainables.{new}"))

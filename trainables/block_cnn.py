@@ -1,4 +1,4 @@
-"""A convolutional network from a list of blocks, each with channels, kernel and pooling of its own."""
+"""A convolutional network built from a list of blocks, each with its own channels, kernel and pooling."""
 
 from collections.abc import Generator
 
@@ -11,7 +11,7 @@ from trainables.training import Epoch, GridPool, Metrics, State, fit, preprocess
 
 
 def build(space: BlockCNN, shape: DataShape) -> nn.Module:
-    """Blocks of convolutions, ReLU and pooling, then hidden linear layers."""
+    """Build blocks of convolutions, ReLU and pooling, then hidden linear layers."""
     first = preprocess_of(space, shape)
     layers: list[nn.Module] = [first]
     inputs, height, width = shape.channels, first.output.height, first.output.width
@@ -38,5 +38,5 @@ def build(space: BlockCNN, shape: DataShape) -> nn.Module:
 def train(
     space: BlockCNN, data: TrainData, *, epochs: int, state: State | None = None
 ) -> Generator[Epoch, Metrics, None]:
-    """Train by the shared loop."""
+    """Train with the shared loop."""
     yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

@@ -1,4 +1,4 @@
-"""Nearest neighbours on pixels: fitted by scikit-learn, voting in torch, so that it runs where networks run."""
+"""Nearest neighbors on pixels: fitted by scikit-learn, voting in torch, so that they run wherever networks run."""
 
 from collections.abc import Generator
 from typing import Any
@@ -16,14 +16,14 @@ from trainables.data import TrainData
 from trainables.training import Epoch, Metrics, State
 
 EXACT_BYTES = 64 * 2**20
-"""Memory for differences between images and their neighbours."""
+"""Limit on the memory for differences between images and their neighbors."""
 
 
 class Neighbors(nn.Module):
-    """Votes of the nearest training images as logits.
+    """A classifier that returns the votes of the nearest training images as logits.
 
-    Votes are smoothed by `smoothing`, spread over the classes: a class without a vote keeps a finite log-loss, and
-    the order of the classes stays that of the votes.
+    Votes are smoothed by `smoothing`, spread over the classes. So a class without a vote keeps a finite log-loss, and
+    the order of the classes remains that of the votes.
     """
 
     mean: Tensor
@@ -47,13 +47,13 @@ class Neighbors(nn.Module):
         self.register_buffer("classes", torch.zeros(shape.samples, dtype=torch.long))
 
     def features(self, images: Tensor) -> Tensor:
-        """Uint8 (N, C, H, W) to float (N, features): standardised and projected as scikit-learn fitted it."""
+        """Map uint8 (N, C, H, W) to float (N, features), standardized and projected as scikit-learn fitted it."""
         flat = (images.flatten(1).float() / 255 - self.mean) / self.scale
         return (flat - self.center) @ self.components.T if self.space.reduce == "pca" else flat
 
     @torch.no_grad()
     def fit(self, data: TrainData) -> None:
-        """Keep the training images as points."""
+        """Store the training images as points."""
         images, labels = data.train.arrays()
         steps: list[tuple[str, Any]] = []
         if self.space.scale == "standard":
@@ -72,10 +72,11 @@ class Neighbors(nn.Module):
         self.classes.copy_(torch.from_numpy(labels))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (N, C, H, W) to log-probabilities (N, classes)."""
+        """Map uint8 (N, C, H, W) to log-probabilities (N, classes)."""
         queries = self.features(images)
         nearest = torch.cdist(queries, self.points).topk(self.space.neighbors, largest=False).indices
-        # cdist multiplies matrices and is coarse near zero, where weights are largest: measured again, exactly
+        # cdist multiplies matrices and is coarse near zero, where weights are largest; so distances are computed again,
+        # exactly
         at_once = max(1, EXACT_BYTES // (4 * self.space.neighbors * queries.shape[1]))
         blocks = zip(queries.split(at_once), nearest.split(at_once), strict=True)  # type: ignore[no-untyped-call]
         distances = torch.cat([(query[:, None] - self.points[near]).norm(dim=2) for query, near in blocks])
@@ -92,12 +93,12 @@ class Neighbors(nn.Module):
 
 
 def build(space: KNN, shape: DataShape) -> nn.Module:
-    """The classifier without its points."""
+    """Build the classifier without its points."""
     return Neighbors(space, shape)
 
 
 def train(space: KNN, data: TrainData, *, epochs: int, state: State | None = None) -> Generator[Epoch, Metrics, None]:
-    """Fit once and yield once; there is nothing to continue from."""
+    """Fit once and yield once; there is no state to continue from."""
     model = Neighbors(space, data.shape)
     model.fit(data)
     yield Epoch(model=model.to(data.device), last=True)

@@ -11,7 +11,7 @@ from trainables.training import Epoch, Metrics, State, fit, preprocess_of
 
 
 def build(space: MLP, shape: DataShape) -> nn.Module:
-    """Flattened pixels, `depth` hidden layers of `width` with ReLU, a linear head."""
+    """Build flattened pixels, `depth` hidden layers of `width` with ReLU, and a linear head."""
     first = preprocess_of(space, shape)
     layers: list[nn.Module] = [first, nn.Flatten()]
     inputs = first.output.pixels
@@ -25,5 +25,5 @@ def build(space: MLP, shape: DataShape) -> nn.Module:
 
 
 def train(space: MLP, data: TrainData, *, epochs: int, state: State | None = None) -> Generator[Epoch, Metrics, None]:
-    """Train by the shared loop."""
+    """Train with the shared loop."""
     yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

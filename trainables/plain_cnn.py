@@ -10,11 +10,11 @@ from trainables.data import TrainData
 from trainables.training import Epoch, Metrics, State, fit, preprocess_of
 
 GRID = 4
-"""The head sees at most this many cells a side, so that large images do not make a huge linear layer."""
+"""Largest number of cells per side before the head, so that large images do not need a huge linear layer."""
 
 
 def build(space: PlainCNN, shape: DataShape) -> nn.Module:
-    """Each stage halves the image and doubles the channels."""
+    """Build stages that each halve the image and double the channels, and a linear head."""
     first = preprocess_of(space, shape)
     layers: list[nn.Module] = [first]
     inputs, height, width = shape.channels, first.output.height, first.output.width
@@ -41,5 +41,5 @@ def build(space: PlainCNN, shape: DataShape) -> nn.Module:
 def train(
     space: PlainCNN, data: TrainData, *, epochs: int, state: State | None = None
 ) -> Generator[Epoch, Metrics, None]:
-    """Train by the shared loop."""
+    """Train with the shared loop."""
     yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

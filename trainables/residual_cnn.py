@@ -11,7 +11,7 @@ from trainables.training import Epoch, GridPool, Metrics, State, fit, preprocess
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions added to a shortcut; the shortcut is a 1x1 convolution where the shape changes."""
+    """Two 3x3 convolutions added to a shortcut, which is a 1x1 convolution if the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -22,12 +22,12 @@ class Block(nn.Module):
         self.shortcut = nn.Identity() if same else nn.Sequential(*convolution(inputs, outputs, 1, stride))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""
+        """Map float (N, inputs, H, W) to (N, outputs, H / stride, W / stride), rounded up."""
         return (self.residual(images) + self.shortcut(images)).relu()  # type: ignore[no-any-return]
 
 
 def build(space: ResidualCNN, shape: DataShape) -> nn.Module:
-    """Each stage after the first halves the image and doubles the channels."""
+    """Build the network; each stage after the first halves the image and doubles the channels."""
     first = preprocess_of(space, shape)
     sides = [first.output.height, first.output.width]
     layers: list[nn.Module] = [first]
@@ -54,7 +54,7 @@ def build(space: ResidualCNN, shape: DataShape) -> nn.Module:
 
 
 def convolution(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
-    """A convolution, begun as He et al. (2015) advise for ReLU, and its batch norm."""
+    """Return a convolution, initialized for ReLU as in He et al. (2015), and its batch norm."""
     conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
     return [conv, nn.BatchNorm2d(outputs)]
@@ -63,5 +63,5 @@ def convolution(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.
 def train(
     space: ResidualCNN, data: TrainData, *, epochs: int, state: State | None = None
 ) -> Generator[Epoch, Metrics, None]:
-    """Train by the shared loop."""
+    """Train with the shared loop."""
     yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

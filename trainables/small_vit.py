@@ -13,7 +13,7 @@ from trainables.training import Epoch, Metrics, State, fit, preprocess_of
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention, by torch's fused kernel."""
+    """Multi-head self-attention by torch's fused kernel."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
@@ -21,21 +21,21 @@ class Attention(nn.Module):
         self.project, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Float (N, tokens, width) to the same shape."""
+        """Map float (N, tokens, width) to the same shape."""
         split = self.project(tokens).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         mixed = F.scaled_dot_product_attention(split[0], split[1], split[2])
         return self.merge(mixed.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
 
 
 class DropPath(nn.Module):
-    """Stochastic depth (Huang et al., 2016): in training, zeros for a part `rate` of the images; the others grow."""
+    """Stochastic depth (Huang et al., 2016): in training, zeros a part `rate` of the images and scales up the rest."""
 
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Float (N, tokens, width) to the same shape."""
+        """Map float (N, tokens, width) to the same shape."""
         if not self.training or self.rate == 0:
             return tokens
         kept = torch.rand(len(tokens), 1, 1, device=tokens.device) >= self.rate
@@ -43,7 +43,7 @@ class DropPath(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and an MLP, each on normalised tokens and added to what came in."""
+    """Attention and an MLP, each applied to normalized tokens and added to its input."""
 
     def __init__(self, space: SmallViT, drop_path: float) -> None:
         super().__init__()
@@ -65,13 +65,13 @@ class Block(nn.Module):
         )
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Float (N, tokens, width) to the same shape."""
+        """Map float (N, tokens, width) to the same shape."""
         tokens = tokens + self.attend(tokens)
         return tokens + self.think(tokens)  # type: ignore[no-any-return]
 
 
 class Tokens(nn.Module):
-    """Images as tokens: a linear map of each patch, a class token in front where it is read, plus positions."""
+    """Image tokens: a linear map of each patch, plus positions, with a class token in front if the head reads it."""
 
     def __init__(self, space: SmallViT, shape: DataShape) -> None:
         super().__init__()
@@ -82,7 +82,7 @@ class Tokens(nn.Module):
         nn.init.trunc_normal_(self.positions, std=0.02)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, C, H, W) to (N, tokens, width)."""
+        """Map float (N, C, H, W) to (N, tokens, width)."""
         tokens = self.patches(images).flatten(2).transpose(1, 2)
         if self.front is not None:
             tokens = torch.cat([self.front.expand(len(tokens), -1, -1), tokens], dim=1)
@@ -90,19 +90,19 @@ class Tokens(nn.Module):
 
 
 class Readout(nn.Module):
-    """The class token, which is the first, or the mean of all tokens."""
+    """The readout of the class token, which is the first, or of the mean of all tokens."""
 
     def __init__(self, token: str) -> None:
         super().__init__()
         self.token = token
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """Float (N, tokens, width) to (N, width)."""
+        """Map float (N, tokens, width) to (N, width)."""
         return tokens[:, 0] if self.token == "class" else tokens.mean(1)
 
 
 def build(space: SmallViT, shape: DataShape) -> nn.Module:
-    """Tokens, blocks, a last norm and a linear head; what of the image no whole patch covers is cut off."""
+    """Build tokens, blocks, a last norm and a linear head; pixels outside whole patches are cut off."""
     first = preprocess_of(space, shape, multiple=space.patch)
     rates = torch.linspace(0, space.drop_path, space.depth).tolist() if space.depth > 1 else [space.drop_path]
     return nn.Sequential(
@@ -119,5 +119,5 @@ def build(space: SmallViT, shape: DataShape) -> nn.Module:
 def train(
     space: SmallViT, data: TrainData, *, epochs: int, state: State | None = None
 ) -> Generator[Epoch, Metrics, None]:
-    """Train by the shared loop."""
+    """Train with the shared loop."""
     yield from fit(build(space, data.shape), space, data, epochs=epochs, state=state)

@@ -23,7 +23,7 @@ library = "timm"
 
 
 def untrained(model: str, classes: int | None = None) -> nn.Module:
-    """The network with so many classes, or with those that its weights were trained for.
+    """Return the network for a number of classes; None keeps the classes of its published weights.
 
     Raises:
         InputError: timm has no network of this name.
@@ -32,9 +32,9 @@ def untrained(model: str, classes: int | None = None) -> nn.Module:
 
 
 def published(model: str) -> tuple[nn.Module, str]:
-    """The network with its weights, from timm's cache or its hub, and where they come from."""
+    """Return the network with its weights, from timm's cache or its hub, and the source of the weights."""
     offline = constants.HF_HUB_OFFLINE
-    constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)  # else it tries for a minute
+    constants.HF_HUB_OFFLINE = offline or not _reachable(constants.ENDPOINT)  # else the library retries for a minute
     try:
         network = _create(model, pretrained=True)
     finally:
@@ -44,7 +44,7 @@ def published(model: str) -> tuple[nn.Module, str]:
 
 
 def build(space: TimmFineTuning, shape: DataShape, **loaded: Any) -> FineTuned:
-    """The network behind its preparation of images, with random weights unless timm is told what to load."""
+    """Build the network behind its preprocessing, with random weights unless timm is told what to load."""
     network = _network(space, shape.classes, **loaded)
     config: Any = network.pretrained_cfg
     mode = "bicubic" if config["interpolation"] == "bicubic" else "bilinear"
@@ -65,7 +65,7 @@ def train(
 
 def _network(space: TimmFineTuning, classes: int, **loaded: Any) -> nn.Module:
     config = timm.get_pretrained_cfg(space.model) if timm.is_model(space.model) else None
-    # transformers have positions for one size of image; timm resamples them when it loads weights
+    # transformers have positions for one image size; timm resamples them when it loads weights
     size = {"img_size": space.resolution} if config and config.fixed_input_size else {}
     return _create(space.model, num_classes=classes, **size, **loaded)
 

@@ -21,11 +21,11 @@ recipe = "torchvision_finetune"
 library = "torchvision"
 
 AUXILIARY = {"googlenet": {"aux_logits": False, "init_weights": False}, "inception_v3": {"aux_logits": False}}
-"""Networks with further outputs in training, which are left out."""
+"""Networks with further outputs in training, and the arguments that leave these out."""
 
 
 def untrained(model: str, classes: int | None = None) -> nn.Module:
-    """The network with so many classes, or with those that its weights were trained for.
+    """Return the network for a number of classes; None keeps the classes of its published weights.
 
     Raises:
         InputError: torchvision has no classifier of this name.
@@ -34,14 +34,14 @@ def untrained(model: str, classes: int | None = None) -> nn.Module:
 
 
 def published(model: str) -> tuple[nn.Module, str]:
-    """The network with its weights, from torch's cache or their address, and where they come from."""
+    """Return the network with its weights, from torch's cache or their URL, and the source of the weights."""
     weights = _weights_of(model)
     network = models.get_model(model, weights=weights)
     return network, f"torchvision {torchvision.__version__}, {weights}, {weights.url}"
 
 
 def build(space: TorchvisionFineTuning, shape: DataShape) -> FineTuned:
-    """The network without pretrained weights, behind its preparation of images."""
+    """Build the network without pretrained weights, behind its preprocessing."""
     preset = _weights_of(space.model).transforms()
     mode = "bicubic" if preset.interpolation == InterpolationMode.BICUBIC else "bilinear"
     return FineTuned(Standardize(space, shape, preset.mean, preset.std, mode), _network(space, shape.classes))

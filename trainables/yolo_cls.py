@@ -1,6 +1,6 @@
 """A classification network of the YOLO family, trained in the shared loop.
 
-ultralytics is licensed under AGPL-3.0, and is imported here alone: `pip install 'toprung[yolo]'`.
+ultralytics is licensed under AGPL-3.0 and is imported only here: `pip install 'toprung[yolo]'`.
 """
 
 import os
@@ -21,7 +21,7 @@ from trainables.pretrained.weights import yolo_to_safetensors
 from trainables.training import Epoch, Metrics, State
 
 for switch, value in {"OFFLINE": "True", "VERBOSE": "False", "AUTOINSTALL": "False"}.items():
-    os.environ.setdefault(f"YOLO_{switch}", value)  # read at the import: no network, no chatter, no installing
+    os.environ.setdefault(f"YOLO_{switch}", value)  # read at import: no network, no output, no installing
 
 others = Image.open, torch.save
 try:
@@ -32,7 +32,7 @@ except ImportError as error:
         "recipe 'yolo_cls' needs ultralytics, which is licensed under AGPL-3.0: pip install 'toprung[yolo]'"
     ) from error
 finally:
-    Image.open, torch.save = others  # which it replaces for all of the process
+    Image.open, torch.save = others  # ultralytics replaces them for the whole process
 
 recipe = "yolo_cls"
 library = "ultralytics"
@@ -43,19 +43,19 @@ IMAGENET_CLASSES = 1000
 
 
 class Logits(ClassificationModel):
-    """ultralytics' network, which gives probabilities and logits in evaluation, and logits in training.
+    """ultralytics' network, reduced to logits: it returns probabilities and logits in evaluation, logits in training.
 
-    A subclass, so that its parameters have the names that ultralytics saves them by.
+    It is a subclass, so its parameters keep the names under which ultralytics saves them.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, 3, H, W) to logits (N, classes)."""
+        """Map float (N, 3, H, W) to logits (N, classes)."""
         found: Tensor | tuple[Tensor, Tensor] = super().forward(images)  # type: ignore[no-untyped-call]
         return found[1] if isinstance(found, tuple) else found
 
 
 def untrained(model: str, classes: int | None = None) -> nn.Module:
-    """The network with so many classes, or with those that its weights were trained for: ImageNet's.
+    """Return the network for a number of classes; None gives ImageNet's, for which its weights were trained.
 
     Raises:
         InputError: ultralytics has no definition of this name.
@@ -64,7 +64,7 @@ def untrained(model: str, classes: int | None = None) -> nn.Module:
 
 
 def published(model: str) -> tuple[nn.Module, str]:
-    """There are none that can be read.
+    """Refuse: the published weights cannot be read safely.
 
     Raises:
         InputError: always, with the way out.
@@ -77,7 +77,7 @@ def published(model: str) -> tuple[nn.Module, str]:
 
 
 def build(space: YOLOClassification, shape: DataShape) -> FineTuned:
-    """The network of a configuration with random weights, behind its preparation of images."""
+    """Build the network of a configuration with random weights, behind its preprocessing."""
     standardize = Standardize(space, shape, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "bilinear")
     network = _network(space.model, shape.classes)
     head: Any = network.get_submodule("model")[-1]  # type: ignore[index]
@@ -88,7 +88,7 @@ def build(space: YOLOClassification, shape: DataShape) -> FineTuned:
 def train(
     space: YOLOClassification, data: TrainData, *, epochs: int, state: State | None = None
 ) -> Generator[Epoch, Metrics, None]:
-    """Train by the strategy of `space`; all of the network, where it has no pretrained weights."""
+    """Train by the strategy of `space`; without pretrained weights, train the whole network."""
     model = build(space, data.shape)
 
     def network_of(classes: int) -> nn.Module:
@@ -100,7 +100,7 @@ def train(
 
 
 def _network(model: str, classes: int) -> Logits:
-    """From the definition; the letter before "-cls" is the scale, as in yolo11n-cls."""
+    """Build a network from its definition; the letter before "-cls" is the scale, as in yolo11n-cls."""
     known = {file.stem: file for file in DEFINITIONS.glob("*/*-cls*.yaml")}
     family, _, rest = model.partition("-cls")
     scale = family[-1:] if family[-1:] in SCALES else ""

@@ -1,4 +1,4 @@
-"""A search from Python: `from tune.api import search`. Light to import: what searches is imported when it is called."""
+"""The Python interface: `from tune.api import search`. Light to import: a call to `search` imports the rest."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 def search(
     data: str | Path = "digits", *, recipes: str | Sequence[str] = (), trials: int = 30, **settings: Any
 ) -> "Result":
-    """Search as `toprung search` does, and return what came of it, which is kept in a folder as well.
+    """Search as `toprung search` does, and return the result, which is also kept in a folder.
 
     Args:
         data: as `--data`: a folder of images, or a source such as "digits" or "parquet:shards/*.parquet".
-        recipes: as `--recipes`, or a list; none for those that are searched by default.
+        recipes: as `--recipes`, or a list; empty for those that are searched by default.
         trials: configurations to try, over all recipes.
-        settings: all other flags, with _ for -: `max_epochs=10`, `final_seeds=5`, `out="results"`,
-            `set={"mlp.lr": "1e-4..1e-2"}`.
+        settings: all other flags, with _ for -: `max_epochs=10`, `out="results"`, `set={"mlp.lr": "1e-4..1e-2"}`,
+            `final_seeds=5`.
 
     Raises:
-        InputError: a setting is wrong, or the search cannot be carried out; it says in a line how to mend that.
+        InputError: a setting is wrong, or the search cannot be carried out; the message says in a line how to mend it.
     """
     from tune.settings.settings import Settings, make
 
@@ -68,9 +68,9 @@ class Best:
     """A configuration that was trained again and tested.
 
     Attributes:
-        recipe, config: what was trained.
-        accuracy, low, high: on test, the mean over the seeds with its 95% interval.
-        images, seeds: how many it was measured with.
+        recipe, config: the configuration.
+        accuracy, low, high: the mean test accuracy over the seeds, with its 95% interval.
+        images, seeds: how many test images and seeds it was measured with.
     """
 
     recipe: str
@@ -83,7 +83,7 @@ class Best:
 
 
 class Result:
-    """What came of a search.
+    """The result of a search.
 
     Attributes:
         folder: of the experiment, with the report in `report/index.html`.
@@ -96,10 +96,10 @@ class Result:
 
     @classmethod
     def load(cls, experiment: str | Path) -> Self:
-        """That of an experiment that was searched before: its folder, or its URL.
+        """Load the result of an earlier experiment from its folder or its URL.
 
         Raises:
-            InputError: there is none, or it has no report yet.
+            InputError: there is no such experiment, or it has no report yet.
         """
         from tune.experiment.folder import Experiment
 
@@ -132,7 +132,10 @@ class Result:
 
     @property
     def leaderboard(self) -> "DataFrame":
-        """The recipes by rank: val metric, test metrics, of accuracy with spread and interval; trials, seeds."""
+        """The recipes by rank, with val metric, test metrics, number of trials and number of seeds.
+
+        The test accuracy also has its standard deviation and interval.
+        """
         from pandas import DataFrame, RangeIndex
 
         metric, rows = self._summary["metric"], []
@@ -156,7 +159,7 @@ class Result:
 
     @property
     def trials(self) -> "DataFrame":
-        """All trials: state, epochs, the best of the metric, configuration as `recipe.field`."""
+        """All trials: state, epochs, best value of the metric, and the configuration as `recipe.field`."""
         return self._table("trials")
 
     @property
@@ -165,7 +168,7 @@ class Result:
         return self._table("curves")
 
     def predict(self, images: "Image | Iterable[Image]") -> "NDArray[np.str_]":
-        """The class that the winner gives each image.
+        """Return the class that the winner gives each image.
 
         Args:
             images: files, their bytes or their pixels, uint8 arrays (H, W) or (H, W, 3); one or many, or an array of
@@ -181,7 +184,7 @@ class Result:
         return chosen
 
     def predict_proba(self, images: "Image | Iterable[Image]") -> "NDArray[np.float32]":
-        """The probability of each class for each image (images, classes), in the order of `classifier.classes`."""
+        """Return the probabilities (images, classes), with classes in the order of `classifier.classes`."""
         from numpy import ndarray
 
         if isinstance(images, ndarray):
@@ -193,7 +196,7 @@ class Result:
 
     @cached_property
     def classifier(self) -> "Classifier":
-        """The winner, for files with boxes and for more of its figures."""
+        """The winner as a `Classifier`, which also takes files with boxes and has more of the model's figures."""
         from trainables import Classifier
 
         return Classifier.load(self._experiment.best())
@@ -204,11 +207,11 @@ class Result:
         return read_parquet(self.folder / f"{name}.parquet")
 
     def __repr__(self) -> str:
-        """The leaderboard."""
+        """Return the folder and the leaderboard."""
         return f"{self.folder}\n{self.leaderboard.to_string(float_format='{:.4f}'.format)}"
 
     def _ipython_display_(self) -> None:
-        """In a notebook: the leaderboard, what is to be said of it, the learning curves (a picture without Plotly)."""
+        """Display the leaderboard, the answer with its findings, and the learning curves (a picture without Plotly)."""
         from base64 import b64encode
         from contextlib import closing
 
@@ -232,12 +235,16 @@ class Result:
 
 
 def _as_arguments(message: str) -> str:
-    """What a message says of flags, of arguments: final_seeds, not --final-seeds."""
+    """Replace flags in a message by arguments: final_seeds, not --final-seeds."""
     return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda found: found[1].replace("-", "_"), message)
 
 
 def _file(image: Any) -> "str | Path | bytes":
-    """An image as a file or the bytes of one."""
+    """Return an image as a file or the bytes of one.
+
+    Raises:
+        InputError: an array that is not uint8, or not of 2 or 3 dimensions.
+    """
     from numpy import ndarray, uint8
 
     if not isinstance(image, ndarray):

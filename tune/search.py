@@ -1,4 +1,4 @@
-"""From settings to results: data, study, Ray Tuner, finals, report; and the same again to resume."""
+"""Searches, from settings to results: data, study, Ray Tuner, finals and report; and the same again to resume one."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -53,17 +53,17 @@ from tune.tuning.trainable import RecipeTrial
 
 LOG = "logs/driver.log"
 
-# Tune gives workers the driver's keys by way of an option that Ray writes into its logs. On this machine they inherit
-# them, and on a cluster every node has its own.
+# Tune would pass the driver's keys to workers through an option that Ray writes into its logs. On this machine workers
+# inherit the keys, and on a cluster every node has its own.
 ENV_VARS_TO_PROPAGATE.difference_update({name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")})
 
 
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:
-    """Run a new search in the folder of `experiment`; returns the path of its report.
+    """Run a new search in the folder of `experiment`, and return the path of its report.
 
     Raises:
         InputError: the settings cannot be carried out; nothing was begun.
-        Interrupted: it was stopped in order.
+        Interrupted: the search was asked to stop, and stopped in order.
     """
     if experiment.taken:
         raise InputError(
@@ -81,7 +81,8 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             if mirror:
                 mirror.clear()
             url = mirror.url if mirror else experiment.storage_with(settings)
-            # before the settings, which make it an experiment to others, who would make tables in a study without any
+            # Create the study before the settings. The settings make the folder an experiment to other processes, which
+            # would create tables in a study that has none.
             study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
             undo.callback(study.close)
             undo.callback(study.delete)  # in a storage that others share, the name would stay taken
@@ -102,11 +103,11 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
 
 
 def resume(experiment: Experiment, settings: Settings, console: Console) -> Path:
-    """Go on with a search from its study, with `settings` in place of those that it had.
+    """Resume a search from its study, with `settings` in place of its earlier ones, and return the path of its report.
 
     Raises:
-        InputError: it cannot go on like this; nothing was changed.
-        Interrupted: it was stopped in order.
+        InputError: the search cannot be resumed like this; nothing was changed.
+        Interrupted: the search was asked to stop, and stopped in order.
     """
     _look_here(settings, console)
     views = _prepare(settings, experiment.preset, console)
@@ -134,10 +135,10 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         begun = sum(record.counts for record in study.records)
         if settings.trials < begun:
             raise InputError(f"--trials {settings.trials}: {experiment} has {begun} already; give as many or more")
-        _write_data(experiment, views, weights)  # the same, with the places of this machine
+        _write_data(experiment, views, weights)  # the same data, with the paths of this machine
         _prepare_nodes(experiment, settings, views, weights, resources, console)
         study.begin_process()
-        if mirror:  # before anything is begun: whoever goes on elsewhere is then a later process
+        if mirror:  # before any trial begins: a process that resumes elsewhere is then a later one
             patiently(mirror.copy)
         stack.enter_context(mirrored(mirror, study, console))
         experiment.write(SETTINGS, settings.dump())
@@ -149,7 +150,7 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
 
 
 def _look_here(settings: Settings, console: Console) -> None:
-    """Refuse at once what would fail after minutes; `toprung doctor` looks at more."""
+    """Refuse at once any settings that would fail only after minutes; `toprung doctor` checks more."""
     if settings.tensorboard:
         require_tensorboard()
     if settings.wandb == "off" and (given := settings.of_wandb()):
@@ -159,7 +160,7 @@ def _look_here(settings: Settings, console: Console) -> None:
 
 
 def _heed(findings: Iterable[Finding], console: Console) -> None:
-    """Print warnings, and raise InputError where there are errors; what is well is not said."""
+    """Print the warnings, and raise InputError if there are errors. Findings that are fine are not printed."""
     errors = []
     for finding in findings:
         if finding.level == "warning":
@@ -185,7 +186,7 @@ def _prepare_nodes(
     resources: Resources,
     console: Console,
 ) -> None:
-    """On a cluster, give every node what it needs, and have it look for the rest."""
+    """Give every node of a cluster the files that it needs, and let it check the rest."""
     if settings.address == HERE:
         return
     with working(console, "copying images and weights to where all nodes see them"):
@@ -208,7 +209,7 @@ def _prepare_nodes(
 
 
 def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialSettings:
-    """What all trials of a search have in common."""
+    """Return the trial context of a search."""
     return TrialSettings(
         folders=folders_of(experiment, searched_views(settings)),
         experiment=str(experiment.folder),
@@ -224,7 +225,7 @@ def _trial_settings(experiment: Experiment, settings: Settings, resources: Resou
 
 
 def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dict[View, Prepared]:
-    """The data as the search sees them, and as each row of a preset does."""
+    """Return the data in each input variant that the search or a published row uses."""
     import_recipes(settings.recipes)
     views = views_of(preset, settings)
     with working(console, f"reading {settings.data}") as say:
@@ -312,9 +313,9 @@ def _finals(
     deadline: Deadline,
     console: Console,
 ) -> tuple[list[Finalist], list[str]]:
-    """Train the finalists, then the default point of the winner, both on val, too, if asked; then make soups of them.
+    """Train the finalists and the winner's default point, both also on val if asked; then make soups of the finalists.
 
-    Returns them, and a line for each training that failed.
+    Returns the finalists, and a line for each training that failed.
     """
     settings, folder = experiment.settings, experiment.folder
     on_train = settings.model_copy(update={"final_train": "train"})
@@ -353,7 +354,7 @@ def _finals(
 
 @contextmanager
 def _pushed(experiment: Experiment, name: str) -> Iterator[None]:
-    """Copy a file to where the experiment is kept, however what writes it ends."""
+    """Copy a file to the experiment's storage afterwards, even if the code that writes it fails."""
     try:
         yield
     finally:
@@ -364,7 +365,7 @@ def _pushed(experiment: Experiment, name: str) -> Iterator[None]:
 def _counted(
     what: str, say: Callable[[str], None], deadline: Deadline, settings: Settings, console: Console
 ) -> Callable[[int, int], None]:
-    """Shows how many of several trainings are done, such as "finalists trained": in place, or else a line."""
+    """Return a function that shows how many trainings are done, in place or as lines; `what` is the label."""
 
     def show(done: int, total: int) -> None:
         say(f"{what}: {done} of {total}")
@@ -383,7 +384,7 @@ def _train_rows(
     deadline: Deadline,
     console: Console,
 ) -> list[str]:
-    """Train what is left of the published rows; returns a line for each that failed."""
+    """Train the published rows that are not yet trained, and return a line for each that failed."""
     with deadline.sparing(), working(console, "training the published rows") as say:
         return run_rows(
             experiment,
@@ -426,15 +427,15 @@ def _search(
     )
     deadline.hopeless = lambda: searcher.hopeless
     progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)
-    # an autoscaler then sees all trials that wait, and starts their nodes side by side
+    # an autoscaler then sees all waiting trials, and starts their nodes side by side
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
-    with TemporaryDirectory(prefix="toprung-ray-") as files:  # what Ray writes there is not read, and can be lost
+    with TemporaryDirectory(prefix="toprung-ray-") as files:  # Ray's files are not read, and can be lost
         tuner = Tuner(
             with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=TuneConfig(
                 search_alg=searcher,
                 scheduler=scheduler,
-                num_samples=-1,  # the searcher says when it is enough
+                num_samples=-1,  # the searcher decides when there are enough
                 reuse_actors=True,
                 trial_dirname_creator=_short_name,
                 trial_name_creator=_short_name,
@@ -446,7 +447,7 @@ def _search(
                 stop=deadline,
                 callbacks=[progress],
                 checkpoint_config=CheckpointConfig(checkpoint_at_end=False),  # trials write their own
-                failure_config=FailureConfig(max_failures=0),  # the searcher begins a trial again where that helps
+                failure_config=FailureConfig(max_failures=0),  # the searcher retries a trial where that helps
             ),
         )
         with progress:
@@ -454,7 +455,7 @@ def _search(
                 tuner.fit()
                 searcher.discard()
             except Exception:
-                if error := study.taken() or study.gone:  # which Ray takes for a trial's, and makes its own of
+                if error := study.taken() or study.gone:  # Ray takes it for a trial's, and wraps it
                     raise error from None
                 raise
 

@@ -1,1 +1,1 @@
-"""The fields that several recipes share: those of every network, and those of fine-tuning."""
+"""Fields that several recipes share: those of every network, and those of fine-tuning."""

@@ -1,4 +1,4 @@
-"""What every fine-tuning space shares: which parts of a pretrained network are trained, and how fast."""
+"""The fields of every fine-tuning space: the parts of a pretrained network to train, and their learning rates."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -9,11 +9,11 @@ from search_spaces.space.space import FIXED, Choice, Float, Int, Searched, When
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(Training):
-    """Strategy, learning rates of head and backbone, and the size that images are brought to.
+    """The strategy, the learning rates of head and backbone, and the size that images are resized to.
 
-    freeze trains a new head alone; partial also the last stages; full everything; lpft the head first and then
-    everything (linear probing, then fine-tuning: Kumar et al. 2022). The last stage is the last block, such as a
-    ResNet's `layer4`, with all that follows it but the head. `lr` is the head's learning rate.
+    "freeze" trains a new head alone. "partial" also trains the last stages. "full" trains everything. "lpft" trains the
+    head first and then everything (linear probing, then fine-tuning: Kumar et al. 2022). The last stage is the last
+    block, such as a ResNet's `layer4`, and everything after it except the head. `lr` is the head's learning rate.
     """
 
     normalize: Annotated[str, Choice(("network", "measured", "imagenet", "half")), FIXED] = "network"

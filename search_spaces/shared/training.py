@@ -1,4 +1,4 @@
-"""What every network's space shares: how it is optimised, and how its training images are varied."""
+"""The fields of every network's space: optimization, and augmentation of the training images."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -7,26 +7,27 @@ from search_spaces.space.shape import DataShape
 from search_spaces.space.space import FIXED, Choice, Float, Int, Limits, Searched, Space, When
 
 BALANCED_ENOUGH = 1.5
-"""Below this ratio of the largest class to the smallest, balancing classes is not searched."""
+"""Ratio of the largest class to the smallest below which balancing classes is not searched."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Training(Space):
-    """Optimiser, schedule, batches and augmentation of a network trained from scratch.
+    """The optimizer, schedule, batches and augmentation of a network trained from scratch.
 
-    What most networks gain from is searched; the rest waits to be named, as each field more takes trials from the
-    others. Of that rest:
+    Only fields that help most networks are searched, as every further field takes trials from the others. The rest keep
+    their defaults until a person names them. Some of those fields:
 
     Attributes:
-        decayed: what weight decay is of: weights, or all parameters, norms and biases too, as PyTorch's optimisers do.
-        clip_norm: the longest gradient, by the norm over all weights; 0 for no limit.
-        ema, ema_decay: whether a moving average of the weights is evaluated and saved, and its decay by step.
+        decayed: the parameters that weight decay applies to: weights, or all, as in PyTorch's optimizers, including
+            norms and biases.
+        clip_norm: the largest gradient norm, taken over all weights; 0 for no limit.
+        ema, ema_decay: whether a moving average of the weights is evaluated and saved, and its decay per step.
         label_smoothing: the part of each target that is spread over the classes.
-        normalize: by mean and standard deviation of the train split, those of ImageNet, or 0.5 and 0.5.
-        window: side of what the network sees over that of the image: at random in training, else the centre.
-        hue: the largest turn of the colours, in turns of the circle.
-        policy, magnitude: TrivialAugment, or RandAugment with a magnitude of 30.
-        erasing: how likely a box of an image becomes grey.
+        normalize: by mean and standard deviation of the train split, by those of ImageNet, or by 0.5 and 0.5.
+        window: the side the network sees divided by the image's side: a random window in training, else the center.
+        hue: the largest rotation of the colors, in turns of the color circle.
+        policy, magnitude: TrivialAugment, or RandAugment with a magnitude out of 30.
+        erasing: the probability that a box of an image becomes gray.
         mix, mixup_alpha: mixup with shares from Beta(alpha, alpha), or CutMix.
     """
 
@@ -61,9 +62,9 @@ class Training(Space):
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """A batch is no larger than the train split; classes are balanced only where they are not already.
+        """Limit batches to the train split, and search class balancing only if classes are imbalanced.
 
-        Grey images have no hue; flips are not searched where they make other classes.
+        Gray images have no hue. Flips are not searched if they would change an image's class.
         """
         limits: dict[str, float | Choice | tuple[str, ...]] = {"batch_size": shape.samples}
         if shape.imbalance < BALANCED_ENOUGH:

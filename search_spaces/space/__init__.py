@@ -1,1 +1,1 @@
-"""The language of search spaces: domains, conditions, the shape of the data, and how recipes are found."""
+"""The language of search spaces: domains, conditions, the shape of the data, and the discovery of recipes."""

@@ -1,6 +1,6 @@
-"""What every search space must do: the same checks for the tests and for `toprung check-recipe`.
+"""Checks that every search space must pass, shared by the tests and `toprung check-recipe`.
 
-A check yields what is wrong with a space, a line each; its docstring is its name.
+Each check yields the faults of a space, one line each. Its docstring is its name.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ DRAWS = 50
 
 
 def draw(space: type[Space], domains: Domains, rng: random.Random) -> Space:
-    """A configuration at random; of a range each value is as likely, drawn by logarithm or not."""
+    """Draw a random configuration, uniformly over each range, including those searched by logarithm."""
     values: dict[str, Value] = {}
     for name, domain in domains.items():
         match domain:
@@ -58,7 +58,7 @@ def domains_and_defaults(space: type[Space]) -> Iterator[str]:
 
 
 def searched_part(space: type[Space]) -> Iterator[str]:
-    """What is searched is a part of the space, with the default inside."""
+    """The searched part lies within the space, with the default inside."""
     rng = random.Random(0)
     if list(space.searched()) != list(space.domains()):
         yield "searched() has other fields than domains()"
@@ -72,7 +72,7 @@ def searched_part(space: type[Space]) -> Iterator[str]:
 
 
 def conditions_on_earlier_fields(space: type[Space]) -> Iterator[str]:
-    """Conditions name earlier fields, and values that they can have."""
+    """Conditions name earlier fields, and values that these can have."""
     seen: set[str] = set()
     for name, conditions in space.conditions().items():
         for when in conditions:
@@ -88,7 +88,7 @@ def conditions_on_earlier_fields(space: type[Space]) -> Iterator[str]:
 
 
 def clamped_part(space: type[Space]) -> Iterator[str]:
-    """What data leave is a part of the space, with the default moved inside, and clamping it again changes nothing."""
+    """Clamping to data leaves a part of the space, moves the default inside, and changes nothing when repeated."""
     for shape in SHAPES:
         clamped = space.clamped(shape, space.domains())
         if list(clamped) != list(space.domains()):
@@ -112,7 +112,7 @@ def clamped_part(space: type[Space]) -> Iterator[str]:
 
 
 def fixed_values_are_clamped(space: type[Space]) -> Iterator[str]:
-    """A value that a person has fixed is clamped, too."""
+    """A value that a person has fixed is also clamped."""
     small = SHAPES[1]
     for name, limit in space.limits(small).items():
         if isinstance(limit, int | float):
@@ -123,7 +123,7 @@ def fixed_values_are_clamped(space: type[Space]) -> Iterator[str]:
 
 
 def read_back(space: type[Space]) -> Iterator[str]:
-    """Configurations are read back as they were written, also from text."""
+    """Configurations are read back as they were written, including from text."""
     rng = random.Random(0)
     for _ in range(DRAWS):
         active = draw(space, space.domains(), rng).active()
@@ -134,7 +134,7 @@ def read_back(space: type[Space]) -> Iterator[str]:
 
 
 def active_fields(space: type[Space]) -> Iterator[str]:
-    """The fields of a configuration are just those whose conditions are met."""
+    """The active fields of a configuration are exactly those whose conditions are met."""
     rng = random.Random(1)
     for _ in range(DRAWS):
         active = draw(space, space.domains(), rng).active()
@@ -145,7 +145,7 @@ def active_fields(space: type[Space]) -> Iterator[str]:
 
 
 def unknown_field(space: type[Space]) -> Iterator[str]:
-    """An unknown field is refused, and the known ones are listed."""
+    """An unknown field is refused, with a list of the known ones."""
     unknown = "_".join(["no", *space.domains()])
     try:
         space.parse({unknown: 1})
@@ -158,7 +158,7 @@ def unknown_field(space: type[Space]) -> Iterator[str]:
 
 
 def pickled(space: type[Space]) -> Iterator[str]:
-    """It survives pickling."""
+    """A configuration survives pickling."""
     default = space.default()
     if pickle.loads(pickle.dumps(default)) != default:
         yield f"{default} is not equal to what is unpickled"

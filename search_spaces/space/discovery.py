@@ -1,4 +1,4 @@
-"""The recipes that there are, found by listing packages, and the space of each."""
+"""Discovery of the recipes by listing packages, and of the space of each."""
 
 import sys
 from functools import cache
@@ -15,14 +15,14 @@ PACKAGE = "search_spaces"
 
 
 def recipes() -> tuple[str, ...]:
-    """Return the names of all recipes, sorted; folders, and modules with a leading underscore, are none."""
+    """Return the names of all recipes, sorted; folders and modules with a leading underscore are not recipes."""
     add_installed_recipes()
     return tuple(sorted(name for name in modules_on(import_module(PACKAGE).__path__) if not name.startswith("_")))
 
 
 @cache
 def space_of(recipe: str) -> type[Space]:
-    """The search space of a recipe: the one that its module defines.
+    """Return the search space of a recipe: the one that its module defines.
 
     Raises:
         InputError: there is no such recipe, or its module is broken.
@@ -44,10 +44,10 @@ def space_of(recipe: str) -> type[Space]:
 
 
 def import_recipe(package: str, recipe: str) -> ModuleType:
-    """The module of a recipe in `package`.
+    """Import the module of a recipe in `package` and return it.
 
     Raises:
-        InputError: its code cannot be run; names the line.
+        InputError: its code cannot be run; the message names the line.
     """
     try:
         module = import_module(f"{package}.{recipe}")
@@ -56,15 +56,15 @@ def import_recipe(package: str, recipe: str) -> ModuleType:
         raise
     except SyntaxError as error:
         spec = find_spec(f"{package}.{recipe}")
-        file = error.filename or (spec and spec.origin)  # Python names none where a file is no text
+        file = error.filename or (spec and spec.origin)  # Python names no file if it is not text
         place = f"{file}, line {error.lineno}" if error.lineno else str(file)
         raise _broken(recipe, f"{type(error).__name__}: {error.msg}, in {place}") from error
-    except (Exception, SystemExit) as error:  # a script that was meant to be run may end by exit()
+    except (Exception, SystemExit) as error:  # a script that was meant to be run may call exit()
         raise _broken(recipe, in_a_line(error, recipe)) from error
 
 
 def _import_beside(folder: ModuleType, recipe: str) -> ModuleType:
-    """Import a recipe from outside that is named like one of our folders, such as `data`, under another name.
+    """Import a recipe from outside under another name if one of our folders, such as `data`, already has its name.
 
     Its names can also be imported from the folder, as its own modules do: `from search_spaces.shared import Shared`.
     """

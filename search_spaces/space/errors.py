@@ -1,4 +1,4 @@
-"""The one error that is a person's to mend; the command line prints it without a traceback."""
+"""The one error that a person can fix; the command line prints it without a traceback."""
 
 import traceback
 from collections.abc import Iterable
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 class InputError(ValueError):
-    """Something a person gave cannot be used. The message gives the value, the rule and the way out."""
+    """Input from a person that cannot be used. The message gives the value, the rule and the way out."""
 
 
 def meant(name: str, known: Iterable[str]) -> str:
-    """A question in brackets after an unknown name, where a known one is near it; else nothing."""
+    """Return " (did you mean NAME?)" for an unknown name that is close to a known one; else an empty string."""
     near = get_close_matches(name, known, n=1)
     return f" (did you mean {near[0]}?)" if near else ""
 
 
 def in_a_line(error: BaseException, recipe: str) -> str:
-    """An error of a recipe's code, with the last place in the recipe's own files that was run."""
+    """Describe an error in a recipe's code in one line, with the last line run in the recipe's own files."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if Path(frame.filename).name == f"{recipe}.py"]
     place = (own or frames)[-1]

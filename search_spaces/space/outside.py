@@ -1,6 +1,6 @@
-"""Recipes from outside the checkout: folders laid out as it is, `search_spaces/NAME.py` and `trainables/NAME.py`.
+"""Recipes from outside the checkout, in folders with `search_spaces/NAME.py` and `trainables/NAME.py`.
 
-A folder's modules become modules of the two packages, as if they lay there, so that nothing else knows the difference.
+A folder's modules become modules of the two packages, as if they lay there, so the rest of the code sees no difference.
 """
 
 import sys
@@ -16,19 +16,21 @@ from search_spaces.space.errors import InputError
 
 PACKAGES = ("search_spaces", "trainables")
 GROUP = "toprung.recipes"
-"""The group of entry points by which an installed package says that it brings recipes, as in
-`my_recipes = "my_recipes"`; the package has the layout of a folder."""
+"""The entry-point group with which an installed package declares recipes, as in `my_recipes = "my_recipes"`.
+
+The package has the layout of a folder.
+"""
 
 
 def add_recipes(folder: Path | str, flag: str = "--recipes") -> tuple[str, ...]:
-    """Make a folder's recipes known to this process, and name them, sorted. Again changes nothing.
+    """Make a folder's recipes known to this process and return their names, sorted. Repeating it changes nothing.
 
     Args:
         folder: has search_spaces/ and trainables/, with modules of the same names.
-        flag: what a person said the folder by.
+        flag: the flag or origin to name in messages.
 
     Raises:
-        InputError: it is not laid out so, or a module has the name of one that is there.
+        InputError: the folder has another layout, or a module has the name of an existing one.
     """
     root = Path(folder).expanduser().absolute()
     found = {package: modules_on([str(root / package)]) for package in PACKAGES}
@@ -40,7 +42,7 @@ def add_recipes(folder: Path | str, flag: str = "--recipes") -> tuple[str, ...]:
     for name in sorted(spaces ^ trainings):
         missing = "trainables" if name in spaces else "search_spaces"
         raise InputError(f"{flag} {folder}: {name} has no {missing}/{name}.py: {layout}")
-    # by name: search_spaces needs none of trainables' code, and to import it is light
+    # by name, because search_spaces needs none of trainables' code, and importing the package is light
     paths = {package: import_module(package).__path__ for package in PACKAGES}
     for package, path in paths.items():
         others = modules_on([place for place in path if place != str(root / package)])
@@ -52,7 +54,7 @@ def add_recipes(folder: Path | str, flag: str = "--recipes") -> tuple[str, ...]:
         if str(root / package) not in path:
             path.append(str(root / package))
             _add_helpers(package, root / package)
-    invalidate_caches()  # files may be younger than the listing of a folder
+    invalidate_caches()  # files may be newer than the cached folder listing
     return tuple(sorted(spaces))
 
 
@@ -61,7 +63,7 @@ def add_installed_recipes() -> None:
     """Make the recipes of installed packages known.
 
     Raises:
-        InputError: a package does not hold to the layout, or brings the name of a recipe that is there.
+        InputError: a package has another layout, or brings a recipe name that already exists.
     """
     for point in entry_points(group=GROUP):
         spec = find_spec(point.module)
@@ -75,7 +77,7 @@ def modules_on(path: Iterable[str]) -> dict[str, str]:
 
 
 def _add_helpers(package: str, folder: Path) -> None:
-    """Let helpers in a folder named like one of ours, such as trainables/training/, be imported beside ours."""
+    """Make helpers importable beside ours if their folder is named like one of ours, such as trainables/training/."""
     home = import_module(package).__path__[0]
     for own in (module.name for module in iter_modules([home]) if module.ispkg):
         if (folder / own).is_dir():
@@ -83,5 +85,5 @@ def _add_helpers(package: str, folder: Path) -> None:
 
 
 def _is_old_name(name: str) -> bool:
-    """Return True for a name that stands for another module, as `trainables._fit` does for one more version."""
+    """Return True if the name is an alias of another module, as `trainables._fit` is for one more version."""
     return name in sys.modules and getattr(sys.modules[name], "__spec__", None) is None

@@ -1,19 +1,19 @@
-"""What a search space may know of the data: sizes, never images."""
+"""The facts about the data that a search space may use: sizes, never images."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataShape:
-    """Sizes of a data set, as a space needs them to clamp its ranges.
+    """Sizes of a data set, from which a space clamps its ranges.
 
     Attributes:
         samples: images in the train split.
-        channels: 1 (grey) or 3 (RGB).
+        channels: 1 (gray) or 3 (RGB).
         height, width: in pixels, as stored.
         classes: number of classes.
-        mirrors: whether a mirrored image is still of its class, as far as the source knows.
-        imbalance: images in the largest class over images in the smallest, in the train split.
+        mirrors: whether a mirrored image keeps its class, as far as the source knows.
+        imbalance: images in the largest class divided by images in the smallest, in the train split.
     """
 
     samples: int
@@ -31,5 +31,5 @@ class DataShape:
 
     @property
     def pixels(self) -> int:
-        """Values in one image: channels x height x width."""
+        """The number of values in one image: channels x height x width."""
         return self.channels * self.height * self.width

@@ -1,7 +1,7 @@
-"""What a search space is made of: three kinds of range, conditions, and a frozen dataclass that carries them.
+"""The parts of a search space: three kinds of range, conditions, and a frozen dataclass that carries them.
 
-A space is both the description of what may vary and, as an instance, one configuration. Recipes receive the
-instance, typed; Optuna and W&B get the description, translated.
+A space class describes the fields that may vary; an instance of it is one configuration. Recipes receive the typed
+instance. Optuna and W&B receive a translated description.
 """
 
 import math
@@ -16,12 +16,12 @@ from search_spaces.space.shape import DataShape
 Value = float | int | str
 
 Variant = Literal["whole", "box"]
-"""What a model is shown of an image: all of it, or what lies in its box."""
+"""The part of an image that a model is shown: the whole image, or the content of its box."""
 
 
 @dataclass(frozen=True)
 class Float:
-    """A real number between `low` and `high`, both inclusive; `log` draws its logarithm evenly."""
+    """A real number between `low` and `high`, both inclusive; `log` draws uniformly in the logarithm."""
 
     low: float
     high: float
@@ -37,7 +37,7 @@ class Float:
         return f"{self.low:g}..{self.high:g}{' (log)' if self.log else ''}"
 
     def read(self, text: object) -> float:
-        """A number from a flag or a YAML file; YAML reads `1e-4` as text.
+        """Return the number in a flag or a YAML file; YAML reads `1e-4` as text.
 
         Raises:
             ValueError: `text` is not a number.
@@ -50,17 +50,17 @@ class Float:
         return number
 
     def nearest(self, value: Value) -> Value:
-        """The member closest to `value`."""
+        """Return the member closest to `value`."""
         return min(max(float(value), self.low), self.high)
 
     def at_most(self, limit: float) -> "Float":
-        """The part that is not above `limit`, or `limit` alone where all of it is."""
+        """Return the part that is not above `limit`, or `limit` alone if all of it is."""
         return replace(self, low=min(self.low, limit), high=min(self.high, limit))
 
 
 @dataclass(frozen=True)
 class Int:
-    """A whole number between `low` and `high`, both inclusive; `log` draws its logarithm evenly."""
+    """A whole number between `low` and `high`, both inclusive; `log` draws uniformly in the logarithm."""
 
     low: int
     high: int
@@ -76,7 +76,7 @@ class Int:
         return f"{self.low}..{self.high}{' (log)' if self.log else ''}"
 
     def read(self, text: object) -> int:
-        """A whole number from a flag or a YAML file.
+        """Return the whole number in a flag or a YAML file.
 
         Raises:
             ValueError: `text` is not a whole number.
@@ -86,19 +86,19 @@ class Int:
         return int(float(text))
 
     def nearest(self, value: Value) -> Value:
-        """The member closest to `value`."""
+        """Return the member closest to `value`."""
         return min(max(int(value), self.low), self.high)
 
     def at_most(self, limit: float) -> "Int":
-        """The part that is not above `limit`, or `limit` alone where all of it is."""
+        """Return the part that is not above `limit`, or `limit` alone if all of it is."""
         return replace(self, low=min(self.low, int(limit)), high=min(self.high, int(limit)))
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One of `options`: words or numbers. A switch is a choice of two words, for `bool("False")` is True.
+    """One of `options`: words or numbers. A switch is a choice of two words, because `bool("False")` is True.
 
-    An `open` choice draws among its options, and a person may name any other word, such as a network in a library.
+    An `open` choice draws from its options, but a person may name any other word, such as a network in a library.
     """
 
     options: tuple[Value, ...]
@@ -117,12 +117,12 @@ class Choice:
         return "|".join(str(option) for option in self.options) + ("|..." if self.open else "")
 
     def read(self, text: object) -> Value:
-        """The option that is written as `text`; a number matches by value, so that 1e-3 is 0.001.
+        """Return the option that is written as `text`; a number matches by value, so that 1e-3 is 0.001.
 
-        A choice of yes and no takes true and false, too: YAML reads a bare `no` as false.
+        A choice of yes and no also accepts true and false, because YAML reads a bare `no` as false.
 
         Raises:
-            ValueError: no option is written so.
+            ValueError: no option is written that way.
         """
         if {"yes", "no"} <= set(self.options):
             text = {"true": "yes", "false": "no"}.get(str(text).lower(), text)
@@ -134,13 +134,13 @@ class Choice:
         raise ValueError(f"{text!r} is not an option")
 
     def nearest(self, value: Value) -> Value:
-        """`value` if it is an option; else the closest number, or the first option."""
+        """Return `value` if it is an option; else the closest number, or the first option."""
         if value in self or not _is_number(value):
             return value if value in self else self.options[0]
         return min(self.options, key=lambda option: abs(float(option) - value))
 
     def at_most(self, limit: float) -> "Choice":
-        """The numbers that are not above `limit`, or `limit` alone where all of them are."""
+        """Return a choice of the numbers that are not above `limit`, or of `limit` alone if all of them are."""
         return Choice(tuple(option for option in self.options if float(option) <= limit) or (limit,))
 
 
@@ -161,44 +161,45 @@ class When:
 class Searched:
     """The part of a field's domain that is searched unless a person narrows the field; None for its default alone.
 
-    What lies outside can be asked for by name: a published setting can be reached, and not every search pays for it.
+    A person can still ask for values outside it by name. So a published setting is within reach, but not every search
+    pays for it.
     """
 
     domain: Domain | None
 
 
 FIXED = Searched(None)
-"""Marks a field that keeps its default unless a person names it."""
+"""Marker of a field that keeps its default unless a person names it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Space:
-    """Base of all search spaces: a subclass is a frozen dataclass of annotated fields with defaults.
+    """The base of all search spaces. A subclass is a frozen dataclass of annotated fields with defaults.
 
         width: Annotated[int, Int(16, 128, log=True)] = 32
         momentum: Annotated[float, Float(0.5, 0.99), When("optimizer", Choice(("sgd",)))] = 0.9
 
-    A field with a condition comes after the field that the condition names. It needs no `FIXED` where the condition
-    holds for no searched value.
+    A field with a condition comes after the field that the condition names. If the condition holds for no searched
+    value, the field needs no `FIXED`.
 
-    Every space has `input_variant`, and no recipe needs to look at it: the images that it is given are already so.
+    Every space has `input_variant`. Recipes need not read it: the images they receive already have that variant.
     """
 
     deterministic: ClassVar[bool] = False
-    """True where training draws nothing at random: one seed says all."""
+    """True if training draws nothing at random, so that one seed is enough."""
 
     input_variant: Annotated[Variant, Choice(get_args(Variant)), FIXED] = "whole"
 
     @classmethod
     @cache
     def domains(cls) -> dict[str, Domain]:
-        """What each field may be, in the order of the fields."""
+        """Return the domain of each field, in the order of the fields."""
         return {name: next(m for m in marks if isinstance(m, Domain)) for name, marks in _annotations(cls).items()}
 
     @classmethod
     @cache
     def searched(cls) -> dict[str, Domain]:
-        """What is searched of each field unless a person narrows it: a part of `domains`."""
+        """Return the part of each field's domain that is searched unless a person narrows it."""
         searched = dict(cls.domains())
         for f in fields(cls):
             mark = next((m for m in _annotations(cls)[f.name] if isinstance(m, Searched)), None)
@@ -209,27 +210,27 @@ class Space:
     @classmethod
     @cache
     def conditions(cls) -> dict[str, tuple[When, ...]]:
-        """The conditions of each field; all must hold."""
+        """Return the conditions of each field; all must hold."""
         return {name: tuple(m for m in marks if isinstance(m, When)) for name, marks in _annotations(cls).items()}
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """What this data leaves of some fields.
+        """Return the limits that this data imposes on some fields.
 
-        A number is an upper bound. A choice holds the only options that are possible; others move to the nearest.
-        A tuple holds the options that are worth searching, unless a person has narrowed the field.
+        A number is an upper bound. A choice holds the only possible options; other values move to the nearest. A tuple
+        holds the options worth searching, and does not apply if a person has narrowed the field.
         """
         return {}
 
     @classmethod
     def clamped(cls, shape: DataShape, domains: Domains | None = None) -> dict[str, Domain]:
-        """`domains` (default: what is searched) without what the data rules out; never empty."""
+        """Return `domains` (default: the searched part) without the values that the data rule out; never empty."""
         clamped = dict(domains or cls.searched())
         for name, limit in cls.limits(shape).items():
             domain = clamped[name]
             if isinstance(limit, tuple):
                 if domain != cls.searched()[name]:
-                    continue  # a person has said otherwise
+                    continue  # a person has narrowed it
                 assert isinstance(domain, Choice), f"{cls.__name__}.{name}: options limit a choice only"
                 kept = tuple(option for option in domain.options if option in limit)
                 clamped[name] = Choice(kept or limit[:1])
@@ -242,12 +243,12 @@ class Space:
 
     @classmethod
     def default(cls, domains: Domains | None = None) -> Self:
-        """The hand-tuned configuration, moved into `domains` where it lies outside."""
+        """Return the hand-tuned configuration, with values outside `domains` moved inside."""
         return cls().within(domains or cls.domains())
 
     @classmethod
     def parse(cls, values: Mapping[str, object]) -> Self:
-        """A configuration from text or YAML; what is not named keeps its default.
+        """Return a configuration from text or YAML; fields that are not named keep their defaults.
 
         Raises:
             InputError: an unknown field, or a value outside its domain.
@@ -256,15 +257,15 @@ class Space:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """A configuration with these values, as they were drawn or recorded; what is not named keeps its default."""
+        """Return a configuration with these values, as drawn or recorded; fields not named keep their defaults."""
         return cls(**values)
 
     def within(self, domains: Domains) -> Self:
-        """This configuration, each field moved to the nearest value in its domain."""
+        """Return this configuration with each field moved to the nearest value in its domain."""
         return self.of({name: domain.nearest(getattr(self, name)) for name, domain in domains.items()})
 
     def active(self) -> dict[str, Value]:
-        """The fields that matter in this configuration, in order: those whose conditions hold."""
+        """Return the fields that matter in this configuration, in order: those whose conditions hold."""
         active: dict[str, Value] = {}
         for name, conditions in self.conditions().items():
             if holds(conditions, active):
@@ -273,12 +274,12 @@ class Space:
 
 
 def holds(conditions: tuple[When, ...], active: Mapping[str, Value]) -> bool:
-    """Whether every condition is met by the active fields."""
+    """Return True if the active fields meet every condition."""
     return all(when.name in active and active[when.name] in when.domain for when in conditions)
 
 
 def domain_of(space: type[Space], name: str) -> Domain:
-    """The domain of a field.
+    """Return the domain of a field.
 
     Raises:
         InputError: there is no such field.
@@ -290,7 +291,7 @@ def domain_of(space: type[Space], name: str) -> Domain:
 
 
 def read_value(space: type[Space], name: str, text: object) -> Value:
-    """The value of a field as written by a person.
+    """Return the value of a field as written by a person.
 
     Raises:
         InputError: there is no such field, or the value lies outside its domain.
@@ -306,9 +307,9 @@ def read_value(space: type[Space], name: str, text: object) -> Value:
 
 
 def narrow(space: type[Space], name: str, text: object) -> Domain:
-    """The part of a field's domain that a person leaves: `value` fixes it, `low..high` narrows it, `a|b` lists.
+    """Return the part of a field's domain that a person asks for: `value`, a range `low..high`, or options `a|b`.
 
-    A range within what is searched anyway is drawn as that is, by its logarithm or not.
+    A range inside the part that is searched by default is drawn as that part is, by logarithm or not.
 
     Raises:
         InputError: an unknown field, a reversed range, or a value outside the field's domain.

@@ -40,7 +40,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what loads onto a device when it is asked for: to decode an image, torch is not needed."""
+    """Import names that load onto a device on first access: decoding an image does not need torch."""
     if name in __all__:
         from trainables.data import load as _load
 

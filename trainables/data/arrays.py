@@ -1,4 +1,4 @@
-"""Sources that are arrays already: scikit-learn's digits, and Fashion-MNIST in its four IDX files."""
+"""Sources that already are arrays: scikit-learn's digits, and Fashion-MNIST in its four IDX files."""
 
 import gzip
 import math
@@ -45,7 +45,7 @@ class Digits:
 
     def contents(self) -> Contents:
         """List the images."""
-        from sklearn.datasets import load_digits  # here, as it takes seconds and other sources do without
+        from sklearn.datasets import load_digits  # here, as it takes seconds and other sources do not need it
 
         bunch = load_digits()
         images = np.rint(bunch.images * (255 / 16)).astype(np.uint8)
@@ -88,7 +88,7 @@ class PublishedFiles:
 
     @cached_property
     def identity(self) -> list[tuple[str, int, int]]:
-        """What `stamp` says of each file."""
+        """The `stamp` of each file."""
         return [stamp(path) for path in self._files]
 
     @property
@@ -98,7 +98,7 @@ class PublishedFiles:
 
 @dataclass(frozen=True)
 class FashionMNIST(PublishedFiles):
-    """Fashion-MNIST as it is published: a folder of four gzipped IDX files, split into train and test."""
+    """Fashion-MNIST as published: a folder of four gzipped IDX files, split into train and test."""
 
     kind = "fashion_mnist"
     to_be_had = "Debian has them: apt install dataset-fashion-mnist"
@@ -111,7 +111,7 @@ class FashionMNIST(PublishedFiles):
         """Read the four files.
 
         Raises:
-            InputError: naming the file that does not hold what it should.
+            InputError: if a file has wrong content; the message names the file.
         """
         images, labels, official, names = [], [], [], []
         for split, part in _FASHION_PARTS:
@@ -176,7 +176,7 @@ def array_contents(
     official: npt.NDArray[np.int8],
     names: list[str],
 ) -> Contents:
-    """List images that are an array: grey (N, H, W) or coloured (N, H, W, 3)."""
+    """List images that are an array: gray (N, H, W) or color (N, H, W, 3)."""
     _, height, width = images.shape[:3]
     header = Header(width, height, grey=images.ndim == 3)
     return Contents(

@@ -1,4 +1,4 @@
-"""Decoding a whole source, in threads and in order, into the arrays of a store."""
+"""Decoding of a whole source, in threads and in order, into the arrays of a store."""
 
 import errno
 import json
@@ -22,7 +22,7 @@ Progress = Callable[[int, int], None]
 
 _DEFAULT_SIDE = 64
 _LARGEST_NATIVE_SIDE = 64
-_CHUNK = 16  # images a task: handing out a task costs about as much as decoding one small image
+_CHUNK = 16  # images per task: starting a task costs about as much as decoding one small image
 
 _Decoded = tuple[npt.NDArray[np.uint8], bytes]
 _Result = TypeVar("_Result")
@@ -41,10 +41,10 @@ def write_arrays(
 
     Args:
         folder: an empty folder.
-        contents: what to decode.
+        contents: the images to decode.
         image_size: side of the stored images in pixels; None as in `DataSpec`.
-        variant: what `contents` gives of each image.
-        threads: that decode.
+        variant: the variant of the images in `contents`.
+        threads: number of decoding threads.
         progress: called with (images done, images in all).
 
     Returns:
@@ -52,7 +52,7 @@ def write_arrays(
 
     Raises:
         InputError: if no image is whole, or a file cannot be read.
-        OSError: if `folder` cannot be written, or has no room; that is found before anything is decoded.
+        OSError: if `folder` cannot be written, or has too little room; the room is checked before decoding.
     """
     count = len(contents.names)
     chunks = [range(start, min(start + _CHUNK, count)) for start in range(0, count, _CHUNK)]
@@ -85,7 +85,7 @@ def write_arrays(
                 progress(chunk.stop, count)
         if not kept:
             raise InputError(f"none of the {count} images can be decoded; {bad[0]['path']}: {bad[0]['reason']}")
-        # How many are whole is known only now; NumPy pads its header so that the count can be replaced.
+        # The number of whole images is known only now; NumPy pads its header so that the count can be replaced.
         file.seek(0)
         end = _write_npy_header(file, (len(kept), channels, side, side))
         assert end == start
@@ -97,7 +97,7 @@ def write_arrays(
 
 
 def _geometry(headers: Sequence[Header | None], image_size: int | None) -> tuple[int, int]:
-    """Choose the side and the channels of a store by the images whose header could be read."""
+    """Choose the side and the channels of a store from the images with a readable header."""
     known = [header for header in headers if header is not None]
     channels = 1 if all(header.grey for header in known) else 3
     if image_size is not None:
@@ -111,7 +111,7 @@ def _geometry(headers: Sequence[Header | None], image_size: int | None) -> tuple
 
 
 def _decode_one(contents: Contents, i: int, side: int, channels: int, variant: Variant) -> _Decoded | str:
-    """Decode image i to its pixels and digest, or say why it is broken."""
+    """Decode image i to its pixels and digest, or return the reason why it is broken."""
     try:
         image = in_channels(contents.image(i), channels)
     except BrokenImageError as error:
@@ -120,7 +120,7 @@ def _decode_one(contents: Contents, i: int, side: int, channels: int, variant: V
 
 
 def _in_order(work: Callable[[range], _Result], chunks: Sequence[range], threads: int) -> Generator[_Result]:
-    """Do the work in threads and yield the results in order, never many ahead of who takes them."""
+    """Do the work in threads and yield the results in order, never far ahead of the consumer."""
     pool = ThreadPoolExecutor(threads)
     pending: deque[Future[_Result]] = deque()
     try:
@@ -135,6 +135,6 @@ def _in_order(work: Callable[[range], _Result], chunks: Sequence[range], threads
 
 
 def _write_npy_header(file: BinaryIO, shape: tuple[int, ...]) -> int:
-    """Write the header of a .npy file of bytes, and tell its length."""
+    """Write the header of a .npy file of bytes, and return its length."""
     np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": shape})
     return file.tell()

@@ -1,4 +1,4 @@
-"""The data card: what a search was run on, and what a person should know before trusting its figures."""
+"""The data card: the data of a search, and the facts to know before trusting its figures."""
 
 import hashlib
 import json
@@ -39,15 +39,15 @@ def describe(
     """Compile the card, JSON-able: digests, sizes, counts, doubtful images and warnings.
 
     Args:
-        spec: what was asked for.
-        source: what it was read from.
+        spec: the data settings.
+        source: the source that was read.
         store: the decoded images.
-        classes: what became of the store's classes.
+        classes: the classes of the search, made from the store's.
         codes: (N,), the split of each image of the store, or UNASSIGNED.
         names: N paths.
         groups: N groups, or None.
-        bad: the images that cannot be decoded, or cut to their boxes where that is wanted, with path and reason.
-        decoded_now: whether the images were decoded for this card.
+        bad: the images that cannot be decoded, or not cut to their boxes if boxes are wanted, with path and reason.
+        decoded_now: True if the images were decoded for this card.
     """
     labels = classes.labels(store)
     counts = {
@@ -109,11 +109,11 @@ def find_duplicates(
     names: Sequence[str],
     classes: Sequence[str],
 ) -> dict[str, Any]:
-    """Find images of equal pixels in two splits, and under two labels, among those in a split.
+    """Find pairs of identical images in two splits, and under two labels, among the images in a split.
 
     Returns:
-        For "across_splits" and "across_labels" the total of such pairs, and the first 100 of them with path,
-        split and class of both images.
+        For "across_splits" and "across_labels" the total of such pairs, and the first 100 of them with path, split and
+        class of both images.
     """
     used = np.flatnonzero(codes != UNASSIGNED)
     _, inverse, sizes = np.unique(digests[used].view("V16").ravel(), return_inverse=True, return_counts=True)
@@ -141,13 +141,13 @@ def find_duplicates(
 
 
 def _unequal_pairs(marks: npt.NDArray[Any]) -> int:
-    """Number of pairs whose marks differ."""
+    """Count the pairs whose marks differ."""
     _, counts = np.unique(marks, return_counts=True)
     return comb(len(marks), 2) - sum(comb(count, 2) for count in counts.tolist())
 
 
 def images_digest(store: Store, classes: Classes, variant: Variant) -> str:
-    """Digest the images that a search sees: not where they lie, how they are named, or when they were written."""
+    """Digest the images that a search sees, without their place, their names and their time of writing."""
     meaning = {"classes": classes.names, "shape": store.images.shape, "resize": RESIZE_RULES[variant]}
     parts = [json.dumps(meaning).encode(), store.digests.tobytes(), classes.labels(store).tobytes()]
     return hashlib.sha256(b"".join(parts)).hexdigest()
@@ -165,10 +165,10 @@ def _digests(store: Store, classes: Classes, variant: Variant, codes: Codes) -> 
 def _evaluated(
     source: Source, store: Store, classes: Classes, names: Sequence[str], rows: npt.NDArray[np.int64]
 ) -> dict[str, str]:
-    """Digest the images of a split, by which others know whether models were evaluated on the same ones.
+    """Digest the images of a split, so that others can tell if models were evaluated on the same ones.
 
-    By their pixels at full size, so that neither the size they are shown in nor what is in train matters; and by
-    their names in the source, as their pixels differ where they are cut to boxes.
+    The first digest is of their pixels at full size, so that neither the stored size nor the train split matters. The
+    second is of their names in the source, because the pixels differ if images are cut to boxes.
     """
     labels = classes.labels(store)[rows]
 

@@ -1,7 +1,7 @@
-"""CIFAR-10 as it is published for Python: a folder of six pickled batches and one of class names.
+"""CIFAR-10 as published for Python: a folder of six pickled batches and one file of class names.
 
-A pickle may run any code when it is read. These are read by an unpickler that knows the few names of NumPy that
-an array is rebuilt with, and refuses a file that asks for another one.
+A pickle may run any code when it is read. So these are read by an unpickler that knows only the few NumPy names that
+rebuild an array, and refuses a file that asks for any other name.
 """
 
 import pickle
@@ -18,7 +18,7 @@ from trainables.data.arrays import PublishedFiles, array_contents
 from trainables.data.contents import Contents
 from trainables.data.spec import SPLITS
 
-_SUBFOLDER = "cifar-10-batches-py"  # what the published archive unpacks to
+_SUBFOLDER = "cifar-10-batches-py"  # the folder in the published archive
 _META = "batches.meta"
 _BATCHES = {**{f"data_batch_{i}": "train" for i in range(1, 6)}, "test_batch": "test"}
 _CHANNELS, _SIDE = 3, 32
@@ -26,7 +26,7 @@ _CHANNELS, _SIDE = 3, 32
 
 @dataclass(frozen=True)
 class CIFAR10(PublishedFiles):
-    """CIFAR-10, 32 x 32 pixels in colour, split into train and test.
+    """CIFAR-10: color images of 32 x 32 pixels, split into train and test.
 
     The layout of the files is described at https://www.cs.toronto.edu/~kriz/cifar.html.
     """
@@ -45,7 +45,7 @@ class CIFAR10(PublishedFiles):
         """Read the seven files.
 
         Raises:
-            InputError: naming the file that does not hold what it should.
+            InputError: if a file has wrong content; the message names the file.
         """
         *batches, meta = self._files
         classes, rows = _read_meta(meta)
@@ -60,7 +60,7 @@ class CIFAR10(PublishedFiles):
 
 
 def _read_meta(path: Path) -> tuple[tuple[str, ...], int]:
-    """Read the names of the classes and the number of images a batch."""
+    """Read the names of the classes and the number of images per batch."""
     meta = _unpickle(path)
     names, rows = meta.get("label_names"), meta.get("num_cases_per_batch")
     if not isinstance(names, list) or not isinstance(rows, int) or rows < 1:
@@ -87,7 +87,7 @@ def _read_batch(path: Path, rows: int, classes: int) -> tuple[npt.NDArray[np.uin
         )
     try:
         labels = np.asarray(batch["labels"])
-    except ValueError:  # lists of several lengths
+    except ValueError:  # lists of different lengths
         labels = np.empty(0)
     if labels.shape != (rows,) or labels.dtype.kind not in "iu":
         raise InputError(f"{path} has {rows} images but not as many whole numbers as labels: download all files again")
@@ -98,10 +98,10 @@ def _read_batch(path: Path, rows: int, classes: int) -> tuple[npt.NDArray[np.uin
 
 
 def _unpickle(path: Path) -> dict[str, Any]:
-    """Read a pickled mapping, of Python 2 or 3, that holds plain values and arrays."""
+    """Read a pickled mapping of plain values and arrays, from Python 2 or 3."""
     try:
         with path.open("rb") as file:
-            # NumPy rebuilds an array that Python 2 wrote from text in this encoding only.
+            # Arrays that Python 2 wrote can be rebuilt only with this text encoding.
             value = _ArrayUnpickler(file, encoding="latin1").load()
     except _ForeignTypeError as error:
         raise InputError(
@@ -109,7 +109,7 @@ def _unpickle(path: Path) -> dict[str, Any]:
         ) from None
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from error
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged pickle may raise anything
         raise InputError(f"{path} is not a whole pickle ({error}): download it again") from error
     if not isinstance(value, dict):
         raise InputError(f"{path} holds {type(value).__name__}, but must hold a mapping: is it another file?")
@@ -117,11 +117,11 @@ def _unpickle(path: Path) -> dict[str, Any]:
 
 
 class _ForeignTypeError(Exception):
-    """A pickle asks for a name that no array needs."""
+    """A request in a pickle for a name that no array needs."""
 
 
 class _ArrayUnpickler(pickle.Unpickler):
-    """Reads plain values and arrays of numbers; the names are those that NumPy wrote before version 2 and since."""
+    """An unpickler of plain values and numeric arrays; it knows NumPy's names from before version 2 and since."""
 
     def find_class(self, module: str, name: str) -> Any:
         found = _NAMES.get((module, name))
@@ -131,7 +131,7 @@ class _ArrayUnpickler(pickle.Unpickler):
 
 
 def _dtype(text: object, *_: object) -> np.dtype[Any]:
-    """Rebuild a dtype, of numbers only; old files say 0 and 1 for its flags, which NumPy warns of."""
+    """Rebuild a numeric dtype; old files write its flags as 0 and 1, of which NumPy warns."""
     dtype = np.dtype(_text(text))
     if dtype.kind not in "iu":
         raise pickle.UnpicklingError(f"an array of {dtype}")
@@ -139,7 +139,7 @@ def _dtype(text: object, *_: object) -> np.dtype[Any]:
 
 
 def _encoded(text: str, encoding: str) -> bytes:
-    """Rebuild bytes, which Python 3 writes as text in the protocols of Python 2."""
+    """Rebuild bytes, which Python 3 stores as text in the pickle protocols of Python 2."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes in {encoding}")
     return text.encode(encoding)

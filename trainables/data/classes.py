@@ -1,6 +1,6 @@
-"""Rules on classes: names written alike, and classes that nothing is evaluated on left out.
+"""Class rules: joining names that normalize alike, and dropping classes that no evaluation contains.
 
-They change labels and never pixels, so that one store serves a data set under any rules.
+They change labels and never pixels, so one store serves a data set under any rules.
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ class Classes:
 
     Attributes:
         names: of the classes, in the order of their labels.
-        label_of_store: for each label of the store the label here, or DROPPED.
+        label_of_store: the label here for each label of the store, or DROPPED.
         dropped: names of the classes that were left out, with their numbers of train images.
     """
 
@@ -34,15 +34,15 @@ class Classes:
     dropped: dict[str, int]
 
     def labels(self, store: Store) -> npt.NDArray[np.int64]:
-        """Labels int64 (N,) of the images of the store, or DROPPED."""
+        """Return the labels int64 (N,) of the store's images, or DROPPED."""
         return np.array(self.label_of_store, np.int64)[store.labels]
 
 
 def class_rules(store: Store, *, normalize: bool, drop_unseen: bool) -> Classes:
-    """Apply the rules of a `DataSpec` to the classes of a store; without a rule they stay as they are.
+    """Apply the class rules of a `DataSpec` to a store; without a rule the classes stay as they are.
 
     Raises:
-        InputError: if nothing says which classes are unseen, or fewer than two classes are left.
+        InputError: the store does not tell which classes are unseen, or fewer than two classes are left.
     """
     written = [normalized(name) if normalize else name for name in store.classes]
     names = sorted(set(written)) if normalize and len(set(written)) < len(written) else written
@@ -73,12 +73,12 @@ def class_rules(store: Store, *, normalize: bool, drop_unseen: bool) -> Classes:
 
 
 def normalized(name: str) -> str:
-    """Lower-case a name and write each run of blanks inside it as an underscore."""
+    """Lower-case a name and replace each run of blanks inside it by an underscore."""
     return "_".join(name.lower().split())
 
 
 def joined(before: Sequence[str], classes: Classes) -> dict[str, list[str]]:
-    """Classes that are several of the store's, with the names of those."""
+    """Return the classes that join several of the store's classes, with the names of those."""
     written: dict[int, list[str]] = {}
     for name, label in zip(before, classes.label_of_store, strict=True):
         written.setdefault(label, []).append(name)

@@ -1,4 +1,4 @@
-"""The form in which every source lists its images, so that the store reads them all alike."""
+"""The common form in which every source lists its images, so that the store reads all sources alike."""
 
 import os
 from collections.abc import Callable
@@ -19,10 +19,10 @@ class Contents:
 
     Attributes:
         classes: names of the classes; a label is an index into them.
-        names: one an image: its path relative to the folder, or a made-up one such as "train/00042".
+        names: one per image: its path relative to the folder, or a made-up one such as "train/00042".
         labels: int64 (N,).
-        official: int8 (N,), the split that the source itself puts an image in, or UNASSIGNED.
-        header: reads what is known of image i before it is decoded; None if it is broken.
+        official: int8 (N,), the split that the source itself gives an image, or UNASSIGNED.
+        header: reads the header of image i without decoding it; None if it is broken.
         image: decodes image i at full size to mode "L" or "RGB"; raises BrokenImageError.
     """
 
@@ -35,39 +35,39 @@ class Contents:
 
 
 class Source(Protocol):
-    """A place that images come from. Making one is cheap: it only finds out what is there."""
+    """A place that images come from. Creating one is cheap: it only looks up which files exist."""
 
     @property
     def name(self) -> str:
-        """The source as the data card shows it, with an absolute path."""
+        """The name of the source for the data card, with an absolute path."""
 
     mirrors: bool
-    """Whether a mirrored image is still of its class."""
+    """True if a mirrored image keeps its class."""
 
     @property
     def identity(self) -> object:
-        """JSON-able, and another one whenever the images may be others; found without opening an image."""
+        """A JSON-able value that changes whenever the images may have changed; found without opening an image."""
 
     @property
     def ignored(self) -> int:
-        """Number of files there that are not images of the data set."""
+        """The number of files in the source that are not images of the data set."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a person should know about how the source was read."""
+        """Remarks for a person about how the source was read."""
 
     def contents(self) -> Contents:
-        """List the images. It may be slow: called only when the store has to be built."""
+        """List the images. It may be slow, and is called only when the store has to be built."""
 
 
 def stamp(path: Path) -> tuple[str, int, int]:
-    """Path, size in bytes and time of the last change in ns: other ones whenever the file may be another."""
+    """Return path, size in bytes and time of the last change in ns, which differ whenever the file may have changed."""
     status = path.stat()
     return str(path), status.st_size, changed_ns(status)
 
 
 def changed_ns(status: os.stat_result) -> int:
-    """When a file was changed last, its time of modification or, where that was set back, of its inode."""
+    """Return the time of a file's last change in ns: of its content or, if that was set back, of its inode."""
     return max(status.st_mtime_ns, status.st_ctime_ns)
 
 

@@ -1,8 +1,8 @@
-"""One way from an image file to uint8 pixels, shared by the store and by prediction.
+"""The one way from an image file to uint8 pixels, shared by the store and by prediction.
 
-Every step is a rule that depends on the file alone: EXIF orientation is applied, transparency is laid over
-white, wider samples are scaled to 8 bits, and the shorter side is resized before the centre is cropped. A box is cut
-out of the original pixels, before that, and all of it is kept: its sides are resized each by itself.
+Every step depends on the file alone: EXIF orientation is applied, transparency is laid over white, wider samples are
+scaled to 8 bits, and the shorter side is resized before the center is cropped. A box is cut out of the original pixels
+before resizing and kept whole: its two sides are resized independently.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from search_spaces.space.errors import InputError
 from search_spaces.space.space import Variant
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-"""What is taken for an image when a folder is listed, in lower case."""
+"""Suffixes of the files that count as images when a folder is listed, in lower case."""
 
 Box = Sequence[float]
 """x, y, width and height in pixels, of the upright image at full size."""
@@ -31,9 +31,9 @@ RESIZE_RULES: dict[Variant, str] = {
     "whole": "shorter side to the size, antialiased bilinear, centre crop",
     "box": "both sides to the size, antialiased bilinear",
 }
-"""How an image becomes square: the sides of a photo rarely matter, those of a box do."""
+"""The rules that make an image square: the edges of a photo rarely matter, those of a box do."""
 
-# Only these of Pillow's many parsers may see a file, whatever its suffix says.
+# Only these of Pillow's many parsers may see a file, whatever its suffix.
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"})
@@ -50,12 +50,12 @@ _TURNS = {
 
 
 class BrokenImageError(InputError):
-    """A file that is there and can be read, but does not hold a whole image. The message is the reason."""
+    """A readable file that does not hold a whole image. The message is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What can be known of an image without decoding it: sides in pixels, and whether its mode is grey."""
+    """The facts about an image known without decoding it: sides in pixels, and whether its mode is gray."""
 
     width: int
     height: int
@@ -75,7 +75,7 @@ def decode(source: Path | str | bytes, size: int, channels: int, *, box: Box | N
 
 
 def read_header(source: Path | bytes) -> Header | None:
-    """Read size and mode of an image file, or its bytes; None if broken, as decoding it will tell more fully."""
+    """Read size and mode of an image file, or its bytes; None if broken, as decoding reports the reason later."""
     try:
         file = BytesIO(source) if isinstance(source, bytes) else source
         with _quiet_pillow, Image.open(file, formats=_FORMATS) as image:
@@ -91,7 +91,7 @@ def read_image(source: Path | str | bytes) -> Image.Image:
         BrokenImageError: if the content is not a whole image of a known format.
         InputError: if the file cannot be read.
     """
-    # Read apart from decoding: a failing disk must not make good images count as broken ones.
+    # Reading is separate from decoding: a failing disk must not make good images count as broken.
     data = source if isinstance(source, bytes) else _read(source)
     try:
         with _quiet_pillow, Image.open(BytesIO(data), formats=_FORMATS) as image:
@@ -101,7 +101,7 @@ def read_image(source: Path | str | bytes) -> Image.Image:
         raise
     except UnidentifiedImageError as error:
         raise BrokenImageError("not an image of a known format") from error
-    except Exception as error:  # Pillow's parsers raise whatever the damage leads them to
+    except Exception as error:  # Pillow's parsers may raise anything on damaged files
         raise BrokenImageError(str(error) or type(error).__name__) from error
 
 
@@ -121,7 +121,7 @@ def cut(image: Image.Image, box: Box) -> Image.Image:
 
 
 def edges_of(box: Box) -> tuple[int, int, int, int] | None:
-    """Left, top, right and bottom of a box in whole pixels; None if nothing lies between them."""
+    """Return left, top, right and bottom of a box in whole pixels; None if the box is empty."""
     if len(box) != 4 or not np.isfinite(box).all():
         return None
     x, y, width, height = box
@@ -142,8 +142,8 @@ def fit(image: Image.Image, size: int, variant: Variant) -> npt.NDArray[np.uint8
         if variant == "whole":
             side = min(image.size)
             left, top = (image.width - side) // 2, (image.height - side) // 2
-            # The crop is resized alone (with what the filter needs around it), for the same pixels: the whole of
-            # a 1 x 60,000 strip would be blown up to gigabytes.
+            # Only the crop is resized (with the margin that the filter needs), for the same pixels: a whole 1 x 60,000
+            # strip would be enlarged to gigabytes.
             kept = (left, top, left + side, top + side)
         image = image.resize((size, size), Image.Resampling.BILINEAR, box=kept)
     pixels = np.asarray(image).reshape(size, size, -1)
@@ -151,7 +151,7 @@ def fit(image: Image.Image, size: int, variant: Variant) -> npt.NDArray[np.uint8
 
 
 def pixel_digest(image: Image.Image) -> bytes:
-    """Digest the pixels of an image (16 bytes): equal for two files that decode to the same picture."""
+    """Digest the pixels of an image to 16 bytes: equal for two files that decode to the same picture."""
     digest = hashlib.sha256(f"{image.mode} {image.width} {image.height} ".encode())
     digest.update(image.tobytes())
     return digest.digest()[:16]
@@ -172,7 +172,7 @@ def _upright(image: Image.Image) -> Image.Image:
     """Apply the EXIF orientation, without the copies that Pillow's `exif_transpose` makes of every image."""
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation)
-    except Exception:  # damaged metadata beside good pixels: shown as stored, as every viewer does
+    except Exception:  # damaged metadata beside good pixels: used as stored, as every viewer does
         return image
     return image.transpose(_TURNS[orientation]) if orientation in _TURNS else image
 
@@ -194,10 +194,10 @@ def _opaque(image: Image.Image) -> Image.Image:
 
 
 def _range_of(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """Choose what is black and white in samples of 32 bits, whose files do not say it.
+    """Choose the values of black and white in 32-bit samples, whose files do not record them.
 
-    It is the smallest of the usual ranges that holds the image (0..1 for floats, 0..255, 0..65535), else the
-    image's own.
+    They are the smallest of the usual ranges that holds the image (0..1 for floats, 0..255, 0..65535), else the image's
+    own range.
     """
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
@@ -210,17 +210,16 @@ def _range_of(values: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def _scaled(values: npt.NDArray[Any], black: float, white: float) -> Image.Image:
-    """Map black..white to 0..255, rounded, as an image of mode "L"."""
+    """Map black..white to 0..255, rounded, and return an image of mode "L"."""
     unit = (values.astype(np.float64) - black) / max(white - black, 1e-12)
     return Image.fromarray((unit * 255 + 0.5).astype(np.uint8))
 
 
 class _QuietPillow:
-    """Keeps Pillow's warnings from the caller, with any number of threads inside.
+    """A context that hides Pillow's warnings from the caller, with any number of threads inside.
 
-    `warnings.catch_warnings` swaps a list that all threads share, so threads that leave it in another order
-    than they entered would restore each other's filters. Here the first one in swaps and the last one out
-    restores.
+    `warnings.catch_warnings` swaps a list that all threads share. So threads that leave it in another order than they
+    entered would restore each other's filters. Here the first thread in swaps and the last one out restores.
     """
 
     def __init__(self) -> None:

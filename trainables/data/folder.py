@@ -1,4 +1,4 @@
-"""An image folder: train/ val/ test/ with a folder a class in each, or the class folders alone."""
+"""An image folder: train/ val/ test/ with one folder per class in each, or the class folders alone."""
 
 import os
 from collections import Counter
@@ -16,19 +16,19 @@ from trainables.data.decode import SUFFIXES, BrokenImageError, read_header, read
 from trainables.data.spec import SPLITS, UNASSIGNED
 
 _SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-"""Names of folders, in lower case, that are taken for a split."""
+"""Names of folders, in lower case, that mark a split."""
 
 _OTHER_PICTURES = frozenset(
     {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ppm", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 )
-"""Suffixes of pictures that are not read, in lower case: a person may expect them to be."""
+"""Suffixes, in lower case, of pictures that are not read although a person may expect it."""
 
 _LAYOUT = "it must hold train/ (and val/, test/) with a folder a class in each, or class folders alone"
 
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """An image file; a size of -1 marks a symbolic link that leads nowhere."""
+    """An image file; a size of -1 marks a broken symbolic link."""
 
     path: str
     class_name: str
@@ -40,12 +40,11 @@ class _File:
 class ImageFolder:
     """A folder of images, listed when it is opened.
 
-    Class names are those of the folders, sorted; folders below a class folder belong to the class. Left out
-    are hidden files and folders, files without an image's suffix, and symbolic links to folders (links to
-    files are followed).
+    Class names are those of the folders, sorted; folders below a class folder belong to the class. Hidden files and
+    folders, files without an image's suffix, and symbolic links to folders are left out (links to files are followed).
 
     Raises:
-        InputError: if the folder is not laid out in one of the two forms, or has fewer than two classes.
+        InputError: if the folder has neither of the two layouts, or has fewer than two classes.
     """
 
     mirrors = True
@@ -77,15 +76,15 @@ class ImageFolder:
     def identity(self) -> object:
         """The folder, its classes (one may be empty), and each file's relative path, size and time of change.
 
-        The folder is in it as names, sizes and times of two data sets may agree (many archives give every
-        file one time). The price is that a folder that was moved is decoded once more.
+        The folder is included because names, sizes and times of two data sets may agree (many archives give every file
+        the same time). The price is that a moved folder is decoded once more.
         """
         files = [(file.path, file.size, file.modified_ns) for file in self._files]
         return [self.name, self._classes, files]
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Name the folders and count the pictures that a person may have expected to be read."""
+        """Remarks that name the folders and count the pictures that a person may have expected to be read."""
         notes = []
         if self._linked:
             notes.append(f"symbolic links to folders are not followed: {_some(sorted(self._linked))}")
@@ -164,11 +163,11 @@ class ImageFolder:
                 yield path, status.st_size, changed_ns(status)
             elif entry.is_symlink():
                 yield path, -1, 0
-            else:  # a pipe, a socket, a device: opening it could hang
+            else:  # a pipe, a socket or a device, where opening could hang
                 self.ignored += 1
 
     def _visible(self, below: str) -> Iterator[tuple[os.DirEntry[str], bool]]:
-        """Yield (entry, is a folder) of what is not hidden, and count what is left out."""
+        """Yield (entry, is a folder) for entries that are not hidden, and count those left out."""
         with os.scandir(self._root / below) as entries:
             for entry in entries:
                 if entry.name.startswith("."):

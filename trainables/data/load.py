@@ -1,4 +1,4 @@
-"""From an experiment folder to batches on a device: train and val for trials, test for the finals alone."""
+"""Loading from an experiment folder to batches on a device: train and val for trials, test only for the finals."""
 
 import json
 import socket
@@ -25,25 +25,27 @@ from trainables.data.store import bring, ensure_store
 from trainables.storage.pretrained_files import weights_of_experiment
 
 RESIDENT_SHARE = 0.25
-"""The part of a device's free memory that a split may fill to be kept there whole; the rest is for models,
-for other splits and for the trials beside this one."""
+"""The fraction of a device's free memory up to which a split is kept there whole.
+
+The rest is for models, for other splits and for the trials beside this one.
+"""
 
 TrainOn = Literal["train", "train+val"]
 """The splits that a model is trained on."""
 
-_COPIED_AT_ONCE = 64 * 2**20  # bytes on the way to the device, so that a split is never twice in memory
+_COPIED_AT_ONCE = 64 * 2**20  # bytes per copy to the device, so that a split is never in memory twice
 
 
 class Split:
     """The images and labels of one split, given in batches on the device.
 
-    A *resident* split lies on the device whole; another is read from the memory-mapped store batch by batch.
+    A *resident* split lies on the device whole. Any other split is read from the memory-mapped store batch by batch.
     Both give identical batches.
 
     Attributes:
         labels: int64 (N,), on the device.
-        resident: whether the images lie on the device.
-        seconds: that were spent on giving images, so far and in this process.
+        resident: True if the images lie on the device.
+        seconds: time spent on giving images, so far and in this process.
     """
 
     def __init__(
@@ -61,15 +63,16 @@ class Split:
             images: uint8 (M, C, H, W), the memory-mapped images of the store.
             labels: int64 (M,), the labels of the store.
             rows: int64 (N,), ascending.
-            device: where batches shall be.
-            resident: None for as the free memory allows (see RESIDENT_SHARE).
+            device: the device of the batches.
+            resident: None decides by the free memory (see RESIDENT_SHARE).
         """
         self._device = device
         self.seconds = 0.0
         self.labels = torch.from_numpy(labels[rows]).to(device)
         size = len(rows) * images[:1].nbytes
         self.resident = size <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
-        # nothing leads from a resident split to the store, which holds the other splits, too; of another, only `rows`
+        # a resident split has no reference to the store, which also holds the other splits; any other reaches only
+        # `rows`
         self._images: Tensor | None = None
         self._load: Callable[[npt.NDArray[np.int64]], Tensor] | None = None
         if self.resident:
@@ -81,7 +84,7 @@ class Split:
         return len(self.labels)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the images uint8 (B, C, H, W) and labels int64 (B,) at `indices`, int64 (B,) in 0..N-1."""
+        """Return the images uint8 (B, C, H, W) and labels int64 (B,) at `indices`, int64 (B,) in 0..N-1."""
         began = time.perf_counter()
         batch = self._batch(indices)
         self.seconds += time.perf_counter() - began
@@ -93,12 +96,12 @@ class Split:
         if self._load is not None:
             return self._load(indices.cpu().numpy()), labels
         assert self._images is not None
-        if self._device.type == "cpu":  # NumPy copies whole images, where torch's gather takes 10 times as long
+        if self._device.type == "cpu":  # NumPy copies whole images; torch's gather takes 10 times as long
             return _take(self._images.numpy(), on_device.numpy(), self._device), labels
         return self._images.index_select(0, on_device), labels
 
     def part(self, indices: npt.NDArray[np.int64]) -> Self:
-        """The images at `indices`, int64 (M,) in 0..N-1, as a split of their own."""
+        """Return the images at `indices`, int64 (M,) in 0..N-1, as a separate split."""
         part = copy(self)
         on_device = torch.from_numpy(indices).to(self._device)
         part.labels = self.labels.index_select(0, on_device)
@@ -108,12 +111,12 @@ class Split:
         return part
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """Give the whole split in order, `size` images at a time, the last batch with what is left."""
+        """Yield the whole split in order, `size` images at a time, with the remainder in the last batch."""
         for start in range(0, len(self), size):
             yield self.batch(torch.arange(start, min(start + size, len(self))))
 
     def arrays(self) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """Give a copy of all images, uint8 (N, C, H, W), and labels, int64 (N,), in main memory."""
+        """Return a copy of all images, uint8 (N, C, H, W), and labels, int64 (N,), in main memory."""
         began = time.perf_counter()
         if self._load is not None:
             images = self._load(np.arange(len(self))).cpu().numpy()
@@ -135,23 +138,23 @@ def _resident(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device
 
 def _take(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
     """Copy rows of an array in main memory to the device."""
-    pinned = device.type == "cuda"  # only then is the copy to the device done while this process goes on
+    pinned = device.type == "cuda"  # only then does the copy to the device run while this process goes on
     batch = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, pin_memory=pinned)
-    # mode="clip" lets NumPy write straight into `out`. That the rows exist is checked before.
+    # mode="clip" lets NumPy write straight into `out`. The caller has checked that the rows exist.
     np.take(images, rows, axis=0, out=batch.numpy(), mode="clip")
     return batch.to(device, non_blocking=True)
 
 
 @dataclass(frozen=True)
 class TrainData:
-    """What a trial may see of a data set: everything but test.
+    """The part of a data set that a trial may see: everything but test.
 
     Attributes:
         train: the images to learn from.
         val: the images to choose by.
         classes: names of the classes; a label is an index into them.
-        shape: sizes, `samples` being those of train.
-        device: where batches are.
+        shape: sizes; `samples` counts the images of train.
+        device: the device of the batches.
         weights: files of pretrained weights, by `RECIPE.MODEL`.
     """
 
@@ -163,8 +166,11 @@ class TrainData:
     weights: Mapping[str, Path] = field(default_factory=dict)
 
     def folds(self, count: int) -> Iterator["TrainData"]:
-        """Train in `count` parts, stratified and in order as scikit-learn's `StratifiedKFold`: each is val once."""
-        from sklearn.model_selection import StratifiedKFold  # here, as it takes seconds and trials do without
+        """Yield `count` stratified folds of train, in the order of scikit-learn's `StratifiedKFold`.
+
+        Each fold is val once.
+        """
+        from sklearn.model_selection import StratifiedKFold  # here, as it takes seconds and trials do not need it
 
         labels = self.train.labels.cpu().numpy()
         for rest, part in StratifiedKFold(count).split(labels, labels):
@@ -178,9 +184,9 @@ def load_train(
     """Load train and val of an experiment folder. The test split is not opened.
 
     Args:
-        folder: where `Prepared.write` has written.
-        device: where batches shall be.
-        train_on: "train+val" adds the val images to train; val stays as it is, and no longer says anything.
+        folder: the folder that `Prepared.write` wrote.
+        device: the device of the batches.
+        train_on: "train+val" adds the val images to train; val stays the same, but its metrics mean nothing then.
         resident: True or False to hold the splits on the device or to stream them; None to decide by memory.
 
     Raises:
@@ -199,7 +205,7 @@ def load_train(
 
 
 def has_test(folder: Path) -> bool:
-    """Whether an experiment's data have a test split; where not, finals are tested on val, and the report says so.
+    """Return True if an experiment's data have a test split; else finals are tested on val, and the report says so.
 
     Raises:
         InputError: if the folder holds no prepared data.
@@ -208,7 +214,7 @@ def has_test(folder: Path) -> bool:
 
 
 def load_test(folder: Path, device: torch.device, *, resident: bool | None = None) -> Split:
-    """Load the test split of an experiment folder: for the final stage, once. Arguments as in `load_train`.
+    """Load the test split of an experiment folder: only for the finals, once. Arguments as in `load_train`.
 
     Raises:
         InputError: if the folder holds no prepared data or no test split, or this machine does not see its images.
@@ -220,7 +226,7 @@ def load_test(folder: Path, device: torch.device, *, resident: bool | None = Non
 
 
 def names_of(folder: Path, split: str, positions: npt.NDArray[np.int64]) -> list[str]:
-    """The paths in the data set of the images at these positions of a split.
+    """Return the paths in the data set of the images at these positions of a split.
 
     Raises:
         InputError: if the folder holds no prepared data.
@@ -238,21 +244,21 @@ def _read_card(folder: Path) -> dict[str, Any]:
 
 
 def bring_store(folder: Path, shared: str) -> None:
-    """Copy the decoded images of an experiment folder to this machine, unless they are here.
+    """Copy the decoded images of an experiment folder to this node, unless they are here.
 
     Args:
-        folder: where `Prepared.write` has written.
-        shared: what they were given to with `Prepared.share`.
+        folder: the folder that `Prepared.write` wrote.
+        shared: the place given to `Prepared.share`.
 
     Raises:
         InputError: if the folder holds no prepared data.
-        OSError: if they cannot be had from there.
+        OSError: if they cannot be copied from there.
     """
     bring(Path(_read_card(folder)["store"]), shared)
 
 
 def _store_of(card: Mapping[str, Any]) -> Path:
-    """Where this machine has the decoded images: another than the one that prepared them has them decoded first."""
+    """Return the folder of the decoded images on this node, which decodes them first if another node prepared them."""
     path = Path(card["store"])
     if path.is_dir():
         return path

@@ -1,4 +1,4 @@
-"""How much memory is free on a device, so that data are kept there only where they leave room."""
+"""Free memory of a device, so that data are kept there only if there is enough room."""
 
 from pathlib import Path
 
@@ -6,17 +6,17 @@ import torch
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be taken on a device; in main memory, within the limit of the container."""
+    """Return the bytes that can still be allocated on a device; in main memory, within the container's limit."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return free
     if device.type != "cpu":
-        return 0  # not known: stream
+        return 0  # unknown, so data are streamed
     return min(_available(), _below_limit())
 
 
 def _available() -> int:
-    """Bytes of main memory that the machine can still give, caches counted as free."""
+    """Return the bytes of main memory that the machine can still give, counting caches as free."""
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:
@@ -26,7 +26,7 @@ def _available() -> int:
 
 
 def _below_limit(group: Path = Path("/sys/fs/cgroup")) -> int:
-    """Bytes that are left below the limit of this process's container (cgroup v2); huge if there is none."""
+    """Return the bytes left below the limit of this process's container (cgroup v2); huge if there is none."""
     try:
         limit = (group / "memory.max").read_text().strip()
         used = int((group / "memory.current").read_text())

@@ -1,4 +1,4 @@
-"""Images in Parquet shards, as the Hugging Face hub serves them: a row an image, with its label and perhaps its box."""
+"""Images in Parquet shards, as on the Hugging Face hub: one image per row, with its label and perhaps its box."""
 
 import glob
 import json
@@ -34,14 +34,14 @@ _SPLIT_OF = {
     **dict.fromkeys(("validation", "valid", "val", "dev"), "val"),
     **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-"""Words in the name of a file or folder that are taken for a split; the hub's own."""
+"""Words in the name of a file or folder that mark a split, as on the hub."""
 
-_KEPT_BYTES = 256 * 2**20  # of row groups that threads are reading from; two are kept whatever they weigh
+_KEPT_BYTES = 256 * 2**20  # limit of the row groups that threads read from; two are kept regardless of size
 
 
 @dataclass(frozen=True, slots=True)
 class _Shard:
-    """A file: its path, rows in each row group, columns with their types, and names of the classes if it has some."""
+    """A file: its path, rows in each row group, columns with their types, and class names if it has some."""
 
     path: Path
     groups: tuple[int, ...]
@@ -53,7 +53,7 @@ class _Shard:
         return sum(self.groups)
 
     def names_in(self, column: str) -> tuple[str, ...] | None:
-        """Names of the classes that the integers of a column stand for, from the hub's description of it."""
+        """Return the class names that the integers of a column stand for, from the hub's description of the column."""
         feature = self.features.get(column)
         names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
         return tuple(map(str, names)) if names else None
@@ -62,15 +62,16 @@ class _Shard:
 class ParquetShards:
     """A glob of Parquet files, or a folder of them; their footers are read when it is opened.
 
-    The columns are those that the spec names, else found: for the image the only struct with `bytes` or column
-    of binary, for the label the only one of `label`, `labels`, `category` and `class`, and for the box `bbox`,
-    x, y, width and height in pixels. A label is text, or a whole number, whose name is the hub's where it says one.
+    The spec may name the columns. Otherwise the image column is the only struct with `bytes` or the only binary column,
+    the label column is the only one of `label`, `labels`, `category` and `class`, and the box column is `bbox`, with x,
+    y, width and height in pixels. A label is text or a whole number; the hub's name for a number is used if there is
+    one.
 
-    A file is of a split by its name or by that of its nearest folder, as the hub has it (train-00000-of-00002.parquet).
-    If no file is, all images are without splits.
+    The split of a file comes from its name or that of its nearest folder, as on the hub (train-00000-of-00002.parquet).
+    If no file has a split, all images are without splits.
 
     Raises:
-        InputError: naming the file that is damaged or unlike the others, or the column that is not there.
+        InputError: if a file is damaged or unlike the others, or a column is missing; the message names it.
     """
 
     mirrors = True
@@ -99,16 +100,16 @@ class ParquetShards:
 
     @cached_property
     def identity(self) -> object:
-        """The columns, and what `stamp` says of each file."""
+        """The columns, and the `stamp` of each file."""
         return [[self._image, self._label, self._box], [stamp(shard.path) for shard in self._shards]]
 
     def contents(self) -> Contents:
-        """List the rows, file by file; images are read as they are asked for, a row group at a time.
+        """List the rows, file by file; images are read on request, one row group at a time.
 
-        A row without a label, an image or, where they are wanted, a box counts as a broken image.
+        A row without a label, an image or, if boxes are wanted, a box counts as a broken image.
 
         Raises:
-            InputError: naming the file that cannot be read, or if there are fewer than two classes.
+            InputError: if a file cannot be read, which the message names, or if there are fewer than two classes.
         """
         faults: dict[int, str] = {}
         classes, labels = self._read_labels(faults)
@@ -145,7 +146,7 @@ class ParquetShards:
         return path.relative_to(self._root).as_posix()
 
     def _find_splits(self) -> list[int]:
-        """Codes of the split of each file."""
+        """Return the code of the split of each file."""
         splits = [_split_of(Path(self._relative(shard.path))) for shard in self._shards]
         named = {split for split in splits if split is not None}
         if not named:
@@ -164,7 +165,7 @@ class ParquetShards:
         return [SPLITS.index(split) for split in splits if split is not None]
 
     def _check_alike(self) -> None:
-        """Hold that the columns mean the same in all files."""
+        """Check that the columns have the same types and class names in all files."""
         first, *others = self._shards
         rule = "files of one data set must have one schema"
         for shard in others:
@@ -184,7 +185,7 @@ class ParquetShards:
                 )
 
     def _read_column(self, column: str) -> Iterator[tuple[int, Any]]:
-        """Yield (row, value) of a column of little values."""
+        """Yield (row, value) of a column of small values."""
         row = 0
         for shard in self._shards:
             for group in range(len(shard.groups)):
@@ -193,7 +194,7 @@ class ParquetShards:
                     row += 1
 
     def _read_labels(self, faults: dict[int, str]) -> tuple[tuple[str, ...], np.ndarray[Any, np.dtype[np.int64]]]:
-        """Read the names of the classes that occur, and labels (N,); a row without one gets 0 and a fault."""
+        """Read the names of the classes that occur, and labels (N,); a row without a label gets 0 and a fault."""
         names = self._shards[0].names_in(self._label)
         values: dict[int, str | int] = {}
         for row, value in self._read_column(self._label):
@@ -215,7 +216,7 @@ class ParquetShards:
         return tuple(names[value] if names and isinstance(value, int) else str(value) for value in found), labels
 
     def _read_boxes(self, faults: dict[int, str]) -> list[Sequence[float]]:
-        """Read the N boxes; a row without one gets an empty one and a fault."""
+        """Read the N boxes; a row without a box gets an empty one and a fault."""
         assert self._box is not None
         boxes = []
         for row, box in self._read_column(self._box):
@@ -227,7 +228,7 @@ class ParquetShards:
 
 
 class _RowGroups:
-    """Images by row, from any thread; the row groups that were read last are kept, as rows are asked for in order."""
+    """A thread-safe reader of images by row; it keeps the last row groups, because rows are requested in order."""
 
     def __init__(self, shards: Sequence[_Shard], column: str) -> None:
         self._places = [(shard.path, group) for shard in shards for group in range(len(shard.groups))]
@@ -237,7 +238,7 @@ class _RowGroups:
         self._lock = threading.Lock()
 
     def image(self, row: int) -> bytes | None:
-        """Give the file of the image in a row, None if there is none."""
+        """Return the file content of the image in a row; None if there is none."""
         number = bisect_right(self._starts, row) - 1
         with self._lock:
             images = self._kept.get(number)
@@ -256,7 +257,7 @@ class _RowGroups:
 
 
 def _find(pattern: Path) -> tuple[Path, list[Path]]:
-    """Find the folder that paths are told relative to, and the files, sorted."""
+    """Find the folder that paths are relative to, and the files, sorted."""
     if pattern.is_dir():
         below = (path for path in pattern.rglob("*.parquet") if path.is_file())
         return pattern, sorted(p for p in below if not any(q.startswith(".") for q in p.relative_to(pattern).parts))
@@ -266,7 +267,7 @@ def _find(pattern: Path) -> tuple[Path, list[Path]]:
 
 
 def _split_of(path: Path) -> str | None:
-    """Find the split of a file by the words of its name, else of its nearest folder."""
+    """Find the split of a file from the words of its name, else of its nearest folder."""
     for name in (path.stem, *reversed(path.parent.parts)):
         found = {_SPLIT_OF[word] for word in re.split(r"[-._ 0-9]+", name.lower()) if word in _SPLIT_OF}
         if len(found) > 1:
@@ -285,7 +286,7 @@ def _read_footer(path: Path) -> _Shard:
     groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
     try:
         features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-    except (TypeError, KeyError, ValueError):  # not from the hub: labels are what the column says
+    except (TypeError, KeyError, ValueError):  # not from the hub, so labels are the column's values
         features = {}
     return _Shard(path, groups, schema, features if isinstance(features, dict) else {})
 
@@ -301,7 +302,7 @@ def _read_row_group(path: Path, group: int, column: str) -> pa.Table:
 def _image_column(shard: _Shard, column: str | None) -> str:
     fitting = [field for field in shard.schema if _holds_images(field.type)]
     found = [field.name for field in fitting if pt.is_struct(field.type)] or [field.name for field in fitting]
-    if _IMAGE_COLUMN in found:  # beside it there may be masks
+    if _IMAGE_COLUMN in found:  # there may be masks beside it
         found = [_IMAGE_COLUMN]
     wanted = "image files: a struct with bytes, or binary"
     return _column(shard, "--image-column", column, found, _holds_images, wanted)
@@ -327,7 +328,7 @@ def _column(
     fits: Callable[[pa.DataType], bool],
     wanted: str,
 ) -> str:
-    """Give the column that was named with a flag, else the only one that was found."""
+    """Return the column that was named with a flag, else the only one that was found."""
     there = ", ".join(shard.schema.names)
     if named is None and len(found) != 1:
         problem = f"several columns ({', '.join(found)})" if found else "no column"
@@ -359,5 +360,5 @@ def _holds_boxes(kind: pa.DataType) -> bool:
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error, as those of Arrow may have many."""
+    """Return the first line of an error, as Arrow's errors may have many."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,4 +1,4 @@
-"""From a data spec to images in the store, their splits, and a card that says what they are."""
+"""The step from a data spec to images in the store, their splits, and a card that describes them."""
 
 import json
 import re
@@ -24,7 +24,7 @@ from trainables.data.store import Store, ensure_store, share
 from trainables.storage.files import whole
 
 PREPARED = ("data.json", *(f"splits/{split}.npy" for split in SPLITS))
-"""The files that `Prepared.write` writes into a folder; of a split that is empty, none."""
+"""The files that `Prepared.write` writes into a folder; an empty split has no file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,8 +33,8 @@ class Prepared:
 
     Attributes:
         store: the decoded images.
-        splits: for "train", "val" and, if there is one, "test" the rows of the store, int64, ascending.
-        card: what the data are, as written to `data.json`.
+        splits: the rows of the store, int64, ascending, for "train", "val" and, if there is one, "test".
+        card: the description of the data, as written to `data.json`.
     """
 
     store: Store
@@ -43,12 +43,12 @@ class Prepared:
 
     @property
     def digest(self) -> str:
-        """Digest of images, labels and splits: equal if and only if a search would see the same data."""
+        """The digest of images, labels and splits: equal if and only if a search would see the same data."""
         return str(self.card["digest"])
 
     @property
     def shape(self) -> DataShape:
-        """Sizes of the data."""
+        """The sizes of the data."""
         return DataShape(**self.card["shape"])
 
     def write(self, folder: Path) -> None:
@@ -56,15 +56,15 @@ class Prepared:
         (folder / "splits").mkdir(parents=True, exist_ok=True)
         for split, rows in self.splits.items():
             np.save(folder / "splits" / f"{split}.npy", rows)
-        # The card comes last and in one step: where it is, the splits are.
+        # The card comes last and in one step: if it is there, the splits are too.
         with whole(folder / "data.json") as draft:
             draft.write_text(json.dumps(self.card, indent=2) + "\n")
 
     def share(self, shared: str) -> None:
-        """Copy the decoded images to a folder or URL for `bring_store` on other machines, unless they are there.
+        """Copy the decoded images to a folder or URL for `bring_store` on other nodes, unless they are there.
 
         Raises:
-            OSError: it cannot be written.
+            OSError: the place cannot be written.
         """
         share(self.store.path, shared)
 
@@ -75,8 +75,8 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
     Args:
         spec: the data set.
         cache: folder of the image stores, shared by all searches of a machine.
-        progress: called with (images done, images in all) while images are decoded, and not at all if the
-            store is there already.
+        progress: called with (images done, images in all) while images are decoded; not called if the store exists
+            already.
 
     Raises:
         InputError: if the source cannot be used as the spec says.
@@ -86,13 +86,13 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
 
 
 def prepare_views(specs: Sequence[DataSpec], *, cache: Path, progress: Progress | None = None) -> list[Prepared]:
-    """Decode a data set once for each way to see it, and split it once.
+    """Decode a data set once for each input variant, and split it once.
 
-    All have the same images, those that can be seen in every way, and the split that the first is dealt.
+    All results have the same images, those that can be seen in every variant, and the split dealt for the first.
 
     Args:
-        specs: the data set, with different `variant` and `image_size`; of those after the first, None is the side
-            that the first has.
+        specs: the data set, with different `variant` and `image_size`; after the first, an `image_size` of None is the
+            first's side.
         cache: as for `prepare`.
         progress: as for `prepare`.
 
@@ -131,7 +131,7 @@ def prepare_views(specs: Sequence[DataSpec], *, cache: Path, progress: Progress 
 
 @dataclass(frozen=True, kw_only=True)
 class _Seen:
-    """A data set as one spec has it seen, decoded but not split."""
+    """A data set in the variant and size of one spec, decoded but not split."""
 
     spec: DataSpec
     source: Source
@@ -156,7 +156,7 @@ def _see(spec: DataSpec, cache: Path, progress: Progress | None) -> _Seen:
 
 
 def _split(view: _Seen, classes: Classes, *, seen_by_all: Collection[str]) -> Codes:
-    """The split of each image of a view, or UNASSIGNED."""
+    """Return the split of each image of a view, or UNASSIGNED."""
     spec, store, groups = view.spec, view.store, view.groups
     labels = classes.labels(store)
     kept = np.flatnonzero((labels != DROPPED) & np.array([name in seen_by_all for name in view.names]))
@@ -191,7 +191,7 @@ def _refusal(bad: Sequence[dict[str, str]]) -> str:
 
 
 def _groups(names: Sequence[str], group_by: str) -> list[str]:
-    """Name the group of each image by the first match in its path."""
+    """Return the group of each image: the first match in its path."""
     try:
         pattern = re.compile(group_by)
     except re.error as error:

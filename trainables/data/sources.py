@@ -1,4 +1,4 @@
-"""From what a person typed as the source to the source itself."""
+"""The step from a source's name, as a person typed it, to the source itself."""
 
 import difflib
 
@@ -19,11 +19,10 @@ _KNOWN = ("digits", *(form.partition(",")[0] for form in _PLACES.values()))
 
 
 def open_source(spec: DataSpec) -> Source:
-    """Find the source that a person named.
+    """Open the source that a person named.
 
     Raises:
-        InputError: if it is neither a known name nor a folder, is not laid out as it should be, or has no columns
-            or boxes where some are asked for.
+        InputError: if it is neither a known name nor a folder, has a wrong layout, or lacks requested columns or boxes.
     """
     text = spec.source
     name, _, place = text.partition(":")

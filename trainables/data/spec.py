@@ -1,4 +1,4 @@
-"""What a person says about the data: where it is, what of an image is seen, how large, and how it is split."""
+"""The data settings of a search: the source, the variant and size of its images, and the split."""
 
 import math
 from collections.abc import Sequence
@@ -9,42 +9,42 @@ from search_spaces.space.errors import InputError
 from search_spaces.space.space import Variant
 
 SPLITS = ("train", "val", "test")
-"""The splits, in the order of their codes 0, 1, 2 wherever an array of them is kept."""
+"""The splits, in the order of their codes 0, 1, 2 in arrays."""
 
 UNASSIGNED = -1
-"""The code of an image that is in no split: not dealt yet, or left out by `limit`."""
+"""The code of an image in no split: not dealt yet, or left out by `limit`."""
 
 BadImagePolicy = Literal["refuse", "skip"]
 
 Share = float | Literal["rest"]
-"""What a split gets: a fraction, a number of images, or what the other splits leave."""
+"""The share of a split: a fraction, a number of images, or the rest that the other splits leave."""
 
 Shares = tuple[Share, Share, Share]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """A data set as a search is given it.
+    """The data settings of a search.
 
     Attributes:
-        source: "digits", "fashion_mnist:DIR", "cifar10:DIR", "parquet:GLOB" (or a folder of .parquet files), or
-            the folder of an image data set.
-        image_size: side of the stored square images in pixels. None keeps the native side where all images
-            share one square size of at most 64 pixels, and is 64 otherwise.
-        variant: "box" cuts each image to its box before it is resized; the source must have boxes.
+        source: "digits", "fashion_mnist:DIR", "cifar10:DIR", "parquet:GLOB" (or a folder of .parquet files), or the
+            folder of an image data set.
+        image_size: side of the stored square images in pixels. None keeps the native side if all images share one
+            square size of at most 64 pixels, and is 64 otherwise.
+        variant: "box" cuts each image to its box before resizing; the source must have boxes.
         image_column, label_column, box_column: of Parquet files; None finds them (see `ParquetShards`).
-        normalize_classes: lower-case the names of classes and write blanks as underscores; classes whose names
-            become equal become one.
+        normalize_classes: lower-case class names and write blanks as underscores; classes whose names become equal are
+            joined.
         drop_unseen_classes: leave out of train the classes that occur neither in val nor in test.
-        split: shares of train, val and test. Fractions, which sum to 1, or, where a number is 1 or more, counts
-            of images, of which one may be "rest"; of three counts train leaves out what is beyond its count. A
-            test of 0 is none. Of a data set that comes with splits only the missing ones are dealt, out of
-            train and, if fractions, in their proportions.
-        group_by: regular expression searched in the path relative to the folder. Images with the same match
-            (its first group, if it has one) stay in one split.
+        split: shares of train, val and test: fractions that sum to 1 or, if a number is 1 or more, counts of images,
+            one of which may be "rest". With three counts, train leaves out the images beyond its count. A test share of
+            0 makes no test split. If the data set comes with splits, only the missing ones are dealt, out of train and,
+            if fractions, in their proportions.
+        group_by: regular expression searched in the path relative to the folder. Images with the same match (its first
+            group, if it has one) stay in one split.
         limit: number of training images to keep, stratified by class.
         seed: of the split and of the images that `limit` keeps.
-        on_bad_image: whether an image that cannot be decoded stops `prepare` or is left out and listed.
+        on_bad_image: "refuse" stops `prepare` at an image that cannot be decoded; "skip" leaves it out and lists it.
 
     Raises:
         InputError: for a value outside its range.
@@ -92,12 +92,12 @@ class DataSpec:
 
 
 def are_counts(split: Sequence[Share]) -> bool:
-    """Whether valid shares are numbers of images and not fractions."""
+    """Return True if valid shares are numbers of images and not fractions."""
     return any(share == "rest" or share >= 1 for share in split)
 
 
 def shares_text(split: Sequence[Share]) -> str:
-    """Shares as they are written after --split."""
+    """Return the shares as written after --split."""
     return ",".join(share if share == "rest" else f"{share:.10g}" for share in split)
 
 

@@ -1,7 +1,7 @@
-"""Dealing images to train, val and test: by the seed, stratified, and never parting what belongs together.
+"""Dealing images to train, val and test: by the seed, stratified, and without parting images that belong together.
 
-Images are put in order by a hash of the seed and their pixels, not by a random generator: so the split
-depends neither on file names nor on NumPy's version, and a larger `limit` keeps all that a smaller one kept.
+Images are ordered by a hash of the seed and their pixels, not by a random generator. So the split depends neither on
+file names nor on NumPy's version, and a larger `limit` keeps all images that a smaller one kept.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ def split_images(
     shares: Shares,
     seed: int,
 ) -> Codes:
-    """Give every image a split.
+    """Assign every image to a split.
 
-    The splits that the source itself comes with stay. Those it lacks are dealt: out of all images of a source
-    without splits, else out of its train images. Numbers of images are met exactly where no images have to stay
-    together, else as nearly as those allow.
+    Splits that the source provides stay. Missing ones are dealt: out of all images of a source without splits, else out
+    of its train images. Numbers of images are met exactly if no images have to stay together, else as closely as
+    possible.
 
     Args:
         labels: (N,), indices into `classes`.
@@ -51,8 +51,8 @@ def split_images(
         Codes (N,): indices into SPLITS, or UNASSIGNED for train images beyond their number.
 
     Raises:
-        InputError: if a class is too small to be in each split that is dealt, or a split too small to hold each
-            class, or the shares ask for more images than there are.
+        InputError: if a class is too small to be in each dealt split, or a split is too small to hold each class, or
+            the shares ask for more images than there are.
     """
     fixed = set(np.unique(official).tolist()) - {UNASSIGNED, _TRAIN}
     dealt = [code for code in range(len(SPLITS)) if code not in fixed and shares[code] != 0]
@@ -88,7 +88,7 @@ def split_images(
 def limit_train(
     codes: Codes, *, labels: Labels, digests: Digests, classes: tuple[str, ...], limit: int, seed: int
 ) -> Codes:
-    """Keep `limit` train images, each class in proportion but at least one, and unassign the others.
+    """Keep `limit` train images, stratified by class with at least one each, and unassign the others.
 
     Raises:
         InputError: if `limit` is smaller than the number of classes.
@@ -111,12 +111,12 @@ def limit_train(
 
 
 def _units(digests: Digests, groups: Sequence[str] | None, seed: int) -> list[list[int]]:
-    """Collect what must stay together, the largest unit first and equal ones in the seed's order.
+    """Collect the images that must stay together, the largest unit first and equal ones in the seed's order.
 
-    Images are joined by a group or by equal pixels, and through each other: if a picture occurs in two
-    groups, both stay together.
+    Images are joined by a group or by equal pixels, also transitively: if a picture occurs in two groups, both groups
+    stay together.
     """
-    from scipy.sparse import coo_array  # half a second, which workers need not wait
+    from scipy.sparse import coo_array  # takes half a second, which workers do not need to wait for
     from scipy.sparse.csgraph import connected_components
 
     count = len(digests)
@@ -145,7 +145,7 @@ def _order(digests: Digests, seed: int) -> list[int]:
 
 
 def _count(labels: Iterable[int]) -> dict[int, int]:
-    """Count as a Counter does, which takes many times longer to make for the usual single image."""
+    """Count labels as a Counter would; a Counter takes many times longer to build for the usual single image."""
     counts: dict[int, int] = {}
     for label in labels:
         counts[label] = counts.get(label, 0) + 1
@@ -153,7 +153,7 @@ def _count(labels: Iterable[int]) -> dict[int, int]:
 
 
 def _seats(shares: Shares, dealt: list[int], images: int, classes: int) -> list[int]:
-    """Turn numbers of images into seats for all `images`: "rest", else train, also takes what is beyond them."""
+    """Turn numbers of images into seats for all `images`; the surplus goes to "rest", else to train."""
     numbers = {code: 0 if shares[code] == "rest" else int(shares[code]) for code in dealt}
     beyond = images - sum(numbers.values())
     if beyond < 0:
@@ -174,13 +174,13 @@ def _seats(shares: Shares, dealt: list[int], images: int, classes: int) -> list[
 def _deal(
     units: Sequence[dict[int, int]], totals: Sequence[int], wanted: Sequence[float], seats: Sequence[int] | None
 ) -> list[int]:
-    """Choose one of the splits for each unit, given its number of images by class, the largest units first.
+    """Choose a split for each unit, given as its number of images by class, the largest units first.
 
-    A unit goes where it brings the counts nearest to the proportions of `wanted`, by chi-square distance. For
-    single images that is Sainte-Lague's method: each class is within one image of its share. Before that
-    comes that every class is everywhere: its last units go where it is still lacking. With `seats` a split that
-    is full is not chosen while another has room, and it keeps a seat for each class that it still lacks; so
-    single images fill all seats exactly.
+    A unit goes to the split where it brings the counts nearest to the proportions of `wanted`, by chi-square distance.
+    For single images this is Sainte-Lague's method: each class is within one image of its share. The presence of each
+    class in every split has priority: its last units go to the splits that still lack it. With `seats`, a full split is
+    not chosen while another has room, and each split keeps a seat for each class it still lacks. So single images fill
+    all seats exactly.
     """
     have = [[0] * len(totals) for _ in wanted]
     lacking = [len(wanted)] * len(totals)
@@ -189,7 +189,7 @@ def _deal(
     free = [number - len(totals) for number in seats] if seats else []  # seats that are not kept for a class
 
     def cost(to: int) -> float:
-        # What the distance grows by, without the terms that are the same for every choice.
+        # The growth of the distance, without the terms that are equal for every choice.
         return sum(n * (n + 2 * have[to][label]) / (wanted[to] * totals[label]) for label, n in unit.items())
 
     def taken(to: int) -> int:

@@ -1,7 +1,7 @@
-"""Images decoded once: a folder of memory-mapped arrays under the cache, shared by every process of a node.
+"""The store of decoded images: a folder of memory-mapped arrays in the cache, shared by every process of a node.
 
-A store is built in a folder beside its place and renamed into it, so a store that is there is whole. What a
-build that was killed leaves behind is swept by the next one.
+A store is built in a folder beside its place and renamed into it, so an existing store is whole. The remains of a
+killed build are removed by the next build.
 """
 
 import hashlib
@@ -22,9 +22,9 @@ from trainables.data.contents import Contents, Source, absolute
 from trainables.data.decode import RESIZE_RULES
 from trainables.storage.synced_folder import SyncedFolder
 
-_FORMAT = 1  # raise it when the files of a store, or the pixels in them, come out otherwise for the same source
+_FORMAT = 1  # raise it when the files of a store, or the pixels in them, change for the same source
 _MANIFEST = "manifest.json"
-_MOST_THREADS = 32  # beyond it they only wait for the interpreter's lock
+_MOST_THREADS = 32  # more threads only wait for the interpreter's lock
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Store:
 
     Attributes:
         path: its folder.
-        key: the digest it is kept under.
+        key: the digest that names its folder.
         classes: names of the classes.
         images: uint8 (N, C, H, W), memory-mapped.
         labels: int64 (N,).
@@ -52,7 +52,7 @@ class Store:
     bad: tuple[dict[str, str], ...]
 
     def names(self) -> list[str]:
-        """Read the N paths relative to the source's folder (apart from the rest, as few need them)."""
+        """Read the N paths relative to the source's folder; they are separate, as few callers need them."""
         names: list[str] = json.loads((self.path / "names.json").read_text())
         return names
 
@@ -69,15 +69,15 @@ def ensure_store(
     """Open the store of a source, and build it first if there is no whole one.
 
     Args:
-        source: where the images come from.
+        source: the source of the images.
         image_size: side of the stored images in pixels; None as in `DataSpec`.
-        variant: what the source was opened to give of each image.
-        cache: folder that holds the stores; made if it is not there.
+        variant: the variant that the source was opened with.
+        cache: folder that holds the stores; created if missing.
         progress: called with (images done, images in all) while images are decoded.
-        threads: that decode; None for one a core.
+        threads: number of decoding threads; None for one per core.
 
     Returns:
-        The store, and whether this call decoded it.
+        The store, and True if this call decoded it.
 
     Raises:
         InputError: if the cache cannot be written or the source holds no whole image.
@@ -107,14 +107,14 @@ def ensure_store(
 
 
 def share(store: Path, shared: str) -> None:
-    """Copy the folder of a store to where other machines find it, unless it is there."""
+    """Copy the folder of a store to a place that other nodes see, unless it is there."""
     place = _shared(store, shared)
     if not place.exists(f"{store.name}/{_MANIFEST}"):
         place.push(store.name, last=_MANIFEST)
 
 
 def bring(store: Path, shared: str) -> None:
-    """Copy the folder of a store from there, unless it is here."""
+    """Copy the folder of a store from the place given to `share`, unless it is here."""
     _shared(store, shared).pull_one(store.name, last=_MANIFEST)
 
 
@@ -135,7 +135,7 @@ def _key(source: Source, image_size: int | None, variant: Variant) -> str:
 
 
 def _open(path: Path) -> Store | None:
-    """Open a store, or find that it is missing, of another format or damaged."""
+    """Open a store; return None if it is missing, of another format or damaged."""
     try:
         manifest = json.loads((path / _MANIFEST).read_text())
         whole = all((path / name).stat().st_size == size for name, size in manifest["files"].items())
@@ -160,12 +160,12 @@ def _lock_of(cache: Path, key: str) -> Path:
 
 
 def _building(cache: Path, key: str) -> Path:
-    """The folder that a store is built in; the lock of its key is held by whoever writes there."""
+    """Return the folder that a store is built in; its writer holds the lock of the key."""
     return cache / f"{key}.building"
 
 
 def _sweep(cache: Path, own: str) -> None:
-    """Remove what killed builds left: all building folders whose lock is free; that of `own` is held here."""
+    """Remove remains of killed builds: all building folders whose lock is free, and that of `own`, locked here."""
     for folder in cache.glob("*.building"):
         if folder.stem == own:
             shutil.rmtree(folder)
@@ -205,5 +205,5 @@ def _build(
 
 
 def _cores() -> int:
-    """Number of cores this process may use."""
+    """Return the number of cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,4 +1,4 @@
-"""Small copies of images, for reports."""
+"""Small copies of images for reports."""
 
 import numpy as np
 import torch
@@ -8,11 +8,11 @@ from torch.nn import functional as F
 from trainables.data import Split
 
 LARGEST = 96
-"""Side of the largest that is kept, in pixels."""
+"""The largest side of a thumbnail, in pixels."""
 
 
 def thumbnails(split: Split, positions: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """The images at these positions, uint8 (N, C, H, W), no larger than LARGEST."""
+    """Return the images at these positions, uint8 (N, C, H, W), no larger than LARGEST."""
     images = split.batch(torch.from_numpy(positions))[0].cpu()
     if max(images.shape[-2:]) > LARGEST:
         small = F.interpolate(images.float(), size=(LARGEST, LARGEST), mode="bilinear", antialias=True)

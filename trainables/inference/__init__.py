@@ -1,1 +1,1 @@
-"""Trained models in use: classify images, run an exported model, measure what a model costs."""
+"""Trained models in use: classification of images, exported models, and the cost of a model."""

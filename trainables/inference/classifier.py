@@ -1,4 +1,4 @@
-"""What is taken away from a search: a trained model that names the classes of image files."""
+"""The trained model that a search yields, as a classifier of image files."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -21,13 +21,13 @@ BATCH = 256
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
-    """A trained model with what it was trained for.
+    """A trained model with its classes and its input format.
 
     Attributes:
         model: maps uint8 images (N, C, H, W) of the stored size to logits (N, classes); in evaluation mode.
         classes: the names of the classes, in the order of the logits.
-        shape: sizes of the data that it was trained on.
-        variant: what it was trained to see of an image: "whole", or what is in its "box".
+        shape: sizes of the training data.
+        variant: the part of an image that it was trained on: "whole", or the content of its "box".
     """
 
     model: nn.Module
@@ -37,12 +37,12 @@ class Classifier:
 
     @classmethod
     def load(cls, folder: Path | str, *, recipes_from: Path | str | None = None) -> Self:
-        """Load `best/RECIPE` of an experiment, onto the CPU.
+        """Load `best/RECIPE` of an experiment onto the CPU.
 
         Args:
-            folder: the winner's.
-            recipes_from: the folder of its recipe, where that is one from outside. The winner's folder does not say it,
-                as what is handed on must not say whose code is run.
+            folder: the winner's folder.
+            recipes_from: the folder of its recipe, if the recipe is from outside. The winner's folder does not record
+                it, because a file passed on to others must not decide whose code is run.
 
         Raises:
             InputError: the folder holds no winner, or its recipe is not known.
@@ -65,33 +65,33 @@ class Classifier:
 
     @property
     def image_shape(self) -> list[int]:
-        """Channels, height and width of the images that the model takes."""
+        """Channels, height and width of the model's input images."""
         return [self.shape.channels, self.shape.height, self.shape.width]
 
     @torch.inference_mode()
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits (N, classes) of uint8 images (N, C, H, W)."""
+        """Return logits (N, classes) of uint8 images (N, C, H, W)."""
         logits: npt.NDArray[np.float32] = self.model(torch.from_numpy(images)).float().numpy()
         return logits
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities (N, classes) of uint8 images (N, C, H, W)."""
+        """Return probabilities (N, classes) of uint8 images (N, C, H, W)."""
         probabilities: npt.NDArray[np.float32] = torch.from_numpy(self.logits(images)).softmax(1).numpy()
         return probabilities
 
     def predict(
         self, images: Path | str | bytes | Iterable[Path | str | bytes], boxes: Iterable[Box] | None = None
     ) -> npt.NDArray[np.float32]:
-        """Probabilities (images, classes) of image files, or of their bytes; decoded as for the search.
+        """Return probabilities (images, classes) of image files, or of their bytes, decoded as in the search.
 
         Args:
-            images: files or bytes; one alone will do.
-            boxes: for a model that was trained on boxes, and for no other: x, y, width and height in pixels, one
-                an image; each image is cut to its box.
+            images: files or bytes, or a single one.
+            boxes: x, y, width and height in pixels, one box per image; each image is cut to its box. Required for a
+                model trained on boxes, and refused for any other.
 
         Raises:
-            InputError: a file cannot be read, or is not a whole image; a box is not inside its image; boxes are
-                not what the model was trained on, or not as many as images.
+            InputError: a file cannot be read, or is not a whole image; a box is not inside its image; boxes do not fit
+                the variant of the model, or do not match the images in number.
         """
         sources = [images] if isinstance(images, str | bytes | Path) else list(images)
         cuts = self._cuts(len(sources), boxes)
@@ -110,7 +110,7 @@ class Classifier:
             raise InputError(f"cannot decode {name}: {error}; leave it out") from None
 
     def _cuts(self, images: int, boxes: Iterable[Box] | None) -> Sequence[Box | None]:
-        """The box of each image, None for the whole image."""
+        """Return the box of each image, None for the whole image."""
         if boxes is None:
             if self.variant == "box":
                 raise InputError(

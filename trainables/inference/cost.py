@@ -1,4 +1,4 @@
-"""What a trained model costs: parameters, operations, memory, and the time of one image."""
+"""The cost of a trained model: parameters, operations, memory, and latency for one image."""
 
 import platform
 import time
@@ -17,24 +17,24 @@ from torch.utils.flop_counter import FlopCounterMode
 from search_spaces import DataShape
 
 DISTANCES = (torch.ops.aten.cdist, torch.ops.aten._cdist_forward, torch.ops.aten._euclidean_dist)
-"""What `torch.cdist` is to the counter, by the numbers of points."""
+"""The operators of `torch.cdist` in the counter's view; the number of points decides which is used."""
 
 WARM_UP, RUNS, LEAST_RUNS = 5, 50, 5
 SECONDS = 1.0
-"""Timed runs end with the first that is over these, but not before LEAST_RUNS."""
+"""Time limit in seconds: timing ends with the first run beyond it, but not before LEAST_RUNS runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """The cost of a model, for one image of the stored size.
+    """The cost of a model for one image of the stored size.
 
     Attributes:
-        parameters: in all; what is not learned by steps, such as statistics or neighbours, is none.
-        trainable: those of them that were trained.
+        parameters: total number; values not learned by steps, such as statistics or neighbors, do not count.
+        trainable: the number of parameters that were trained.
         macs: multiply-accumulates of convolutions, matrix products, attention and distances; nothing else counts.
         weights_mib: parameters and buffers in memory.
-        latency_ms: median time of a forward pass of one image, raw pixels on the device to logits.
-        threads: of torch on the CPU, while it was timed.
+        latency_ms: median time of a forward pass of one image, from raw pixels on the device to logits.
+        threads: torch's CPU threads during the timing.
     """
 
     parameters: int
@@ -46,7 +46,7 @@ class Cost:
 
 
 def cost_of(model: nn.Module, shape: DataShape) -> Cost:
-    """Measure a model where it lies, in evaluation mode."""
+    """Measure a model on the device that holds it, in evaluation mode."""
     model.eval()
     tensors = model.state_dict().values()
     parameters = list(model.parameters())
@@ -62,7 +62,7 @@ def cost_of(model: nn.Module, shape: DataShape) -> Cost:
     )
 
 
-@torch.enable_grad()  # without, the counter fails at a view of a parameter
+@torch.enable_grad()  # without gradients, the counter fails on a view of a parameter
 def count_macs(model: nn.Module, images: torch.Tensor) -> int:
     """Count multiply-accumulates of a forward pass: half of the floating-point operations that torch counts."""
     counter = FlopCounterMode(display=False, custom_mapping=dict.fromkeys(DISTANCES, _flops_of_distances))
@@ -73,7 +73,7 @@ def count_macs(model: nn.Module, images: torch.Tensor) -> int:
 
 @contextmanager
 def _countable_attention() -> Iterator[None]:
-    """Attention by matrix products, on any device: the counter sees nothing of `nn.MultiheadAttention`'s fast path."""
+    """Force attention by matrix products on any device, as the counter misses `nn.MultiheadAttention`'s fast path."""
     mha = torch.backends.mha
     before = mha.get_fastpath_enabled()
     mha.set_fastpath_enabled(False)
@@ -85,13 +85,13 @@ def _countable_attention() -> Iterator[None]:
 
 
 def _flops_of_distances(queries: tuple[int, ...], points: tuple[int, ...], *_: Any, **__: Any) -> int:
-    """Operations of `torch.cdist` on shapes (queries, features) and (points, features)."""
+    """Count the operations of `torch.cdist` on shapes (queries, features) and (points, features)."""
     return 2 * queries[-2] * points[-2] * queries[-1]
 
 
 @torch.inference_mode()
 def _latency(model: nn.Module, image: torch.Tensor) -> float:
-    """Median seconds of a forward pass."""
+    """Measure the median seconds of a forward pass."""
     for _ in range(WARM_UP):
         _timed(model, image)
     times: list[float] = []
@@ -109,7 +109,7 @@ def _timed(model: nn.Module, image: torch.Tensor) -> float:
 
 
 def device_name(device: torch.device) -> str:
-    """The model of the GPU or, where the system tells, of the processor; else its architecture."""
+    """Return the model of the GPU or, if the system reports it, of the CPU; else the CPU's architecture."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     information = Path("/proc/cpuinfo")

@@ -1,4 +1,4 @@
-"""An exported winner: its ONNX file says what it was trained for, and onnxruntime runs it. Torch is not imported."""
+"""An exported winner: an ONNX file that describes itself and runs in onnxruntime, without importing torch."""
 
 import json
 from collections.abc import Mapping
@@ -18,18 +18,18 @@ IMAGES, LOGITS = "images", "logits"
 """The names of the model's input and output."""
 
 TEXTS = ("recipe", "variant", "data", "decoding")
-"""The entries of a card that are text."""
+"""The entries of a card that are plain text."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What an exported file says of itself, in its metadata.
+    """The description of an exported file, in its metadata.
 
     Attributes:
-        recipe, config: what was trained.
+        recipe, config: the recipe and configuration of the model.
         classes: the names of the classes, in the order of the logits.
         shape: channels, height and width of an image.
-        variant: what the model was trained to see of an image: "whole", or what is in its "box".
+        variant: the part of an image that the model was trained on: "whole", or the content of its "box".
         data: the digest of the data of its search.
         decoding: how an image file becomes pixels.
     """
@@ -43,7 +43,7 @@ class Card:
     decoding: str
 
     def metadata(self) -> dict[str, str]:
-        """As metadata of ONNX, which are text; what is not is written as JSON."""
+        """Return the card as ONNX metadata, which are text; entries of other types are written as JSON."""
         return {
             name: value if name in TEXTS else json.dumps(value, ensure_ascii=False)
             for name, value in vars(self).items()
@@ -51,7 +51,7 @@ class Card:
 
     @classmethod
     def of(cls, metadata: Mapping[str, str]) -> Self:
-        """The inverse of `metadata`, of which other entries are ignored.
+        """Return the card in `metadata`, as its inverse; other entries of the metadata are ignored.
 
         Raises:
             KeyError, ValueError: these are not the metadata of a card.
@@ -63,11 +63,11 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxClassifier:
-    """An exported model with its card; it names classes as a `Classifier` does.
+    """An exported model with its card; it classifies images as a `Classifier` does.
 
     Attributes:
-        session: onnxruntime's, on the CPU.
-        card: what the file says of itself.
+        session: onnxruntime's session, on the CPU.
+        card: the description in the file's metadata.
     """
 
     session: Any
@@ -78,7 +78,7 @@ class OnnxClassifier:
         """Load a file that `toprung export` wrote, or its bytes.
 
         Raises:
-            InputError: it is none, or onnxruntime is not installed.
+            InputError: it is not such a file, or onnxruntime is not installed.
         """
         session = _session(file)
         try:
@@ -97,22 +97,22 @@ class OnnxClassifier:
 
     @property
     def variant(self) -> Variant:
-        """What it was trained to see of an image."""
+        """The part of an image that it was trained on."""
         return self.card.variant
 
     @property
     def image_shape(self) -> list[int]:
-        """Channels, height and width of the images that it takes."""
+        """Channels, height and width of the model's input images."""
         return self.card.shape
 
     def logits(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Logits (N, classes) of uint8 images (N, C, H, W)."""
+        """Return logits (N, classes) of uint8 images (N, C, H, W)."""
         logits: npt.NDArray[np.float32]
         (logits,) = self.session.run([LOGITS], {IMAGES: images})
         return logits
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities (N, classes) of uint8 images (N, C, H, W)."""
+        """Return probabilities (N, classes) of uint8 images (N, C, H, W)."""
         probabilities: npt.NDArray[np.float32] = softmax(self.logits(images), axis=1)
         return probabilities
 
@@ -123,13 +123,13 @@ def _session(file: Path | bytes) -> Any:
     except ImportError:
         raise InputError(f"{_name(file)} {EXTRA}") from None
     options = SessionOptions()
-    options.log_severity_level = 3  # errors alone; they are raised, too
+    options.log_severity_level = 3  # errors only; they are also raised
     try:
         content = file if isinstance(file, bytes) else file.read_bytes()
         return InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except OSError as error:
         raise InputError(f"cannot read {file!s}: {error.strerror}") from error
-    except Exception as error:  # onnxruntime has one for each of its codes, which share no base
+    except Exception as error:  # onnxruntime has one exception per error code, without a common base
         reason = str(error).strip().splitlines()[0]
         raise InputError(
             f"{_name(file)} cannot be run by onnxruntime ({reason}); give a file that toprung export wrote"

@@ -1,6 +1,6 @@
 """Fine-tuning: a new head on a pretrained network, and the weights that the network starts from.
 
-The names below are public. They are imported when they are asked for, as torch takes seconds to import.
+The names below are public. They are imported on first access, because torch takes seconds to import.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""Fine-tuning: a new head on a pretrained network, of which the first stages may stay as they are."""
+"""Fine-tuning: a new head on a pretrained network, whose first stages may stay frozen."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from trainables.training.preprocess import Preprocess, window_of
 from trainables.training.protocol import Epoch, Metrics, State
 
 NetworkOf = Callable[[int], nn.Module]
-"""Makes the untrained network for a number of classes; its logits are (N, classes)."""
+"""A function that builds the untrained network for a number of classes; its logits are (N, classes)."""
 
 CONTAINERS = (
     "blocks",
@@ -32,16 +32,19 @@ CONTAINERS = (
     "transformers",
     "trunk_output",
 )
-"""Names under which networks keep their stages in sequence; `encoder` holds such a container in transformers."""
+"""Attribute names under which networks keep their stages in sequence.
+
+In transformers, `encoder` holds such a container.
+"""
 
 
 class Standardize(Preprocess):
-    """Raw pixels as a pretrained network expects them: its size, three channels, its mean and deviation.
+    """Preprocessing to the input of a pretrained network: its size, three channels, its mean and standard deviation.
 
     Args:
-        space: says which window of the stored images is seen, its size for the network, and how it is normalised.
+        space: has the window of the stored images, the network's input size, and the normalization.
         shape: sizes of the stored images.
-        mean, std: of each channel, in 0..1, as the network was pretrained with.
+        mean, std: of each channel, in 0..1, from the network's pretraining.
         mode: of resizing, bilinear or bicubic.
     """
 
@@ -55,7 +58,7 @@ class Standardize(Preprocess):
             self.std.copy_(torch.tensor(std).view(1, 3, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (N, 1 or 3, H, W), or float in the same 0..255, to float (N, 3, size, size)."""
+        """Map uint8 (N, 1 or 3, H, W), or float in the same 0..255, to float (N, 3, size, size)."""
         pixels = self.cut(images).float() / 255
         if tuple(pixels.shape[-2:]) != self.size:
             pixels = F.interpolate(pixels, self.size, mode=self.mode, antialias=True)
@@ -63,9 +66,9 @@ class Standardize(Preprocess):
 
 
 class FineTuned(nn.Module):
-    """A network behind its preparation of images, with parts that are not trained.
+    """A network behind its preprocessing, with parts that are not trained.
 
-    What is frozen is in evaluation mode also during training: its batch norms keep their statistics.
+    Frozen parts stay in evaluation mode even during training, so their batch norms keep their statistics.
     """
 
     def __init__(self, standardize: Standardize, network: nn.Module) -> None:
@@ -73,11 +76,11 @@ class FineTuned(nn.Module):
         self.standardize, self.network = standardize, network
 
     def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (N, C, H, W) to logits (N, classes)."""
+        """Map uint8 (N, C, H, W) to logits (N, classes)."""
         return self.network(self.standardize(images))  # type: ignore[no-any-return]
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of all parts that have a parameter to train, and of those without parameters."""
+        """Set the mode, but keep a part in evaluation mode if it has parameters and none of them is trained."""
         super().train(mode)
         for part in self.network.modules() if mode else ():
             parameters = list(part.parameters())
@@ -87,17 +90,18 @@ class FineTuned(nn.Module):
 
 
 def head_names(network_of: NetworkOf) -> frozenset[str]:
-    """The parameters that depend on the number of classes."""
+    """Return the names of the parameters whose shape depends on the number of classes."""
     few, many = (outlined(network_of, classes).state_dict() for classes in (2, 3))
     return frozenset(name for name in few if few[name].shape != many[name].shape)
 
 
 def stages(network: nn.Module, head: frozenset[str]) -> list[list[nn.Parameter]]:
-    """The parameters of the backbone by stage, from the image on.
+    """Return the parameters of the backbone by stage, starting at the image.
 
-    A stage is a block of the network's sequence, such as a ResNet's `layer4` or one encoder block of a transformer.
-    What comes before the first is a stage, too. What comes between the last and the head belongs to the last, as do the
-    norms after any: so the last stage of an EfficientNet is its last block with the convolution after it.
+    A stage is a block of the network's sequence, such as a ResNet's `layer4` or one encoder block of a transformer. The
+    layers before the first block also form a stage. The layers between the last block and the head belong to the last
+    stage, and norms after a block belong to its stage. So the last stage of an EfficientNet is its last block with the
+    convolution after it.
     """
     backbone = {id(parameter): parameter for name, parameter in network.named_parameters() if name not in head}
     found: list[list[nn.Parameter]] = []
@@ -111,20 +115,20 @@ def stages(network: nn.Module, head: frozenset[str]) -> list[list[nn.Parameter]]
         elif own:
             found.append(own)
     blocks = [number for number, stage in enumerate(found) if _layers(stage) > 1]
-    if blocks and blocks[-1] > 0:  # single layers may end the sequence; where it has no blocks, each layer is a stage
+    if blocks and blocks[-1] > 0:  # single layers may end the sequence; if it has no blocks, each layer is a stage
         found[blocks[-1] :] = [list(chain.from_iterable(found[blocks[-1] :]))]
     found[-1] += rest
-    found[0] += backbone.values()  # tokens and positions, which are the network's own
+    found[0] += backbone.values()  # tokens and positions, which belong to the network itself
     return found
 
 
 def count_stages(network_of: NetworkOf) -> int:
-    """How many stages the backbone of a network has."""
+    """Return the number of stages in the backbone of a network."""
     return len(stages(outlined(network_of, 2), head_names(network_of)))
 
 
 def outlined(network_of: NetworkOf, classes: int) -> nn.Module:
-    """The network in names and shapes alone, where it can be: for most that is a matter of milliseconds."""
+    """Build a network of names and shapes alone if possible, which takes milliseconds for most networks."""
     try:
         with torch.device("meta"):
             return network_of(classes)
@@ -133,7 +137,7 @@ def outlined(network_of: NetworkOf, classes: int) -> nn.Module:
 
 
 def _units(module: nn.Module) -> Iterator[tuple[nn.Module, bool]]:
-    """The parts of a network, from the image on, and whether they follow its sequence of blocks."""
+    """Yield each part of a network, starting at the image, and True if it follows the sequence of blocks."""
     follows = False
     for name, child in module.named_children():
         if name in CONTAINERS:
@@ -147,7 +151,7 @@ def _units(module: nn.Module) -> Iterator[tuple[nn.Module, bool]]:
 
 
 def _layers(parameters: list[nn.Parameter]) -> int:
-    """How many of them are more than a norm's or a bias."""
+    """Count the parameters with more than one dimension, which excludes norms and biases."""
     return sum(parameter.ndim > 1 for parameter in parameters)
 
 
@@ -161,9 +165,9 @@ def fine_tune(
     state: State | None = None,
     weights: Mapping[str, Tensor] | None = None,
 ) -> Generator[Epoch, Metrics, None]:
-    """Train what the strategy says, with a learning rate for the head and one for the backbone.
+    """Train the parts that the strategy selects, with one learning rate for the head and one for the backbone.
 
-    `weights` are pretrained ones, by the names of the network, for all but its head.
+    `weights` are pretrained weights for all of the network but its head, by the network's names.
 
     Raises:
         InputError: more stages are to be trained than the network has.
@@ -192,8 +196,8 @@ def fine_tune(
 def begin_head(network: nn.Module, head: frozenset[str]) -> None:
     """Draw the head's weights as PyTorch's layers do.
 
-    EfficientNet and MobileNet draw them from +-1/sqrt(classes). That suits ImageNet's thousand; of ten classes the
-    first logits are so large that the head of a frozen network lost 7 points of accuracy by it.
+    EfficientNet and MobileNet draw them from +-1/sqrt(classes). That suits ImageNet's thousand classes. With ten
+    classes the first logits are so large that the head of a frozen network lost 7 points of accuracy.
     """
     for name, module in network.named_modules():
         if isinstance(module, nn.Linear | nn.Conv2d) and f"{name}.weight" in head:
@@ -201,7 +205,7 @@ def begin_head(network: nn.Module, head: frozenset[str]) -> None:
 
 
 def load_pretrained(network: nn.Module, head: frozenset[str], weights: Mapping[str, Tensor]) -> None:
-    """Give a network all weights but those of its head."""
+    """Load all weights into a network except those of its head."""
     wanted = network.state_dict().keys() - head
     kept = {name: tensor for name, tensor in weights.items() if name in wanted}
     network.load_state_dict(kept, strict=False)
@@ -209,10 +213,10 @@ def load_pretrained(network: nn.Module, head: frozenset[str], weights: Mapping[s
 
 
 def trained_stages(space: FineTuning, count: int) -> tuple[int, float]:
-    """How many of the `count` last stages are trained beside the head, and at which learning rate.
+    """Return the number of last stages, of `count`, to train besides the head, and their learning rate.
 
     Raises:
-        InputError: there are fewer.
+        InputError: the configuration asks for more stages than `count`.
     """
     if space.strategy == "freeze":
         return 0, 0.0

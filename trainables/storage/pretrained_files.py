@@ -1,4 +1,4 @@
-"""The files of pretrained weights that an experiment trains from, noted in its weights.json."""
+"""Files of pretrained weights that an experiment trains from, recorded in its weights.json."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -17,8 +17,8 @@ class Weights:
     """The weights of one network.
 
     Attributes:
-        file: safetensors, all parameters and buffers by the names of the network.
-        source: where they come from, for people.
+        file: safetensors with all parameters and buffers, by the names of the network.
+        source: their origin, for people.
         digest: SHA-256 of the file.
     """
 
@@ -28,16 +28,16 @@ class Weights:
 
 
 def write_weights(folder: Path, found: Mapping[str, Weights]) -> None:
-    """Note in an experiment's folder which weights its recipes use, by `RECIPE.MODEL`."""
+    """Record in an experiment's folder the weights that its recipes use, by `RECIPE.MODEL`."""
     with whole(folder / FILE) as draft:
         draft.write_text(json.dumps({name: asdict(weights) for name, weights in found.items()}, indent=1) + "\n")
 
 
 def share_weights(found: Iterable[Weights], shared: str) -> None:
-    """Copy the files of weights to a folder or URL for `bring_weights` on other machines, unless they are there.
+    """Copy the weight files to a folder or URL for `bring_weights` on other nodes, unless they are there.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: the place cannot be written.
     """
     for weights in found:
         file = Path(weights.file)
@@ -47,16 +47,16 @@ def share_weights(found: Iterable[Weights], shared: str) -> None:
 
 
 def bring_weights(folder: Path, shared: str) -> None:
-    """Copy the files of weights that an experiment's folder names to this machine, unless they are here.
+    """Copy the weight files that an experiment's folder names to this node, unless they are here.
 
     Raises:
-        OSError: they cannot be had from there.
+        OSError: they cannot be copied from there.
     """
     for weights in weights_of_experiment(folder).values():
         file = Path(weights.file)
         if not file.is_file():
             _shared(file, shared).fetch(file.name)
-            file.stat()  # raises where there was none
+            file.stat()  # raises if there was none
 
 
 def _shared(file: Path, shared: str) -> SyncedFolder:
@@ -64,7 +64,7 @@ def _shared(file: Path, shared: str) -> SyncedFolder:
 
 
 def weights_of_experiment(folder: Path) -> dict[str, Weights]:
-    """What `write_weights` noted; nothing where no network is pretrained."""
+    """Return the weights that `write_weights` recorded; empty if no network is pretrained."""
     file = folder / FILE
     noted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return {name: Weights(**weights) for name, weights in noted.items()}

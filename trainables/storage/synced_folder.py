@@ -1,7 +1,7 @@
-"""Folders of which a copy is kept elsewhere: in a bucket, from and to which each machine copies what it needs.
+"""Folders with a copy elsewhere, such as in a bucket, with which each node exchanges the files it needs.
 
-Through pyarrow's file systems, so s3:// and gs://. A bucket knows no renaming: a folder in it is whole once the file
-that is copied last is there.
+They use pyarrow's file systems, and so support s3:// and gs://. A bucket cannot rename. So a folder in it is whole once
+the file that is copied last is there.
 """
 
 import errno
@@ -24,19 +24,19 @@ from trainables.storage.files import whole
 T = TypeVar("T")
 
 PATIENCE = 120.0
-"""Seconds for which a storage that fails is tried again: it may be gone for a minute."""
+"""Seconds for which failing storage is retried: it may be gone for a minute."""
 
 
 def is_url(place: str) -> bool:
-    """Whether a place is in a bucket, and not a path."""
+    """Return True if a place is a URL of a bucket and not a path."""
     return "://" in place
 
 
 def patiently(do: Callable[[], T], patience: float = PATIENCE) -> T:
-    """Do something with a storage, again and again for a while where it fails.
+    """Call `do`, which uses some storage, and retry for a while if it fails.
 
     Raises:
-        FileNotFoundError: what is asked for is not there.
+        FileNotFoundError: the requested file does not exist.
         OSError: it still fails.
     """
     end, pause = time.monotonic() + patience, 0.5
@@ -53,21 +53,22 @@ def patiently(do: Callable[[], T], patience: float = PATIENCE) -> T:
 
 
 def reason_of(error: OSError) -> str:
-    """Why a storage failed, in a line."""
+    """Return the reason for a storage failure in one line."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].partition(" (Request ID")[0]
 
 
 @dataclass(frozen=True)
 class SyncedFolder:
-    """A folder of this machine, and the place where its copy is.
+    """A folder on this node, and the place of its copy.
 
-    Names are of files and folders in both, with slashes. All methods raise OSError where the copy stays out of reach.
+    Names are of files and folders in both, with slashes. All methods raise OSError if the copy stays out of reach.
 
     Attributes:
-        folder: here, absolute.
-        copy: there, a URL or an absolute path; None where all machines see `folder` itself, and nothing is to be done.
-        patience: seconds for which a failure is tried again.
+        folder: the local folder, absolute.
+        copy: the place of the copy, a URL or an absolute path; None if all nodes see `folder` itself, and nothing needs
+            to be copied.
+        patience: seconds for which a failure is retried.
     """
 
     folder: Path
@@ -78,16 +79,16 @@ class SyncedFolder:
         return self.copy or str(self.folder)
 
     def sub(self, name: str) -> "SyncedFolder":
-        """A folder inside; "." is the folder itself."""
+        """Return a folder inside; "." is the folder itself."""
         if name == ".":
             return self
         return SyncedFolder(self.folder / name, self.copy and f"{self.copy}/{name}", self.patience)
 
     def believe(self, look: Callable[[], T]) -> T:
-        """What `look` finds in a folder that all machines see, asked again and again while the folder is gone.
+        """Return the result of `look` in a folder that all nodes see; retry while the folder is gone.
 
         Raises:
-            FileNotFoundError: what is asked for is not there, but the folder is.
+            FileNotFoundError: the requested file does not exist, but the folder does.
         """
 
         def attempt() -> T:
@@ -104,18 +105,18 @@ class SyncedFolder:
             raise OSError(errno.EHOSTDOWN, "is gone", str(self.folder))
 
     def exists(self, name: str) -> bool:
-        """Whether a file is in the copy."""
+        """Return True if a file is in the copy."""
         if self.copy is None:
             return (self.folder / name).is_file()
         (info,) = self._infos([name])
         return bool(info.type == FileType.File)
 
     def is_empty(self) -> bool:
-        """Whether nothing is in the copy."""
+        """Return True if the copy is empty."""
         return self.copy is None or not self._files()
 
     def push(self, *names: str, last: str = "") -> None:
-        """Copy files and folders from here to there, those called `last` after all others."""
+        """Copy files and folders to the copy, and those called `last` after all others."""
         if self.copy is None:
             return
         system, base = self._there
@@ -130,26 +131,26 @@ class SyncedFolder:
                 self._transfer(str(file), target, destination_filesystem=system)
 
     def fetch(self, *names: str) -> None:
-        """Copy files from there, unless they are here as they are there; what is not there is left as it is here."""
+        """Copy files from the copy, unless they are unchanged; leave files here that the copy lacks."""
         if self.copy is not None:
             self._fetch([info for info in self._infos(names) if info.type == FileType.File])
 
     def fetch_all(self, *, leave_out: Collection[str], last: str) -> None:
-        """The same with all files but those in the folders `leave_out`; those called `last` after all others."""
+        """Copy all files like `fetch`, except those in the folders `leave_out`; copy those called `last` last."""
         if self.copy is not None:
             infos = [info for info in self._files() if self._name(info).partition("/")[0] not in leave_out]
             self._fetch(sorted(infos, key=lambda info: bool(info.base_name == last)))
 
     def pull(self, name: str = "", *, last: str) -> None:
-        """Copy from there the folders in folder `name` that are whole, with file `last`, and are not here."""
+        """Copy those folders inside `name` that are whole in the copy, with a file `last`, and are not here."""
         if self.copy is None:
             return
         for folder in [self._name(info).rpartition("/")[0] for info in self._files(name) if info.base_name == last]:
-            with suppress(FileNotFoundError):  # it is deleted meanwhile
+            with suppress(FileNotFoundError):  # it was deleted meanwhile
                 self.pull_one(folder, last=last)
 
     def pull_one(self, name: str, *, last: str) -> None:
-        """Copy a whole folder from there, unless it is here.
+        """Copy a whole folder from the copy, unless it is here.
 
         Raises:
             FileNotFoundError: there is none.
@@ -160,7 +161,7 @@ class SyncedFolder:
         system, base = self._there
         with self._writing():
             if (place / last).is_file():
-                return  # another process of this machine was first
+                return  # another process on this node was first
             draft = place.with_name(f".{place.name}.draft")
             for left in (draft, place):
                 shutil.rmtree(left, ignore_errors=True)
@@ -170,7 +171,7 @@ class SyncedFolder:
             draft.rename(place)
 
     def remove(self, name: str = "", *, first: str = "") -> None:
-        """Delete a file or a folder there, file `first` of it before the others."""
+        """Delete a file or a folder in the copy; its file `first` goes before the others."""
         if self.copy is None:
             return
         system, _ = self._there
@@ -181,7 +182,7 @@ class SyncedFolder:
                 patiently(partial(system.delete_file, info.path), self.patience)
 
     def write(self, name: str, text: str) -> None:
-        """Write a file, here and there, that appears whole."""
+        """Write a file, here and in the copy, so that it appears whole."""
 
         def write() -> None:
             with whole(self.folder / name) as draft:
@@ -191,14 +192,14 @@ class SyncedFolder:
         self.push(name)
 
     def read(self, name: str) -> str | None:
-        """The text of a file, as it is there now or was here; None where there is none."""
+        """Return the text of a file, now in the copy or else last seen here; None if there is none."""
         self.fetch(name)
         with suppress(FileNotFoundError):
             return (self.folder / name).read_text()
         return None
 
     def try_writing(self, name: str) -> None:
-        """Write a file, here and there, and delete it again."""
+        """Write a file, here and in the copy, and delete it again."""
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / name).touch()
         try:
@@ -219,7 +220,7 @@ class SyncedFolder:
         return infos
 
     def _files(self, name: str = "") -> list[FileInfo]:
-        """All files in a folder there, at any depth; without those whose names would lead out of it here."""
+        """List all files in a folder of the copy, at any depth, without names that would lead out of it here."""
         system, base = self._there
         selector = FileSelector(f"{base}/{name}".rstrip("/"), allow_not_found=True, recursive=True)
         infos = patiently(lambda: system.get_file_info(selector), self.patience)
@@ -239,7 +240,7 @@ class SyncedFolder:
                 draft.replace(place)
 
     def _writing(self) -> FileLock:
-        """Of the processes of this machine, one at a time brings something here."""
+        """Return the lock that lets one process of this node at a time write here."""
         self.folder.mkdir(parents=True, exist_ok=True)
         return FileLock(self.folder / ".sync.lock")
 
@@ -252,7 +253,7 @@ class SyncedFolder:
 
 
 def _is_as(place: Path, info: FileInfo) -> bool:
-    """Whether a file was brought here as it is there; times are those of the storage, as clocks differ."""
+    """Return True if the file here is the copy's version; its time is the storage's, as clocks differ."""
     try:
         here = place.stat()
     except FileNotFoundError:
@@ -261,7 +262,7 @@ def _is_as(place: Path, info: FileInfo) -> bool:
 
 
 def _opened(place: str) -> tuple[FileSystem, str]:
-    """The file system of a place, and its path there."""
+    """Return the file system of a place, and its path there."""
     scheme, url, path = place.partition("://")
     return (_bucket(f"{scheme}://{path.partition('/')[0]}"), path) if url else (LocalFileSystem(), place)
 

@@ -1,6 +1,6 @@
-"""What recipes are trained with: the protocol of a recipe, the loop that networks share, and their first layer.
+"""The training tools of recipes: the protocol of a recipe, and the training loop and first layer of networks.
 
-The names below are public. They are imported when they are asked for, as torch takes seconds to import.
+The names below are public. They are imported on first access, because torch takes seconds to import.
 """
 
 from importlib import import_module

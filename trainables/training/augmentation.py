@@ -1,4 +1,4 @@
-"""Random variation of training images: batches on the device, a draw of its own for each image."""
+"""Random augmentation of training images: in batches on the device, with a separate draw for each image."""
 
 from collections.abc import Callable
 
@@ -14,11 +14,11 @@ Augment = Callable[[Tensor], Tensor]
 
 
 def augmentation(space: Training, shape: DataShape) -> Augment:
-    """The augmentation of a configuration: uint8 (N, C, H, W) to float of the same shape, in 0..255.
+    """Return the augmentation of a configuration: uint8 (N, C, H, W) to float of the same shape, in 0..255.
 
-    Rotation is in degrees; crop is how far the window may leave the image, as a part of its side; jitter is the
-    relative change of brightness and contrast and, of colour images, of saturation; hue is in turns of the colour
-    circle; erasing is how likely a box becomes grey (Zhong et al., 2020).
+    Rotation is in degrees. Crop is the largest shift of the window out of the image, as a fraction of the side. Jitter
+    is the relative change of brightness, contrast and, for color images, saturation. Hue is in turns of the color
+    circle. Erasing is the probability that a box becomes gray (Zhong et al., 2020).
     """
     steps: list[nn.Module] = []
     if space.flip == "horizontal":
@@ -39,7 +39,7 @@ def augmentation(space: Training, shape: DataShape) -> Augment:
         return Tensor.float
     chain = nn.Sequential(*steps)
 
-    @torch.no_grad()  # the operations of a policy have parameters of their own
+    @torch.no_grad()  # the operations of a policy have their own parameters
     def augment(images: Tensor) -> Tensor:
         return chain(images.float() / 255).clamp(0, 1) * 255  # type: ignore[no-any-return]
 

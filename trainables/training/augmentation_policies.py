@@ -1,4 +1,4 @@
-"""TrivialAugment and RandAugment with a draw of its own for each image: kornia's operations, dealt out by rows."""
+"""TrivialAugment and RandAugment with a separate draw for each image: kornia's operations, applied by rows."""
 
 import torch
 from kornia.augmentation.auto import RandAugment, TrivialAugment
@@ -9,7 +9,7 @@ from search_spaces.shared.training import Training
 Operation = tuple[str, float, float]
 
 SHEAR = 0.0928
-"""Half turns: kornia takes shear as an angle over 180 degrees, and the papers' 0.3 is the tangent of 16.7 degrees."""
+"""The shear range in half turns: kornia takes an angle over 180 degrees; the papers' 0.3 is tan(16.7 degrees)."""
 
 COMMON: tuple[Operation, ...] = (
     ("auto_contrast", 0, 1),
@@ -26,17 +26,17 @@ COMMON: tuple[Operation, ...] = (
 )
 COLOUR: Operation = ("color", 0.1, 1.9)
 RAND_OPERATIONS = 2
-"""Operations an image by RandAugment, as in most of what is published with it."""
+"""Operations per image in RandAugment, as in most publications that use it."""
 
 
 class Policy(nn.Module):
-    """Gives each image `draws` operations, drawn evenly; one more in the draw leaves it as it is.
+    """A module that applies `draws` uniformly drawn operations to each image; "leave unchanged" is one more of them.
 
-    kornia's own policies draw one operation for the whole batch, which ties the images of a batch together.
+    kornia's own policies draw one operation for the whole batch, which correlates the images of a batch.
 
     Args:
         operations: each maps float (N, C, H, W) in 0..1 to the same, with a magnitude for each image.
-        draws: operations an image, one after the other.
+        draws: number of operations applied to each image, one after the other.
     """
 
     def __init__(self, operations: list[nn.Module], draws: int) -> None:
@@ -44,7 +44,7 @@ class Policy(nn.Module):
         self.operations, self.draws = nn.ModuleList(operations), draws
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, C, H, W) in 0..1 to the same shape, which may leave 0..1 by rounding."""
+        """Map float (N, C, H, W) in 0..1 to the same shape; rounding may leave 0..1."""
         for _ in range(self.draws):
             drawn = torch.randint(
                 len(self.operations) + 1, (len(images),)
@@ -59,10 +59,10 @@ class Policy(nn.Module):
 
 
 def policy_of(space: Training, channels: int) -> Policy:
-    """The policy of a configuration for images of `channels` channels.
+    """Return the policy of a configuration for images of `channels` channels.
 
-    trivial: TrivialAugment (Müller and Hutter, 2021), one operation of random magnitude; rand: RandAugment (Cubuk et
-    al., 2020), two operations of magnitude `space.magnitude` of 30.
+    "trivial" is TrivialAugment (Müller and Hutter, 2021): one operation of random magnitude. "rand" is RandAugment
+    (Cubuk et al., 2020): two operations of magnitude `space.magnitude` out of 30.
     """
     operations = (*COMMON, COLOUR) if channels == 3 else COMMON
     if space.policy == "trivial":

@@ -1,9 +1,9 @@
-"""The checkpoints of one trial: the last epoch and the best, nothing else.
+"""Checkpoints of one trial: the last epoch and the best, nothing else.
 
-An epoch is a folder `ATTEMPT-EPOCH` that appears whole, by a rename. Attempts have names of their own, so that a
-process that was only cut off can never write over its successor; and what is trained is written down, so that none goes
-on with what a search that was lost had begun under the same number. Weights are safetensors; the state is read with
-torch's restricted unpickler, which builds tensors, numbers and containers only.
+A checkpoint is a folder `ATTEMPT-EPOCH` that appears whole, by a rename. Each attempt has its own name, so a process
+that was only cut off can never overwrite its successor's checkpoints. Each checkpoint records its configuration, so no
+trial continues from one that a lost search left under the same trial number. Weights are safetensors. The state is read
+with torch's restricted unpickler, which builds only tensors, numbers and containers.
 """
 
 import json
@@ -30,9 +30,9 @@ class Checkpoint:
     """A saved epoch.
 
     Attributes:
-        state: what `train` continues from, the weights included.
+        state: the state that `train` continues from, including the weights.
         history: the reports of all epochs so far.
-        end: how the trial ended with this epoch; empty where epochs follow.
+        end: how the trial ended with this epoch; empty if epochs follow.
     """
 
     state: State
@@ -44,9 +44,9 @@ class Checkpoints:
     """The checkpoints in a folder, as one attempt at a trial writes and reads them.
 
     Attributes:
-        place: the folder, of all attempts.
-        attempt: numbers with dots between them, in order later than those before it.
-        of: what is trained, as JSON has it; other checkpoints are not its own.
+        place: the folder of all attempts.
+        attempt: numbers joined by dots, which sort after those of earlier attempts.
+        of: the description of what is trained, JSON-able; checkpoints with another description are ignored.
     """
 
     def __init__(self, place: SyncedFolder, attempt: str, of: Mapping[str, Any]) -> None:
@@ -54,7 +54,7 @@ class Checkpoints:
         self.of = json.loads(json.dumps(of))
 
     def save(self, result: EpochResult, history: list[Metrics], *, end: str, best: int) -> None:
-        """Write the epoch of `result`, with which `history` ends; then delete all but it and epoch `best`.
+        """Write the epoch of `result`, which is the last in `history`; then delete all others except epoch `best`.
 
         Raises:
             OSError: the storage is full or gone, and stays so.
@@ -80,7 +80,7 @@ class Checkpoints:
                 self.place.remove(other.name, first=HISTORY)
 
     def load(self) -> Checkpoint | None:
-        """The last whole epoch of any attempt, or None.
+        """Return the last whole epoch of any attempt, or None.
 
         Raises:
             OSError: the storage is gone, and stays so.
@@ -96,13 +96,13 @@ class Checkpoints:
         return None
 
     def _whole(self) -> list[Path]:
-        """Folders of whole epochs, by epoch and then attempt."""
+        """Return the folders of whole epochs, sorted by epoch and then attempt."""
         found = (f for f in self.place.folder.glob("[0-9]*-[0-9]*") if (f / HISTORY).exists())
         return sorted(found, key=lambda f: (_epoch(f), _attempt(f)))
 
 
 def weights_of(model: nn.Module) -> bytes:
-    """Parameters and buffers of `model` in the safetensors format."""
+    """Serialize the parameters and buffers of `model` in the safetensors format."""
     return save({name: tensor.detach().contiguous() for name, tensor in model.state_dict().items()})
 
 

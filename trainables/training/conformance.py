@@ -1,7 +1,7 @@
-"""What every recipe must do: the same checks for the tests and for `toprung check-recipe`.
+"""Checks that every recipe must pass, shared by the tests and `toprung check-recipe`.
 
-A check yields what is wrong with a recipe, a line each; its docstring is its name. An error of the recipe's own code is
-not caught here.
+Each check yields the faults of a recipe, one line each. Its docstring is its name. Checks do not catch errors in the
+recipe's own code; `conform` does.
 """
 
 import dataclasses
@@ -30,7 +30,7 @@ from trainables.training.preprocess import Preprocess
 from trainables.training.protocol import build_of, train_of
 
 RELATIVE, ABSOLUTE = 1.3e-6, 1e-5
-"""How far logits may differ that were computed in other batches: what torch.testing allows float32."""
+"""Tolerance between logits computed in different batches: torch.testing's for float32."""
 
 SMALL: dict[str, dict[str, Value]] = {
     "timm_finetune": {"model": "test_resnet", "strategy": "full", "full_lr": 1e-3},
@@ -43,23 +43,23 @@ SMALL: dict[str, dict[str, Value]] = {
     },
     "yolo_cls": {"batch_size": 32},
 }
-"""Networks that are quick without pretrained weights stand for the large ones that the defaults name."""
+"""Networks that train fast without pretrained weights, in place of the large default networks."""
 
 CONTINUED: tuple[dict[str, Value], ...] = (
     {"schedule": "cosine", "optimizer": "adam", "mix": "cutmix", "policy": "trivial"},
     {"schedule": "plateau", "plateau_patience": 1, "ema": "weights", "clip_norm": 0.5, "window": 0.8},
     {"schedule": "constant", "ema": "weights", "mix": "mixup", "policy": "rand", "erasing": 0.5},
 )
-"""What networks are stopped and resumed with: every schedule, and all that draws or remembers."""
+"""Configurations for the stop-and-resume check: every schedule, and everything that draws randomly or keeps state."""
 
 
 @dataclass(frozen=True)
 class Samples:
-    """What recipes are tried on.
+    """The data sets that recipes are checked on.
 
     Attributes:
         digits: 300 handwritten digits, which can be learned.
-        photos: twelve small colour images of two classes, as little as can be split.
+        photos: twelve small color images of two classes, the fewest that can be split.
     """
 
     digits: TrainData
@@ -89,10 +89,10 @@ Check = Callable[[str, Samples], Iterator[str]]
 
 
 def conform(recipe: str, samples: Samples) -> Iterator[tuple[str, list[str]]]:
-    """Check a recipe and its space: yields the name of each check, and what is wrong; errors of its own code, too.
+    """Check a recipe and its space; yield the name of each check and its faults, including errors in the recipe's code.
 
     Raises:
-        InputError: there is no such recipe, it cannot be imported, or has no train or build.
+        InputError: there is no such recipe, it cannot be imported, or it has no train or build.
     """
     space = space_of(recipe)
     train_of(recipe)
@@ -104,20 +104,20 @@ def conform(recipe: str, samples: Samples) -> Iterator[tuple[str, list[str]]]:
 
 
 def default(recipe: str, data: TrainData) -> Space:
-    """The default of a recipe on `data`, quick."""
+    """Return the default of a recipe on `data`, made small."""
     space = space_of(recipe)
     return small(recipe, space.default(space.clamped(data.shape)))
 
 
 def small(recipe: str, space: Space) -> Space:
-    """A configuration without pretrained weights, of a fine-tuning recipe on a small network; others as they are."""
+    """Return a fine-tuning configuration with a small network and no pretrained weights; others are unchanged."""
     if not isinstance(space, FineTuning):
         return space
     return _with(space, {"pretrained": "no", "resolution": 32, **SMALL.get(recipe, {})})
 
 
 def figures(results: list[EpochResult]) -> list[dict[str, float]]:
-    """What must not differ between two runs."""
+    """Return the figures that must be equal in two runs: each report without the timings."""
     return [{k: v for k, v in result.report.items() if k not in TIMINGS} for result in results]
 
 
@@ -161,14 +161,14 @@ def reproducible(recipe: str, samples: Samples) -> Iterator[str]:
 
 
 def one_last_epoch(recipe: str, samples: Samples) -> Iterator[str]:
-    """Only the last epoch is last, and none follows."""
+    """Only the last epoch is marked as last, and none follows."""
     results = list(run(recipe, default(recipe, samples.photos), samples.photos, epochs=3, seed=0))
     if len(results) > 3 or not results[-1].last:
         yield f"of 3 epochs it yields {len(results)}, and the last {'says' if results[-1].last else 'does not say'} so"
 
 
 def resumes(recipe: str, samples: Samples) -> Iterator[str]:
-    """Stopped and resumed it goes on as if it had not been."""
+    """A training that is stopped and resumed goes on as if it had not been stopped."""
     photos = samples.photos
     for fields in CONTINUED:
         space = default(recipe, photos)
@@ -177,7 +177,7 @@ def resumes(recipe: str, samples: Samples) -> Iterator[str]:
             space = _with(space, {name: wanted[name] for name in wanted if name in space.domains()})
         whole = list(run(recipe, space, photos, epochs=4, seed=3))
         if len(whole) == 1:
-            return  # yields once: there is nothing between epochs
+            return  # yields once, so nothing lies between epochs
         halves, file = [], io.BytesIO()
         for result in run(recipe, space, photos, epochs=4, seed=3):
             halves.append(result)
@@ -191,11 +191,11 @@ def resumes(recipe: str, samples: Samples) -> Iterator[str]:
             difference = _first_difference(figures(whole), figures(halves))
             yield f"{difference}: is all in Epoch.state that it continues from? ({_written(fields)})"
         if not isinstance(space, Training):
-            return  # none of the fields is its own
+            return  # it has none of the fields
 
 
 def windows(recipe: str, samples: Samples) -> Iterator[str]:
-    """A window is what the network sees."""
+    """The network sees only a window of the image."""
     digits = samples.digits
     space = default(recipe, digits)
     if isinstance(space, Training):
@@ -210,7 +210,7 @@ def windows(recipe: str, samples: Samples) -> Iterator[str]:
 
 
 def rebuilt(recipe: str, samples: Samples) -> Iterator[str]:
-    """A new model with the saved weights says the same."""
+    """A new model with the saved weights gives the same predictions and loss."""
     digits = samples.digits
     space = default(recipe, digits)
     *_, last = run(recipe, space, digits, epochs=1, seed=0)
@@ -237,8 +237,8 @@ def corners(recipe: str, samples: Samples) -> Iterator[str]:
                     values[name] = {"low": low, "high": high, "random": rng.randint(low, high)}[end]
         for name in ("width", *(f"{n}_{i}" for n in ("first", "channels") for i in range(1, 5))):
             if name in values:
-                values[name] = min(values[name], 32)  # quick: width has no corner of its own
-        if "last_stages" in values:  # more than a network has are refused before a search
+                values[name] = min(values[name], 32)  # for speed; width has no corner of its own
+        if "last_stages" in values:  # a search refuses more stages than the network has
             values["last_stages"] = min(int(values["last_stages"]), 4)
         *_, last = run(recipe, small(recipe, space.of(values)), photos, epochs=2, seed=0)
         if last.val.predictions.shape != (len(photos.val),):

@@ -8,15 +8,14 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class Average:
-    """A model whose weights follow those of the one in training (Polyak and Juditsky, 1992).
+    """A model whose weights follow those of the model in training (Polyak and Juditsky, 1992).
 
-    Statistics of batch norm are averaged as weights are, and whole numbers copied. The decay begins low,
-    min(decay, (1 + n) / (10 + n)) at update n as in TensorFlow's average, so that short trainings soon forget where
-    they began.
+    Batch norm statistics are averaged like weights; integers are copied. The decay starts low: it is min(decay, (1 + n)
+    / (10 + n)) at update n, as in TensorFlow's average. So short trainings soon forget their initial weights.
 
     Attributes:
-        model: the averaged model; it shares nothing with the one in training.
-        updates: how often it was updated.
+        model: the averaged model; it shares no tensors with the model in training.
+        updates: number of updates so far.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -26,7 +25,7 @@ class Average:
 
     @torch.no_grad()
     def update(self, model: nn.Module) -> None:
-        """Move the average towards `model`, which has taken a step."""
+        """Move the average towards `model`, which has just taken a step."""
         self.updates += 1
         decay = min(self._decay, (1 + self.updates) / (10 + self.updates))
         averages: list[Tensor] = []

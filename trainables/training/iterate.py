@@ -1,6 +1,6 @@
-"""Iterates a recipe: evaluates each epoch on val and sends the metrics back.
+"""Iteration of a recipe: evaluates each epoch on val and sends the metrics back.
 
-A trial under Ray, a final re-training and a replay are this same loop.
+A trial under Ray, a final and a replay all use this loop.
 """
 
 import gc
@@ -20,7 +20,7 @@ from trainables.training.metrics import Evaluation, evaluate
 from trainables.training.protocol import Metrics, State, train_of
 
 TIMINGS = ("seconds", "loading_seconds", "images_per_second", "memory_mib")
-"""The figures of an epoch that are never twice the same."""
+"""The figures of an epoch that differ between identical runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,12 @@ class EpochResult:
     Attributes:
         epoch: counted from 1.
         val: evaluation on the val split.
-        report: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and
-            evaluation), loading_seconds (of training, until it was given its images), images_per_second (training
-            alone), memory_mib (see `peak_memory`).
+        report: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and evaluation),
+            loading_seconds (the part of training spent waiting for images), images_per_second (training alone),
+            memory_mib (see `peak_memory`).
         last: no epoch follows.
         diverged: train or val loss is NaN or infinite.
-        model, state: what a checkpoint holds.
+        model, state: the contents of a checkpoint.
     """
 
     epoch: int
@@ -50,9 +50,9 @@ class EpochResult:
 def run(
     recipe: str, space: Space, data: TrainData, *, epochs: int, seed: int, state: State | None = None
 ) -> Iterator[EpochResult]:
-    """Train a configuration and evaluate each epoch on val; ends early where the loss diverges.
+    """Train a configuration and evaluate each epoch on val; stop early if the loss diverges.
 
-    Reproducible for one hardware, thread count and set of versions. `state` continues a run that was cut off.
+    Reproducible for one hardware, thread count and set of versions. `state` continues a training that was cut off.
     """
     torch.manual_seed(seed)
     epoch = state["epoch"] if state else 0
@@ -93,7 +93,7 @@ def run(
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: the most that was allocated on a GPU since `release`; on a CPU, the most that the process ever had."""
+    """Return the peak memory in bytes: on a GPU, allocated since `release`; on a CPU, of the process so far."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
@@ -101,10 +101,10 @@ def peak_memory(device: torch.device) -> int:
 
 
 def release(device: torch.device) -> int:
-    """Give back what the last model held on the device; returns the bytes still allocated there (0 on a CPU)."""
+    """Free the device memory of the last model; return the bytes still allocated there (0 on a CPU)."""
     if device.type != "cuda":
         return 0
-    gc.collect()  # a tenth of a second with torch and Ray loaded: only where it frees memory that is scarce
+    gc.collect()  # takes a tenth of a second with torch and Ray loaded, so only on a GPU, where memory is scarce
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     return torch.cuda.memory_allocated(device)

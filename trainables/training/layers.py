@@ -5,13 +5,13 @@ from torch import Tensor, nn
 
 
 class GridPool(nn.Module):
-    """Adaptive average pooling to at most `grid` cells a side, of the bins of `torch.nn.AdaptiveAvgPool2d`.
+    """Adaptive average pooling to at most `grid` cells per side, with the bins of `torch.nn.AdaptiveAvgPool2d`.
 
-    As products with two constant matrices, for torch's own is not deterministic on CUDA and exports to ONNX only
-    where the grid divides the image. A smaller image keeps its size, as nothing is gained from repeating cells.
+    It multiplies by two constant matrices, because torch's own layer is not deterministic on CUDA and exports to ONNX
+    only if the grid divides the image. A smaller image keeps its size, as repeating cells gains nothing.
 
     Attributes:
-        cells: how many come out of each channel.
+        cells: number of output cells per channel.
     """
 
     rows: Tensor
@@ -24,13 +24,13 @@ class GridPool(nn.Module):
         self.cells = min(grid, height) * min(grid, width)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Float (N, C, H, W) to (N, C, rows, columns)."""
+        """Map float (N, C, H, W) to (N, C, rows, columns)."""
         pooled: Tensor = self.rows @ images @ self.columns.T
         return pooled
 
 
 def bins(size: int, cells: int) -> Tensor:
-    """A matrix (cells, size) that averages pixels i * size // cells up to ceil((i + 1) * size / cells)."""
+    """Return the matrix (cells, size) that averages pixels i * size // cells up to ceil((i + 1) * size / cells)."""
     matrix = torch.zeros(cells, size)
     for cell in range(cells):
         begin, end = cell * size // cells, -(-(cell + 1) * size // cells)

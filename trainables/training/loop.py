@@ -28,18 +28,17 @@ def fit(
 ) -> Generator[Epoch, Metrics, None]:
     """Train `model` by cross-entropy for `epochs` epochs in all.
 
-    `parts` are parameters with a learning rate each (default: all, with that of `space`); `begin` is called before
-    each epoch, to freeze some of them or let them go.
-    With `state` it continues as if it had not been stopped: weights, optimiser, schedule and random numbers.
-    With a moving average of the weights, the model that is yielded is the average, and the one that is in training
-    goes into the state.
+    `parts` are groups of parameters, each with its learning rate (default: all, with that of `space`). `begin` is
+    called before each epoch, to freeze or unfreeze some of them. With `state`, training continues as if it had not been
+    stopped: weights, optimizer, schedule and random numbers. With a moving average of the weights, the yielded model is
+    the average, and the model in training goes into the state.
     """
     model.to(data.device)
     if any(isinstance(layer, nn.Conv2d) for layer in model.modules()):
         model.to(memory_format=torch.channels_last)
     optimizer = optimizer_of(parts or [(model.parameters(), space.lr)], space)
     full, rest = divmod(len(data.train), space.batch_size)
-    steps = max(1, full + (rest > 1))  # as `order` makes them
+    steps = max(1, full + (rest > 1))  # the number of batches from `order`
     schedule = Schedule(optimizer, space, steps * epochs)
     augment = augmentation(space, data.shape)
     weights = class_weights(data) if space.class_weights == "balanced" else None
@@ -105,36 +104,39 @@ def fit(
 
 
 def cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None, smoothing: float) -> Tensor:
-    """Mean cross-entropy in nats with a part `smoothing` of each target spread over the classes (Szegedy et al., 2016).
+    """Return the mean cross-entropy in nats, with label smoothing by the part `smoothing` (Szegedy et al., 2016).
+
+    The smoothed part of each target is spread over the classes.
 
     Args:
         logits: float (N, classes).
-        targets: int64 (N,), or float (N, classes) where labels are mixed.
+        targets: int64 (N,), or float (N, classes) for mixed labels.
         weights: float (classes,) or None; the mean is weighted by the targets' weights.
         smoothing: 0..1.
     """
     if targets.ndim == 1:
         return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing)
-    # of soft targets torch divides by the images, of labels by their weights: the latter for both
+    # torch divides the loss of soft targets by the number of images, but that of labels by their weights; here both are
+    # divided by their weights
     total = len(targets) if weights is None else (targets @ weights).sum()
     return F.cross_entropy(logits, targets, weight=weights, label_smoothing=smoothing, reduction="sum") / total
 
 
 def gains_by_bfloat16(device: torch.device) -> bool:
-    """Whether networks are trained in bfloat16: where a GPU computes in it.
+    """Return True if networks on this device train in bfloat16: on a GPU that computes in it natively.
 
-    A CPU gains little, and its results would depend on whether it has the instructions.
+    A CPU gains little from it, and its results would depend on whether it has the instructions.
     """
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def lower_precision(device: torch.device) -> torch.autocast:
-    """Training in bfloat16 where that gains; elsewhere in float32, as evaluation is everywhere."""
+    """Return a context for training in bfloat16 if that helps, else in float32; evaluation is always in float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=gains_by_bfloat16(device))
 
 
 def order(data: TrainData, space: Training) -> Iterator[Tensor]:
-    """Indices of the train split in batches: shuffled, or drawn so that classes are equally frequent."""
+    """Yield the indices of the train split in batches: shuffled, or drawn so that classes are equally frequent."""
     labels = data.train.labels.cpu()
     if space.sampling == "balanced":
         chances = class_weights(data).cpu()[labels]
@@ -142,13 +144,13 @@ def order(data: TrainData, space: Training) -> Iterator[Tensor]:
     else:
         indices = torch.randperm(len(labels))
     batches = torch.split(indices, space.batch_size)
-    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm has no statistics of a single image
+    if len(batches) > 1 and len(batches[-1]) == 1:  # batch norm cannot compute statistics of a single image
         batches = (*batches[:-2], torch.cat(batches[-2:]))
     return iter(batches)
 
 
 def class_weights(data: TrainData) -> Tensor:
-    """A weight for each class, inverse to its frequency in train; their mean over the images is 1."""
+    """Return a weight for each class, inverse to its frequency in train; the mean over the images is 1."""
     counts = torch.bincount(data.train.labels, minlength=len(data.classes)).clamp_min(1)
     return len(data.train) / (len(data.classes) * counts.float())
 

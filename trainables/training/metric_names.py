@@ -1,4 +1,4 @@
-"""The names of the metrics, without torch, which metrics.py imports."""
+"""The names of the metrics, without importing torch as metrics.py does."""
 
 from typing import TYPE_CHECKING
 
@@ -10,4 +10,4 @@ VAL_METRICS = (
     "loss", "accuracy", "macro_precision", "weighted_precision", "macro_recall", "weighted_recall", "macro_f1",
     "weighted_f1",
 )  # fmt: skip
-"""The metrics of val that every epoch has, as `Evaluation.metrics` names them; that module imports torch."""
+"""The val metrics of every epoch, named as in `Evaluation.metrics`, whose module imports torch."""

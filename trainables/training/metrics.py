@@ -1,4 +1,4 @@
-"""Classification metrics from a confusion matrix, and the one evaluation that serves every recipe."""
+"""Classification metrics from a confusion matrix, and the one evaluation that all recipes use."""
 
 from dataclasses import dataclass
 
@@ -16,13 +16,13 @@ EVALUATION_BATCH = 512
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What a model says of a split.
+    """The predictions of a model on a split.
 
     Attributes:
         losses: cross-entropy of each image in nats (N,), in the order of the split.
         labels, predictions: class indices (N,).
         classes: number of classes.
-        log_probabilities: of each class (N, classes), where they were asked for.
+        log_probabilities: of each class (N, classes), if requested.
     """
 
     losses: NDArray[np.float64]
@@ -33,26 +33,26 @@ class Evaluation:
 
     @property
     def loss(self) -> float:
-        """Mean cross-entropy in nats."""
+        """The mean cross-entropy in nats."""
         return float(self.losses.mean())
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """Counts (classes, classes): rows are true classes, columns predicted ones."""
+        """The counts (classes, classes), with true classes as rows and predicted ones as columns."""
         return confusion_matrix(self.labels, self.predictions, self.classes)
 
     @property
     def metrics(self) -> Metrics:
-        """Loss, accuracy, and macro and weighted precision, recall and F1."""
+        """The loss, the accuracy, and macro and weighted precision, recall and F1."""
         return {"loss": self.loss, **{k: float(v) for k, v in tally(self.confusion).averages().items()}}
 
 
 @torch.inference_mode()
 def evaluate(model: nn.Module, split: Split, classes: int, *, keep_log_probabilities: bool = False) -> Evaluation:
-    """Run `model` over `split` in evaluation mode.
+    """Evaluate `model` on `split` in evaluation mode.
 
     Raises:
-        ValueError: it gives other than a logit for each class.
+        ValueError: the model does not return one logit for each class.
     """
     model.eval()
     losses, predictions, log_probabilities = [], [], []
@@ -74,23 +74,23 @@ def evaluate(model: nn.Module, split: Split, classes: int, *, keep_log_probabili
 
 
 def confusion_matrix(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    """Counts (classes, classes): rows are true classes, columns predicted ones."""
+    """Count predictions by class (classes, classes): rows are true classes, columns predicted ones."""
     cells = np.bincount(labels * classes + predictions, minlength=classes * classes)
     return cells.reshape(classes, classes)
 
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts (..., classes) that all metrics here follow from: right predictions, predictions, true labels."""
+    """The counts (..., classes) behind all metrics here: correct predictions, predictions, true labels."""
 
     hits: NDArray[np.float64]
     predicted: NDArray[np.float64]
     support: NDArray[np.float64]
 
     def per_class(self) -> dict[str, NDArray[np.float64]]:
-        """Precision, recall and F1 (..., classes); 0 where nothing was predicted or nothing is there.
+        """Return precision, recall and F1 (..., classes); 0 for a class without predictions or images.
 
-        That is scikit-learn's convention with `zero_division=0`.
+        This is scikit-learn's convention with `zero_division=0`.
         """
         return {
             "precision": _ratio(self.hits, self.predicted),
@@ -99,7 +99,7 @@ class Tally:
         }
 
     def averages(self) -> dict[str, NDArray[np.float64]]:
-        """Accuracy and macro and weighted precision, recall and F1 (...)."""
+        """Return accuracy and macro and weighted precision, recall and F1 (...)."""
         total = self.support.sum(axis=-1)
         averages = {"accuracy": self.hits.sum(axis=-1) / total}
         for name, values in self.per_class().items():
@@ -109,7 +109,7 @@ class Tally:
 
 
 def tally(confusion: NDArray[np.int64]) -> Tally:
-    """The counts of a confusion matrix (classes, classes) with true classes as rows."""
+    """Return the counts of a confusion matrix (classes, classes) with true classes as rows."""
     hits = confusion.diagonal().astype(float)
     return Tally(hits, confusion.sum(axis=0).astype(float), confusion.sum(axis=1).astype(float))
 

@@ -1,4 +1,4 @@
-"""Mixup and CutMix: each image of a batch mixed with another, and its label with the other's."""
+"""Mixup and CutMix: each image of a batch is mixed with another, and its label with the other's label."""
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from search_spaces.shared.training import Training
 
 
 def mix(images: Tensor, labels: Tensor, space: Training, classes: int) -> tuple[Tensor, Tensor]:
-    """Mix a batch as the configuration says, with a share of its own for each image.
+    """Mix a batch as the configuration says, with a separate share for each image.
 
     Args:
         images: float (N, C, H, W).
@@ -29,10 +29,10 @@ def mix(images: Tensor, labels: Tensor, space: Training, classes: int) -> tuple[
 
 
 def mixup(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, Tensor]:
-    """Weighted means of images and others, the weight from Beta(alpha, alpha) (Zhang et al., 2018).
+    """Average images and others, with weights from Beta(alpha, alpha) (Zhang et al., 2018).
 
     Returns:
-        The means, float (N, C, H, W), and the share (N,) that each image has in its own.
+        The means, float (N, C, H, W), and the share (N,) of the original image in each.
     """
     concentration = torch.tensor(alpha, device=images.device)
     share = torch.distributions.Beta(concentration, concentration).sample((len(images),))
@@ -41,11 +41,11 @@ def mixup(images: Tensor, others: Tensor, alpha: float) -> tuple[Tensor, Tensor]
 
 
 def cutmix(images: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
-    """Images with a box of another in them, of an evenly drawn area and centre (Yun et al., 2019).
+    """Paste a box of another image into each, with area and center drawn uniformly (Yun et al., 2019).
 
     Returns:
-        The images, float (N, C, H, W), and the share (N,) of its own pixels that each has: of what lies inside, as
-        boxes are cut off at the border.
+        The images, float (N, C, H, W), and the share (N,) of original pixels in each. Boxes are cut off at the border,
+        so the share counts only the part inside.
     """
     count, _, height, width = images.shape
     side, centre_y, centre_x = torch.rand(3, count, 1, device=images.device)

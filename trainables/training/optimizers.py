@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules."""
+"""Optimizers and learning-rate schedules."""
 
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -10,11 +10,11 @@ from search_spaces.shared.training import Training
 from trainables.training.protocol import Metrics
 
 Parts = Sequence[tuple[Iterable[nn.Parameter], float]]
-"""Parameters with their learning rate."""
+"""Groups of parameters, each with its learning rate."""
 
 
 def optimizer_of(parts: Parts, space: Training) -> optim.Optimizer:
-    """SGD with Nesterov momentum, AdamW, or Adam with L2 as its decay; norms and biases are decayed if asked for."""
+    """Return SGD with Nesterov momentum, AdamW, or Adam with L2 decay; norms and biases decay only on request."""
     decay_of_others = space.weight_decay if space.decayed == "all" else 0.0
     groups = []
     for parameters, lr in parts:
@@ -30,7 +30,10 @@ def optimizer_of(parts: Parts, space: Training) -> optim.Optimizer:
 
 
 class Schedule:
-    """How the learning rate moves: constant, cosine with a linear warm-up by step, or by epoch on a plateau."""
+    """A learning-rate schedule: constant, cosine with a linear warm-up, or reduced on a plateau.
+
+    The first two are updated by step, the last by epoch.
+    """
 
     def __init__(self, optimizer: optim.Optimizer, space: Training, steps: int) -> None:
         self._by_epoch = space.schedule == "plateau"
@@ -44,17 +47,17 @@ class Schedule:
             self._scheduler = LambdaLR(optimizer, cosine(warmup, steps) if space.schedule == "cosine" else constant)
 
     def step(self) -> None:
-        """After each optimiser step."""
+        """Update the learning rate after an optimizer step."""
         if isinstance(self._scheduler, LambdaLR):
             self._scheduler.step()
 
     def epoch(self, val: Metrics) -> None:
-        """After each epoch: a plateau is one of val accuracy."""
+        """Update the learning rate after an epoch; a plateau is one of val accuracy."""
         if isinstance(self._scheduler, ReduceLROnPlateau):
             self._scheduler.step(val["accuracy"])
 
     def state(self) -> dict[str, object]:
-        """What `load` continues from; functions are left out, as they follow from the configuration."""
+        """Return the state for `load`, without functions, as these follow from the configuration."""
         return {k: v for k, v in self._scheduler.state_dict().items() if k != "lr_lambdas"}
 
     def load(self, state: dict[str, object]) -> None:
@@ -65,12 +68,15 @@ class Schedule:
 
 
 def constant(step: int) -> float:
-    """The base learning rate throughout."""
+    """Return the factor 1 at every step, for a constant learning rate."""
     return 1.0
 
 
 def cosine(warmup: int, steps: int) -> Callable[[int], float]:
-    """Linear from near 0 over `warmup` steps, then half a cosine down to 0 at `steps`."""
+    """Return a factor that rises linearly over `warmup` steps, then falls by half a cosine to 0 at `steps`.
+
+    The rise starts near 0.
+    """
 
     def factor(step: int) -> float:
         if step < warmup:

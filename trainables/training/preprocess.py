@@ -1,4 +1,4 @@
-"""The first layer of every model: raw pixels in, normalised pixels out."""
+"""The first layer of every model: raw pixels in, normalized pixels out."""
 
 from dataclasses import replace
 
@@ -11,27 +11,27 @@ from search_spaces.shared.training import Training
 from trainables.data import Split
 
 FIXED = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "half": ((0.5,), (0.5,))}
-"""Means and standard deviations that are known beforehand, of one channel or of three."""
+"""Fixed means and standard deviations, for one channel or for three."""
 
 MEASURED = 4096
-"""Images from which mean and standard deviation are taken; more change the third digit at most."""
+"""Number of images that mean and standard deviation are measured on; more change the third digit at most."""
 
 
 class Preprocess(nn.Module):
-    """Resizes to the size of the stored images, cuts out what the network sees, and normalises each channel.
+    """A layer that resizes to the size of the stored images, cuts out a window, and normalizes each channel.
 
-    It lives inside the model, so that training, testing and an exported file cannot prepare images differently.
-    Mean and standard deviation are buffers: they are saved and loaded with the weights.
+    It is part of the model, so that training, testing and an exported file cannot prepare images differently. Mean and
+    standard deviation are buffers: they are saved and loaded with the weights.
 
     Args:
         shape: sizes of the stored images.
-        size: height and width in pixels that the network sees, no larger than the stored ones (default: all). In
-            training mode a window at random, one for each image; in evaluation mode the centre.
-        normalize: "measured": by mean and standard deviation of the train split; "imagenet": by those of ImageNet, of
-            grey images by their mean over the channels; "half": by 0.5 and 0.5, to -1..1.
+        size: height and width in pixels of the window, no larger than the stored images (default: all). In training
+            mode the window is at random, one for each image; in evaluation mode it is the center.
+        normalize: "measured": by mean and standard deviation of the train split; "imagenet": by those of ImageNet, for
+            gray images by their mean over the channels; "half": by 0.5 and 0.5, to -1..1.
 
     Attributes:
-        output: `shape` with the height and width that come out, for the layers that follow.
+        output: `shape` with the height and width of the output, for the layers that follow.
     """
 
     mean: Tensor
@@ -49,11 +49,11 @@ class Preprocess(nn.Module):
             self.register_buffer(name, figures.clone().view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Uint8 (N, C, H, W), or float in the same 0..255 as augmentation leaves it, to float (N, C, h, w)."""
+        """Map uint8 (N, C, H, W), or float in the same 0..255 after augmentation, to float (N, C, h, w)."""
         return (self.cut(images).float() / 255 - self.mean) / self.std
 
     def cut(self, images: Tensor) -> Tensor:
-        """What the network sees: images (N, C, H, W) of any size to (N, C, h, w)."""
+        """Cut out the window that the network sees: images (N, C, H, W) of any size to (N, C, h, w)."""
         if tuple(images.shape[-2:]) != self.stored:
             images = F.interpolate(images.float(), self.stored, mode="bilinear", antialias=True)
         height, width = self.output.height, self.output.width
@@ -77,12 +77,12 @@ class Preprocess(nn.Module):
 
 
 def preprocess_of(space: Training, shape: DataShape, multiple: int = 1) -> Preprocess:
-    """The first layer of a configuration; what it lets through has sides that are multiples of `multiple`."""
+    """Return the first layer of a configuration; its output sides are multiples of `multiple`."""
     return Preprocess(shape, window_of(space, shape, multiple), space.normalize)
 
 
 def window_of(space: Training, shape: DataShape, multiple: int = 1) -> tuple[int, int]:
-    """Height and width of what the network sees of a stored image."""
+    """Return height and width of the window of a stored image that the network sees."""
 
     def seen(side: int) -> int:
         return max(1, round(side * space.window) // multiple) * multiple
@@ -91,7 +91,7 @@ def window_of(space: Training, shape: DataShape, multiple: int = 1) -> tuple[int
 
 
 def random_windows(images: Tensor, height: int, width: int) -> Tensor:
-    """A window of each image (N, C, H, W), placed evenly: (N, C, height, width)."""
+    """Cut a window out of each image (N, C, H, W) at a uniformly drawn place: (N, C, height, width)."""
     count, device = len(images), images.device
     tops = torch.randint(images.shape[2] - height + 1, (count, 1, 1), device=device)
     lefts = torch.randint(images.shape[3] - width + 1, (count, 1, 1), device=device)

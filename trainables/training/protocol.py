@@ -1,7 +1,7 @@
-"""What a recipe is: a generator of epochs.
+"""The protocol of a recipe: a generator of epochs.
 
-A recipe trains and yields; whoever iterates evaluates the model on val, sends the metrics back, reports, saves
-and stops. So nothing in a recipe knows of trials, rungs or trackers, and it can be read and run without them.
+A recipe trains and yields. Its caller evaluates the model on val, sends the metrics back, reports, saves and stops. So
+a recipe knows nothing of trials, rungs or trackers, and can be read and run without them.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping
@@ -17,19 +17,19 @@ from trainables.data import TrainData
 
 Metrics = dict[str, float]
 State = Mapping[str, Any]
-"""What training continues from: tensors, numbers and words in nested mappings and lists, no other objects."""
+"""The state that training continues from: tensors, numbers and strings in nested mappings and lists only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What a recipe yields after each epoch.
+    """The result that a recipe yields after each epoch.
 
     Attributes:
         model: maps raw uint8 images (N, C, H, W) to logits (N, classes); weights are those of this epoch.
         last: no epoch follows.
-        train_loss, train_accuracy: means over the epoch, on augmented images and with dropout where there is any.
-        lr: the learning rate at the end of the epoch; None where nothing is learned by steps.
-        state: the state to continue from once the val metrics are known, without the model's own weights.
+        train_loss, train_accuracy: means over the epoch, on augmented images and with dropout, if any.
+        lr: the learning rate at the end of the epoch; None if the recipe does not learn by steps.
+        state: returns the state to continue from, given the val metrics, without the model's own weights.
     """
 
     model: nn.Module
@@ -48,17 +48,17 @@ class Train(Protocol):
     ) -> Generator[Epoch, Metrics, None]:
         """Train for `epochs` epochs in all, from the beginning or from `state`.
 
-        `state` is what `Epoch.state` returned, with the weights of that epoch's model under "model".
-        Random numbers come from torch's global generators, which the caller seeds.
+        `state` is the return value of `Epoch.state`, with the weights of that epoch's model under "model". Random
+        numbers come from torch's global generators, which the caller seeds.
         """
 
 
 @cache
 def train_of(recipe: str) -> Train:
-    """The `train` function of a recipe.
+    """Return the `train` function of a recipe.
 
     Raises:
-        InputError: there is no such recipe, its module is broken, or has no such generator function.
+        InputError: there is no such recipe, its module is broken, or it has no generator function `train`.
     """
     train = _function(recipe, "train")
     if not isgeneratorfunction(train):
@@ -71,23 +71,23 @@ def train_of(recipe: str) -> Train:
 
 @cache
 def build_of(recipe: str) -> Callable[[Space, DataShape], nn.Module]:
-    """The `build` function of a recipe: the untrained model of a configuration, ready to load its weights.
+    """Return the `build` function of a recipe: it builds the untrained model of a configuration, to load weights into.
 
     Raises:
-        InputError: there is no such recipe, its module is broken, or has no such function.
+        InputError: there is no such recipe, its module is broken, or it has no function `build`.
     """
     return cast(Callable[[Space, DataShape], nn.Module], _function(recipe, "build"))
 
 
 def import_recipes(recipes: Iterable[str], folders: Iterable[str] = ()) -> None:
-    """Have recipes ready in this process, so that what they lack is said at once.
+    """Import recipes into this process, so that missing parts are reported at once.
 
     Args:
         recipes: their names.
         folders: of recipes from outside, made known first.
 
     Raises:
-        InputError: a folder is not laid out as one, or a recipe is not there, broken, or lacks a library.
+        InputError: a folder has another layout, or a recipe does not exist, is broken, or lacks a library.
     """
     for folder in folders:
         add_recipes(folder, "--recipes-from")

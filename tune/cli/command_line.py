@@ -1,4 +1,4 @@
-"""The command line: arguments to commands. Light to import, so that help is instant."""
+"""The command line, from arguments to commands. Light to import, so that help is instant."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ from tune.cli.parser import Parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; returns 0, 1 without a whole result, 2 for bad input, 130 when stopped by a person."""
+    """Run a command; return 0, 1 for an incomplete result, 2 for bad input, 130 if a person stopped it."""
     argv = sys.argv[1:] if argv is None else argv
     try:
         try:
@@ -28,13 +28,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("toprung: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # as in `toprung recipes | head`; what is still to be flushed at exit goes nowhere
+    except BrokenPipeError:  # as in `toprung recipes | head`; the rest of the output, flushed at exit, goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
 
 
 def command_parser(*, flags: bool = True) -> argparse.ArgumentParser:
-    """The whole surface of the command line; without `flags` all but settings, which take time to import."""
+    """Build the parser of all commands; without `flags`, leave out settings, which take time to import."""
     top = Parser(
         prog="toprung",
         description="Distributed hyperparameter search for image classifiers.",

@@ -1,4 +1,4 @@
-"""`toprung doctor`: look for what would fail."""
+"""The command `toprung doctor`, which looks for causes of failure."""
 
 import argparse
 import sys
@@ -20,7 +20,7 @@ LOOKED_AT = (
     "data", "image_column", "label_column", "cache", "recipes", "recipes_from", "out", "address", "cpus_per_trial",
     "gpus_per_trial", "variant", "box_column", "preset",
 )  # fmt: skip
-"""The settings that `toprung doctor` has as flags; a file may have others, as it is that of a search."""
+"""The settings that `toprung doctor` has as flags. A settings file may have others, as it is that of a search."""
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:

@@ -1,4 +1,4 @@
-"""`toprung fetch`: download the data of a published experiment."""
+"""The command `toprung fetch`, which downloads the data of a published experiment."""
 
 import argparse
 import shlex

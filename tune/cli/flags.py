@@ -1,4 +1,4 @@
-"""Flags for settings: how they are declared, and what a person gave by flags, files and presets."""
+"""Flags for settings: their declarations, and the values that a person gives by flags, files and presets."""
 
 import argparse
 from collections.abc import Collection, Mapping, Sequence
@@ -17,7 +17,7 @@ def flag_of(name: str) -> str:
 
 
 def add_output(command: argparse.ArgumentParser, default: str, what: str) -> None:
-    """Add --output FILE to a command; `what` says what is written there."""
+    """Add --output FILE to a command; `what` names the content of the file."""
     command.add_argument(
         "--output", type=Path, default=Path(default), metavar="FILE", help=f"{what} (default: {default})"
     )
@@ -29,7 +29,7 @@ def add_config(command: argparse.ArgumentParser) -> None:
 
 
 def add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
-    """Flags for settings."""
+    """Add flags for settings to a command."""
     from tune.settings.settings import Settings
 
     for name in names:
@@ -53,7 +53,7 @@ def add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
 
 
 def given_by(arguments: argparse.Namespace, *, resumed: bool = False) -> dict[str, Any]:
-    """The settings that a person gives by flags, a file and a preset, not yet validated."""
+    """Collect the settings that a person gives by flags, a file and a preset, not yet validated."""
     from tune.settings.preset import file_of, read_preset, settings_with
     from tune.settings.settings import SETTINGS, Settings, load
 
@@ -72,7 +72,7 @@ def given_by(arguments: argparse.Namespace, *, resumed: bool = False) -> dict[st
 
 
 def assignments(texts: Sequence[str]) -> dict[str, str]:
-    """`["knn.neighbors=5"]` as a mapping."""
+    """Parse `["knn.neighbors=5"]` into a mapping."""
     pairs = {}
     for text in texts:
         key, equals, value = text.partition("=")
@@ -83,12 +83,16 @@ def assignments(texts: Sequence[str]) -> dict[str, str]:
 
 
 def given_as(value: object) -> str:
-    """A setting as it is given by its flag."""
+    """Format a setting as its flag takes it."""
     return ",".join(map(str, value)) if isinstance(value, tuple) else repr(value)
 
 
 def resumed_with(before: "Settings", given: Mapping[str, Any]) -> "Settings":
-    """The settings that an experiment goes on with."""
+    """Return the settings of a resumed experiment.
+
+    Raises:
+        InputError: a setting has changed that must not.
+    """
     from tune.settings.settings import RESUMABLE, make
 
     after = make({**before.model_dump(exclude={"address"}), **given})
@@ -104,10 +108,7 @@ def resumed_with(before: "Settings", given: Mapping[str, Any]) -> "Settings":
 
 
 def located(place: str) -> Path:
-    """Add --config FILE."""
-    """Add --output FILE; `what` says what is written there."""
-    """Return the flag of a setting: `max_epochs` is `--max-epochs`."""
-    """The folder of what a person names; of what is in a bucket, a copy on this machine."""
+    """Return the folder that a person names; for a place in a bucket, a copy on this machine."""
     if "://" not in place:
         return Path(place)
     from tune.experiment.folder import located  # late, as it takes time to import

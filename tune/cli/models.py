@@ -1,4 +1,4 @@
-"""`toprung predict`, `export`, `describe` and `replay`: use a trained model, or train a trial again."""
+"""The commands `toprung predict`, `export`, `describe` and `replay`: use a trained model, or train a trial again."""
 
 import argparse
 import sys
@@ -65,7 +65,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             model, files, top=arguments.top, progress=lambda done: progress.update(task, completed=done)
         )
     if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be no valid text
     if arguments.format == "table" and not any(prediction.ranked for prediction in predictions):
         pass  # nothing to show but the errors
     elif arguments.format == "table":

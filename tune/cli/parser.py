@@ -1,4 +1,4 @@
-"""The parser of the command line, which names the flag or command that was probably meant."""
+"""The parser of the command line, which suggests the flag or command that was probably meant."""
 
 import argparse
 from typing import Any, NoReturn
@@ -7,10 +7,10 @@ from search_spaces.space.errors import meant
 
 
 class Parser(argparse.ArgumentParser):
-    """Names the flag that was probably meant."""
+    """A parser that suggests the flag that was probably meant."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse, and let a command that does not know an argument say so, as it knows its own flags."""
+        """Parse, and let the command itself report unknown arguments, as it knows its own flags."""
         parsed, unknown = super().parse_known_args(args, namespace)
         if unknown:
             flags = [word.partition("=")[0] for word in unknown if word.startswith("--")]
@@ -26,5 +26,5 @@ class Parser(argparse.ArgumentParser):
             raise
 
     def error(self, message: str) -> NoReturn:
-        """Say in one line what is wrong with the arguments, and end."""
+        """Print the fault in the arguments in one line, and exit."""
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")

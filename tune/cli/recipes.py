@@ -1,4 +1,4 @@
-"""`toprung recipes` and `check-recipe`: list recipes, and check one."""
+"""The commands `toprung recipes` and `check-recipe`: list recipes, and check one."""
 
 import argparse
 import sys

@@ -1,4 +1,4 @@
-"""`toprung list`, `show`, `report`, `compare` and `dashboard`: look at experiments."""
+"""The commands `toprung list`, `show`, `report`, `compare` and `dashboard`: look at experiments."""
 
 import argparse
 from pathlib import Path
@@ -91,7 +91,7 @@ def _report(arguments: argparse.Namespace) -> int:
 def _compare(arguments: argparse.Namespace) -> int:
     from tune.experiment.folder import several
 
-    experiments = several(arguments.experiments)  # before all else is imported: bad input is refused at once
+    experiments = several(arguments.experiments)  # before all other imports: bad input is refused at once
 
     from rich.text import Text
 

@@ -1,4 +1,4 @@
-"""`toprung search`: a new search, or one that is resumed."""
+"""The command `toprung search`: a new search, or one that is resumed."""
 
 import argparse
 import sys
@@ -59,7 +59,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
         require_login()
 
-    from rich.text import Text  # late, as what follows brings Ray and torch along: bad input is refused at once
+    from rich.text import Text  # late, as the imports below bring Ray and torch: bad input is refused at once
 
     from tune.experiment.folder import Experiment
     from tune.reporting.leaderboard import answer, findings, leaderboard
@@ -87,7 +87,7 @@ def _search(arguments: argparse.Namespace) -> int:
         print(f"toprung: stopped; go on with: toprung search --resume {experiment}", file=sys.stderr)
         _report_so_far(experiment)
         return 130
-    except (KeyboardInterrupt, SystemExit):  # Ray, while it starts, makes an exit of SIGTERM
+    except (KeyboardInterrupt, SystemExit):  # Ray, while it starts, turns SIGTERM into an exit
         if not experiment.exists:
             raise
         print(
@@ -119,7 +119,7 @@ def _search(arguments: argparse.Namespace) -> int:
             console.print(Text(line), soft_wrap=True)
         for line in began_with(summary):
             console.print(Text(f"pretrained weights of {line}", style="dim"), soft_wrap=True)
-    said = experiment.read("data.json")["warnings"]  # at the start
+    said = experiment.read("data.json")["warnings"]  # printed at the start
     for warning in [*(each for each in summary["warnings"] if each not in said), *summary["failures"]]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"report: {report}")
@@ -131,7 +131,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 
 def _report_so_far(experiment: "Experiment") -> None:
-    """Write the report of what a search that was stopped has found, and say where it is."""
+    """Write the report of a stopped search, and print its path."""
     from tune.experiment.folder import Experiment
     from tune.reporting.report import rebuild
 

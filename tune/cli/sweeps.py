@@ -1,4 +1,4 @@
-"""`toprung sweep`, `agent` and `track`: sweeps that W&B drives, and experiments sent to W&B."""
+"""The commands `toprung sweep`, `agent` and `track`: sweeps that W&B drives, and experiments sent to W&B."""
 
 import argparse
 import shlex
@@ -29,7 +29,7 @@ SWEPT = (
 
 
 NOT_OF_A_TRIAL = ("trials", "grace_period", "reduction_factor", "name", "wandb_project", "wandb_entity")
-"""Those of them that are W&B's alone, and not of what its agents start."""
+"""The settings in SWEPT that only W&B uses; its agents' trials do not get them."""
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:

@@ -1,1 +1,1 @@
-"""The Ray session, and the machines that it runs on: resources, nodes, ports, cluster files, doctor."""
+"""The Ray session and the nodes that it runs on: resources, nodes, ports, cluster files, doctor."""

@@ -1,4 +1,4 @@
-"""What is wrong with a cluster's file, before it costs minutes: Ray's own launcher reads it, and starts nothing."""
+"""Checks of a cluster's file before an error costs minutes. Ray's own launcher reads the file and starts nothing."""
 
 import os
 import re
@@ -26,29 +26,29 @@ COMMANDS = (
     "initialization_commands", "head_setup_commands", "worker_setup_commands", "head_start_ray_commands",
     "worker_start_ray_commands",
 )  # fmt: skip
-"""Where commands stand once Ray has completed a file; what all nodes run is then among those of both."""
+"""Keys of the commands in a file completed by Ray, which adds all nodes' commands to the head's and the workers'."""
 
 CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client cryptography")}
-"""The module that Ray's launcher imports for a provider, and the packages that bring it."""
+"""The module that Ray's launcher imports for a provider, and the packages that provide it."""
 
 DASHBOARD_PORT = 8265
-"""Where `ray dashboard` makes its tunnel."""
+"""The port where `ray dashboard` makes its tunnel."""
 
 TOKEN, MAKE_TOKEN = "auth_token", "(umask 077; ray get-auth-token --generate)"
-"""What the file of Ray's token is called, and the command that makes one."""
+"""The name of Ray's token file, and the command that makes one."""
 
 CONNECT, ANSWER = 3.0, 10.0
-"""Seconds for a connection to EC2, and for each of its answers, of which a region's machine types take about ten."""
+"""Seconds for a connection to EC2, and for each answer. A region's machine types take about ten answers."""
 
 PROGRAMS = ("ssh", "rsync")
-"""What Ray's launcher runs."""
+"""The programs that Ray's launcher runs."""
 
 
 def examine_file(file: Path, settings: Settings) -> Iterator[Finding]:
-    """Look at a file for `ray up`, or at a RayCluster for Kubernetes, and whether a trial fits into what it starts.
+    """Check a file for `ray up`, or a RayCluster for Kubernetes, and check that a trial fits on the nodes it starts.
 
     Raises:
-        InputError: there is no such file.
+        InputError: the file cannot be read.
     """
     try:
         text = file.read_text()
@@ -86,7 +86,7 @@ def _kubernetes(file: Path, cluster: dict[str, Any], settings: Settings) -> Iter
     cluster["metadata"] = {"namespace": "default", **(cluster.get("metadata") or {})}
     try:
         types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
-    except Exception as error:  # it reads what it finds, and what it raises is of any kind
+    except Exception as error:  # Ray may raise any kind of error on a bad file
         yield Finding("error", "file", f"{file}: {_reason(error)}")
         return
     yield Finding("ok", "file", f"{file}: Ray's autoscaler reads it")
@@ -100,7 +100,7 @@ def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterato
         with log_to(Path(os.devnull)):
             prepared = prepare_config(config)
             validate_config(prepared)
-    except Exception as error:  # it reads what it finds, and what it raises is of any kind
+    except Exception as error:  # Ray may raise any kind of error on a bad file
         yield Finding("error", "file", f"{file}: {_reason(error)}")
         return
     yield Finding("ok", "file", f"{file}: Ray's launcher takes it")
@@ -112,16 +112,16 @@ def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterato
 
 
 def _reason(error: Exception) -> str:
-    """What a reader of files means, in a line: validators show the whole file, and a missing key is its name alone."""
+    """Return a file reader's error in one line: validators quote the whole file, and a KeyError says only the key."""
     if isinstance(error, KeyError):
         return f"{error.args[0]} is missing"
-    path = ".".join(map(str, getattr(error, "absolute_path", ())))  # of jsonschema's errors
+    path = ".".join(map(str, getattr(error, "absolute_path", ())))  # only jsonschema's errors have it
     said = str(getattr(error, "message", None) or error).strip() or type(error).__name__
     return f"{path}: {said.splitlines()[0][:200]}".removeprefix(": ")
 
 
 def _commands(prepared: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether bash can parse each command, as the launcher has bash run them."""
+    """Check that bash can parse each command, because the launcher runs them with bash."""
     lists = [prepared, *prepared["available_node_types"].values()]
     commands = {command: None for each in lists for key in COMMANDS for command in each.get(key) or ()}
     if shutil.which("bash") is None:
@@ -136,7 +136,7 @@ def _commands(prepared: Mapping[str, Any]) -> Iterator[Finding]:
 
 
 def _mounts(prepared: Mapping[str, Any]) -> Iterator[Finding]:
-    """Whether the files are here that the launcher sends or shows."""
+    """Check that this machine has the files that the launcher sends, and its SSH key."""
     files = {f"file_mounts of {there}": here for there, here in (prepared.get("file_mounts") or {}).items()}
     if key := prepared["auth"].get("ssh_private_key"):
         files["ssh_private_key"] = key
@@ -157,7 +157,7 @@ def _tools(provider: str) -> Finding:
 
 
 def _request(types: Types, settings: Settings) -> Finding:
-    """Whether a trial fits on a node of types of which it is known what they have."""
+    """Check that a trial fits on a node of these types, whose resources are known."""
     nodes: list[Node] = []
     for node_type in types.values():
         nodes += [{"GPU": 0.0, **node_type["resources"]}] * max(1, node_type.get("max_workers", 1))
@@ -169,7 +169,7 @@ def _request(types: Types, settings: Settings) -> Finding:
 
 
 def _launched(file: Path, prepared: dict[str, Any], settings: Settings) -> Finding:
-    """Whether a trial fits on what the launcher starts: as the file says, or as the cloud does."""
+    """Check that a trial fits on a node that the launcher starts, by the resources in the file or from the cloud."""
     types, provider = prepared["available_node_types"], prepared["provider"]["type"]
     unknown = [_named(name, each) for name, each in types.items() if "CPU" not in (each.get("resources") or {})]
     if not unknown:
@@ -184,22 +184,22 @@ def _launched(file: Path, prepared: dict[str, Any], settings: Settings) -> Findi
     else:
         try:
             return _request(_asked_of_ec2(prepared), settings)
-        except ValueError as error:  # by Ray, of a type that the region does not have
+        except ValueError as error:  # Ray raises it for a type that the region does not have
             return Finding("error", "a trial", f"{str(error).rstrip('.')}; give another InstanceType, or region")
-        except Exception as error:  # of boto3 when it is missing, of a login, of the network, or of what EC2 says
+        except Exception as error:  # boto3 is missing, or the login, the network or EC2 fails
             why, way = f"EC2 cannot be asked what {names} has: {_reason(error)}", f"log in by aws configure, or {give}"
     return Finding("warning", "a trial", f"it is not known whether a trial fits, as {why}; {way}")
 
 
 def _named(name: str, node_type: Mapping[str, Any]) -> str:
-    """A node type with its machine's, where that is said."""
+    """Return a node type's name, with its cloud machine type in parentheses if the file states one."""
     config = node_type.get("node_config") or {}
     machine = config.get("InstanceType") or config.get("machineType")
     return f"{name} ({machine})" if machine else name
 
 
 def _asked_of_ec2(prepared: dict[str, Any]) -> Types:
-    """The node types with what Ray's launcher finds out for them, by the login that it finds itself.
+    """Return the node types with the resources that Ray's launcher looks up, using the login that it finds by itself.
 
     Raises:
         ValueError: the region has no such instance type.
@@ -210,13 +210,13 @@ def _asked_of_ec2(prepared: dict[str, Any]) -> Types:
     from botocore.session import get_session
     from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 
-    # Ray alone would try 13 times, a minute each; a login may have to be asked for, too, as that of a single sign-on
+    # By itself, Ray would try 13 times, a minute each. The login may need a request too, as with single sign-on.
     hasty = Config(connect_timeout=CONNECT, read_timeout=ANSWER, retries={"total_max_attempts": 2})
     login = prepared["provider"].get("aws_credentials")
     if not login:
         session = get_session()
         session.set_default_client_config(hasty)
-        session.get_component("credential_provider").remove("iam-role")  # off EC2 it waits for an answer in vain
+        session.get_component("credential_provider").remove("iam-role")  # outside EC2, it waits in vain for an answer
         found = session.get_credentials()
         if found is None:
             raise NoCredentialsError

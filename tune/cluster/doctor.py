@@ -1,4 +1,4 @@
-"""What would fail in a search, found before it: this machine, or every node of a running cluster."""
+"""Checks that find problems before a search: on this machine, or on every node of a running cluster."""
 
 import time
 import urllib.error
@@ -29,21 +29,21 @@ from tune.settings.preset import file_of, read_preset
 from tune.settings.settings import HERE, Settings
 
 LATE = 3.0
-"""Seconds that W&B has to answer, and by which clocks may differ."""
+"""Seconds that W&B has to answer, and seconds by which clocks may differ."""
 
 PATIENCE = 120.0
-"""Seconds that a node has to answer: an idle one first imports PyTorch, maybe from a slow disk."""
+"""Seconds that a node has to answer. An idle node first imports PyTorch, maybe from a slow disk."""
 
 OPEN = "open all TCP ports between the nodes of the cluster, in their security group or firewall"
 
 RAY_PORT = 6379
 
 SHOWN = 3
-"""Different things that are well, of which many nodes' line tells."""
+"""Different good results that the one line for many nodes shows."""
 
 
 def examine(settings: Settings) -> Iterator[Finding]:
-    """Look at this machine or, where `address` names one, at every node of a running cluster; findings as they come."""
+    """Check this machine or, if `address` names a running cluster, each of its nodes; yield findings as they come."""
     here = look(places_of(settings), name_gpus=True)
     if settings.address == HERE:
         yield _versions(here)
@@ -70,7 +70,7 @@ def _versions(here: Machine) -> Finding:
 
 
 def _data(settings: Settings) -> Finding:
-    """Whether the data can be listed and an image of them read, here alone: other nodes get decoded images."""
+    """Check that this machine can list the data and read an image. Other nodes need not: they get decoded images."""
     try:
         preset = read_preset(file_of(settings.preset)) if settings.preset else None
         for view in views_of(preset, settings):
@@ -92,7 +92,7 @@ def _data(settings: Settings) -> Finding:
 
 def _recipes(settings: Settings) -> Finding:
     try:
-        import_recipes(settings.recipes)  # the settings made those from outside known
+        import_recipes(settings.recipes)  # the settings have already registered recipes from outside
     except InputError as error:
         return Finding("error", "recipes", str(error))
     return Finding("ok", "recipes", ", ".join(settings.recipes))
@@ -108,7 +108,7 @@ def _bucket(settings: Settings) -> Finding:
 
 
 def _request(settings: Settings) -> Finding:
-    """Whether a trial fits on this machine or on a node of the cluster."""
+    """Check that a trial fits on this machine or on a node of the cluster."""
     try:
         allotted = allot(settings, *([[this_machine()]] if settings.address == HERE else cluster_nodes()))
     except InputError as error:
@@ -118,7 +118,7 @@ def _request(settings: Settings) -> Finding:
 
 @dataclass(frozen=True)
 class _Visit:
-    """What was found on a node: the machine, what is wrong there by check, how many nodes it tried, and its clock."""
+    """The state of a node: its machine, its problems by check, the number of nodes it tried to reach, and its clock."""
 
     machine: Machine
     problems: dict[str, str]
@@ -144,7 +144,7 @@ def _visit(
 
 
 def _cluster(settings: Settings, here: Machine) -> Iterator[Finding]:
-    """What each node says: what is wrong by node, what is well in a line for all."""
+    """Yield the findings on a cluster: problems node by node, good results in one line for all nodes."""
     yield _versions(here)
     try:
         connect(settings.address)
@@ -166,13 +166,13 @@ def _cluster(settings: Settings, here: Machine) -> Iterator[Finding]:
 
 
 def _visits(settings: Settings, here: Machine) -> Iterator[Finding]:
-    """The findings of all nodes, as they answer."""
+    """Yield the findings of all nodes, as they answer."""
     if is_url(settings.out):
         place = SyncedFolder(nearest(Path(settings.cache)), settings.out, patience=0.0)
     else:
-        place = SyncedFolder(nearest(Path(settings.out)))  # which may be made by the search alone
+        place = SyncedFolder(nearest(Path(settings.out)))  # only the search itself may create --out
     all_nodes, own = peers(), this_node()
-    cut_off = unreached([peer for peer in all_nodes if peer.node != own])  # Ray would wait for them without end
+    cut_off = unreached([peer for peer in all_nodes if peer.node != own])  # Ray would wait for them forever
     for failed in cut_off.values():
         yield from on_node(here.host, [Finding("error", "ports", f"does not reach {failed}; {OPEN}")])
     reached = [peer for peer in all_nodes if peer.node not in cut_off]
@@ -221,7 +221,7 @@ def _of_node(visit: _Visit, seen: Mark, node: str, settings: Settings, now: floa
 
 
 def merged(findings: Sequence[Finding]) -> Iterator[Finding]:
-    """What many nodes found: by check, in their order, what is wrong or, where all is well, a line for all of them."""
+    """Merge many nodes' findings by check, in order: all problems or, if there are none, one line for all nodes."""
     for check in dict.fromkeys(finding.check for finding in findings):
         of_check = [finding for finding in findings if finding.check == check]
         wrong = [finding for finding in of_check if finding.level != "ok"]
@@ -229,7 +229,7 @@ def merged(findings: Sequence[Finding]) -> Iterator[Finding]:
 
 
 def _counted(texts: Sequence[str]) -> str:
-    """`2 nodes: this; 1 node: that`, the most common first, and of many the first alone."""
+    """Return texts with counts, as `2 nodes: this; 1 node: that`: the most common first, at most `SHOWN` of them."""
     counts = Counter(texts).most_common()
     shown = [f"{count} {'node' if count == 1 else 'nodes'}: {text}" for text, count in counts[:SHOWN]]
     rest = sum(count for _, count in counts[SHOWN:])
@@ -237,8 +237,8 @@ def _counted(texts: Sequence[str]) -> str:
 
 
 def _wandb() -> Finding:
-    """Whether W&B is used and can be reached; a search does not need it."""
-    from tune.cluster.wandb_login import login  # late, as it takes time
+    """Check whether W&B is used and can be reached. A search does not need W&B."""
+    from tune.cluster.wandb_login import login  # imported here because it is slow
 
     try:
         given = login()
@@ -251,7 +251,7 @@ def _wandb() -> Finding:
     if not given.known:
         return Finding("ok", "W&B", "not used, as there is no login: wandb login, or WANDB_API_KEY")
     try:
-        with suppress(urllib.error.HTTPError):  # whatever it answers, it is there
+        with suppress(urllib.error.HTTPError):  # any HTTP answer shows that the server is there
             urllib.request.urlopen(urllib.request.Request(given.url, method="HEAD"), timeout=LATE).close()
     except OSError as error:
         reason = getattr(error, "reason", error)

@@ -1,4 +1,4 @@
-"""What a machine has for a search, and what of it is wrong: before each search, and in `toprung doctor`."""
+"""Resources of a machine and their problems, checked before each search and by `toprung doctor`."""
 
 import hashlib
 import os
@@ -23,18 +23,18 @@ from tune.settings.settings import Settings
 GIB = 2**30
 
 LOW_DISK = 4 * GIB
-"""Bytes free below which a person is warned: checkpoints and decoded images of a small search."""
+"""Free bytes below which a person is warned. A small search's checkpoints and decoded images take this much."""
 
 FULL_DISK = GIB // 4
-"""Bytes free in --out below which nothing is begun."""
+"""Free bytes in --out below which no search begins."""
 
 LOW_SHARED_MEMORY = GIB // 2
-"""Bytes free below which a person is warned: Ray then keeps its objects on disk, and says so in a log alone."""
+"""Free bytes below which a person is warned. Ray then keeps its objects on disk, and says so only in a log."""
 
 SHARED_MEMORY = Path("/dev/shm")
 
 CODE = "toprung's code"
-"""What the digest of our own files is called among the versions, as they change without their version."""
+"""The name of our code's digest among the versions. Our files can change without a new version number."""
 
 
 Level = Literal["ok", "warning", "error"]
@@ -46,12 +46,12 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a check found, in a line that ends with the way out if something is wrong.
+    """The result of a check, in a line that ends with the way out if something is wrong.
 
     Attributes:
-        level: "error" is what a search would fail by, "warning" what it may suffer from.
-        check: what was looked at, in a word or two.
-        text: what was found; if something is wrong, it can be read without `check`.
+        level: "error" if a search would fail, "warning" if it may suffer.
+        check: the subject of the check, in a word or two.
+        text: the result; if something is wrong, it can be understood without `check`.
     """
 
     level: Level
@@ -61,17 +61,17 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What was found on a machine.
+    """The state of a machine.
 
     Attributes:
         host: its name.
-        versions: of Python, of the packages that figures depend on, and of our own code; "none" where it is missing.
-        gpus: name and memory of each GPU that PyTorch reaches; empty where names were not asked for.
-        gpu_problem: why PyTorch reaches none of the GPUs that are there, or nothing.
-        cuda_built: whether PyTorch was built for GPUs at all.
-        free: bytes free by the flag and folder that they are wanted for.
+        versions: of Python, of the packages that figures depend on, and of our own code; "none" for a missing one.
+        gpus: name and memory of each GPU that PyTorch reaches; empty if names were not asked for.
+        gpu_problem: why PyTorch reaches none of the GPUs that are there; empty if there is no problem.
+        cuda_built: True if PyTorch was built for GPUs at all.
+        free: free bytes, by the flag and folder that need them.
         unwritable: why a folder cannot be written to, by flag and folder.
-        shared_memory: bytes free in it; None where there is none, as on macOS.
+        shared_memory: free bytes of shared memory; None if there is none, as on macOS.
     """
 
     host: str
@@ -85,17 +85,17 @@ class Machine:
 
 
 def places_of(settings: Settings) -> dict[str, str]:
-    """The folders on a machine's own disks that a search writes to, by flag."""
+    """Return the folders on a machine's own disks that a search writes to, by flag."""
     places = {"--cache": settings.cache, "--out": settings.out}
     return {flag: place for flag, place in places.items() if not is_url(place)}
 
 
 def look(places: Mapping[str, str], *, name_gpus: bool = False) -> Machine:
-    """Look at the machine that this process runs on.
+    """Examine the machine that this process runs on.
 
     Args:
-        places: as of `places_of`; a folder need not exist.
-        name_gpus: also ask each GPU what it is, for which CUDA is started in this process.
+        places: folders by flag, as from `places_of`; a folder need not exist.
+        name_gpus: also read each GPU's name and memory, which starts CUDA in this process.
     """
     problem = gpu_problem()
     free, unwritable = {}, {}
@@ -120,13 +120,13 @@ def look(places: Mapping[str, str], *, name_gpus: bool = False) -> Machine:
 
 
 def nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above that exists."""
+    """Return the folder, or the nearest existing one above it."""
     return next(each for each in (folder, *folder.parents) if each.exists())
 
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of what the figures of a trial depend on."""
+    """Return the versions of all software that the figures of a trial depend on."""
 
     def of(package: str) -> str:
         try:
@@ -138,7 +138,7 @@ def versions() -> dict[str, str]:
 
 
 def digest_of_code(root: Path = ROOT) -> str:
-    """Return a digest of our own code, as a checkout that was changed on some nodes alone keeps its version."""
+    """Return a digest of our own code, because a checkout changed on only some nodes keeps its version number."""
     digest = hashlib.sha256()
     for package in ("search_spaces", "trainables", "tune"):
         for file in sorted((root / package).rglob("*.py")):
@@ -147,8 +147,8 @@ def digest_of_code(root: Path = ROOT) -> str:
 
 
 def gpu_problem() -> str:
-    """Why PyTorch reaches none of the GPUs that this machine gives us; nothing where it does, or there are none."""
-    given = any(Path("/dev").glob("nvidia[0-9]*"))  # in a container: those that it was given, as /proc would not say
+    """Return why PyTorch reaches none of the GPUs given to us; an empty text if it does, or if there are no GPUs."""
+    given = any(Path("/dev").glob("nvidia[0-9]*"))  # in a container, only the GPUs given to it, unlike in /proc
     if not given or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return ""
     if torch.version.cuda is None:
@@ -168,11 +168,11 @@ def _gpus() -> tuple[str, ...]:
 
 
 def examined(machine: Machine, *, trains_on_gpus: bool) -> Iterator[Finding]:
-    """What is to be said of a machine: a finding for each check, or several where several things are wrong.
+    """Yield the findings on a machine: one for each check, or several if several things are wrong.
 
     Args:
-        machine: as it was found.
-        trains_on_gpus: whether trials are to be trained on its GPUs, if it has any.
+        machine: the machine, as `look` found it.
+        trains_on_gpus: True if trials shall train on its GPUs, if it has any.
     """
     yield _of_gpus(machine, trains_on_gpus)
     disk = list(_of_disk(machine))
@@ -194,7 +194,7 @@ def _of_gpus(machine: Machine, trains_on_gpus: bool) -> Finding:
 
 
 def _of_disk(machine: Machine) -> Iterator[Finding]:
-    """Without room or leave to write, a search fails in --out; in --cache it needs them only for what is not there."""
+    """Yield disk problems. --out needs free space and write permission; --cache needs them only for missing data."""
     for what, reason in machine.unwritable.items():
         flag = what.partition(" ")[0]
         if flag == "--cache":
@@ -219,7 +219,7 @@ def _of_shared_memory(free: int) -> Finding:
 
 
 def differences(there: Machine, here: Machine) -> Iterator[Finding]:
-    """What a node's figures would differ by: a warning for each version that is not the driver's."""
+    """Yield a warning for each version on a node that is not the driver's: the node's figures would differ."""
     for name, wanted in here.versions.items():
         found = there.versions.get(name, "none")
         if found == wanted:
@@ -233,16 +233,16 @@ def differences(there: Machine, here: Machine) -> Iterator[Finding]:
 
 
 def on_node(host: str, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """The findings, with the node named in those that say that something is wrong."""
+    """Yield the findings, and name the node in those that report a problem."""
     for finding in findings:
         text = finding.text if finding.level == "ok" else f"node {host}: {finding.text}"
         yield Finding(finding.level, finding.check, text)
 
 
 def port(number: int, mend: str) -> Finding:
-    """Whether a port of this machine is free for who is going to listen there."""
+    """Check that a port of this machine is free for the program that will listen there."""
     with socket.socket() as tried:
-        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one that was closed a moment ago is free
+        tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port closed a moment ago counts as free
         try:
             tried.bind(("", number))
         except OSError:
@@ -251,5 +251,5 @@ def port(number: int, mend: str) -> Finding:
 
 
 def gib(count: int) -> str:
-    """Bytes as a person reads them."""
+    """Format a number of bytes for people, in GiB or MiB."""
     return f"{count / GIB:.0f} GiB" if count >= 10 * GIB else f"{count / 2**20:,.0f} MiB"

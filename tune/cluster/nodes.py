@@ -1,4 +1,4 @@
-"""What every node of a cluster must have and see, looked at before a search begins."""
+"""Checks, before a search begins, that every node of a cluster has and sees what it needs."""
 
 import socket
 import time
@@ -25,13 +25,13 @@ SILENT = "it is overloaded, or a firewall closes the ports of Ray's workers: ope
 
 @dataclass(frozen=True, kw_only=True)
 class Answer(Generic[T]):
-    """What came back from a node.
+    """The answer of a node.
 
     Attributes:
         node: its id.
-        gpus: how many Ray counts on it.
-        result: what was returned there; None where that failed.
-        problem: the node and why it failed, or nothing.
+        gpus: the number of its GPUs, as Ray counts them.
+        result: the function's return value there; None if the call failed.
+        problem: the node and why the call failed; empty if it did not.
     """
 
     node: str
@@ -42,16 +42,16 @@ class Answer(Generic[T]):
 
 @dataclass(frozen=True)
 class Mark:
-    """A file in a place that all nodes should see, and the files beside it by which they say that they do."""
+    """A file in a place that all nodes should see. Each node that sees it writes an answer file beside it."""
 
     place: SyncedFolder
     name: str
 
     def answer(self) -> None:
-        """On a node, say that the mark is seen.
+        """Write the answer file of this node, which shows that it sees the mark.
 
         Raises:
-            InputError: it is not.
+            InputError: this node does not see the mark.
             OSError: the place cannot be written to.
         """
         place = replace(self.place, patience=0.0)
@@ -60,14 +60,14 @@ class Mark:
         _write(place, self.answer_of(ray.get_runtime_context().get_node_id()))
 
     def answer_of(self, node: str) -> str:
-        """The file by which a node answers."""
+        """Return the name of a node's answer file."""
         return f"{self.name}-{node}"
 
     def check(self, node: str) -> None:
-        """On the driver, after a node has answered.
+        """Check on the driver, after a node has answered, that its answer file is here.
 
         Raises:
-            InputError: what the node sees is another place of the same name.
+            InputError: the node sees another place of the same name.
         """
         if not self.place.exists(self.answer_of(node)):
             raise InputError(f"{self.place}: is another folder there")
@@ -75,7 +75,7 @@ class Mark:
 
 @contextmanager
 def mark(place: SyncedFolder) -> Iterator[Mark]:
-    """A mark in a place, which is gone at the end with all answers.
+    """Make a mark in a place, and delete it with all answer files at the end.
 
     Raises:
         OSError: the place cannot be written to.
@@ -94,20 +94,20 @@ def mark(place: SyncedFolder) -> Iterator[Mark]:
 def prepare_nodes(
     shown: Sequence[TrialSettings], places: Mapping[str, str], *, progress: Callable[[int, int], None]
 ) -> list[tuple[Machine, bool]]:
-    """Have each node that is there look for what trials need, and bring images and weights to its own disk.
+    """Have each live node check that it has what trials need, and copy images and weights to its own disk.
 
-    A node that joins later does so in its first trial.
+    A node that joins later does this in its first trial.
 
     Args:
-        shown: settings of trials for each of the views of the data.
+        shown: trial settings for each input variant of the data.
         places: the folders that a node writes to, by flag.
         progress: called with (nodes done, nodes in all).
 
     Returns:
-        What was found on each node, and whether it has GPUs to train on.
+        The state of each node's machine, and True if the node has GPUs to train on.
 
     Raises:
-        InputError: a node does not see something.
+        InputError: a node does not see something that it needs.
     """
     found = []
     with mark(shown[0].place) as seen:
@@ -129,15 +129,15 @@ def prepare_nodes(
 def on_each_node(
     ask: Callable[[], T], *, but: Collection[str] = (), patience: float | None = None
 ) -> Iterator[tuple[Answer[T], int, int]]:
-    """Call a function on each node that is there; those that are lost meanwhile are left out.
+    """Call a function on each live node; leave out nodes that are lost meanwhile.
 
     Args:
-        ask: a function of a module, or a partial of one; its InputError or OSError is the node's problem.
-        but: ids of nodes on which it is not called.
-        patience: seconds after which a node that has not answered has a problem; None to wait for all.
+        ask: a module-level function, or a partial of one; its InputError or OSError becomes the node's problem.
+        but: ids of the nodes to skip.
+        patience: seconds after which a node without an answer has a problem; None to wait for all nodes.
 
     Yields:
-        What came back, as it comes, and (nodes done, nodes in all).
+        (answer, nodes done, nodes in all), as the answers come.
     """
     nodes = [node for node in alive_nodes() if node["NodeID"] not in but]
     waiting = {
@@ -159,7 +159,7 @@ def on_each_node(
                 result, problem = None, f"node {node['NodeManagerHostname']}: no answer within {patience:g} s; {SILENT}"
         except ray.exceptions.RayError as error:
             if not is_alive(node["NodeID"]):
-                continue  # what is lost needs to see nothing
+                continue  # a lost node needs to see nothing
             result, problem = None, f"a node cannot be used: {str(error).strip().splitlines()[-1]}"
         yield came(result=result, problem=problem), len(nodes) - len(waiting), len(nodes)
 
@@ -169,12 +169,12 @@ def _write(place: SyncedFolder, name: str) -> None:
     (place.folder / name).touch()
     place.push(name)
     if place.copy is not None:
-        (place.folder / name).unlink()  # it was there for the copy alone
+        (place.folder / name).unlink()  # it was only needed to make the copy
 
 
 @ray.remote
 def _call(ask: Callable[[], Any]) -> tuple[Any, str]:
-    """What a function returns on this node, and what is wrong, or nothing."""
+    """Return the function's result on this node, and its problem, which is empty if there is none."""
     here = f"node {socket.gethostname()}"
     try:
         return ask(), ""

@@ -1,4 +1,4 @@
-"""Whether the nodes of a cluster reach each other: what a firewall drops shows as a search that hangs."""
+"""Checks that the nodes of a cluster reach each other. A firewall that drops packets shows as a search that hangs."""
 
 import socket
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ PATIENCE = 3.0
 """Seconds that a port has to answer."""
 
 NEIGHBOURS = 3
-"""Nodes beside the head that each node tries: two hundred nodes then take as long as five."""
+"""Nodes besides the head that each node tries to reach. Two hundred nodes then take as long as five."""
 
 AT_ONCE = 128
-"""Connections that are tried side by side."""
+"""Connections that are tried in parallel."""
 
 HEAD = "node:__internal_head__"
 """The resource by which Ray marks the head."""
@@ -30,7 +30,7 @@ class Peer:
         node: its id.
         host: its name.
         address: its IP address in the cluster.
-        ports: numbers of the TCP ports that it listens on, by what listens.
+        ports: numbers of the TCP ports that it listens on, by the name of the listening service.
     """
 
     node: str
@@ -40,7 +40,7 @@ class Peer:
 
 
 def peers() -> list[Peer]:
-    """The nodes of the connected cluster that are there, the head first."""
+    """Return the live nodes of the connected cluster, the head first."""
     gcs = int(ray.get_runtime_context().gcs_address.rpartition(":")[2])
     found = []
     for node in sorted(alive_nodes(), key=lambda node: HEAD not in node["Resources"]):
@@ -54,11 +54,11 @@ def peers() -> list[Peer]:
 
 
 def near(node: str, found: Sequence[Peer]) -> list[Peer]:
-    """Whom a node tries: the head, and those who follow it in a ring, so that each is tried by several.
+    """Return the nodes that a node tries to reach: the head and its successors in a ring, so that several try each.
 
     Args:
         node: its id.
-        found: as of `peers`; without the node itself where it has joined since.
+        found: nodes as from `peers`; the node itself is missing if it has joined since.
     """
     place = next((number for number, peer in enumerate(found) if peer.node == node), 0)
     after = [peer for peer in (*found[place:], *found[:place]) if peer.node != node]
@@ -66,7 +66,7 @@ def near(node: str, found: Sequence[Peer]) -> list[Peer]:
 
 
 def unreached(tried: Sequence[Peer]) -> dict[str, str]:
-    """Whom this machine does not reach, by their ids: the host, and each port that fails and why."""
+    """Return the nodes that this machine does not reach, by id: the host, and each failed port with the reason."""
     doors = [(peer, of, number) for peer in tried for of, number in peer.ports.items()]
     if not doors:
         return {}

@@ -1,4 +1,4 @@
-"""The Ray session of a search, and where what Ray says goes."""
+"""The Ray session of a search, and the destination of Ray's output."""
 
 import logging
 import os
@@ -25,15 +25,15 @@ ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",  # no tables in the terminal at verbosity 0
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is handled by tune.tuning.deadline
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
-    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is told to Ray's makers: a search needs no network
-    "RAY_COLOR_PREFIX": "0",  # what workers print is written to a file
+    "RAY_USAGE_STATS_ENABLED": "0",  # no reports to Ray's makers: a search needs no network
+    "RAY_COLOR_PREFIX": "0",  # the output of workers goes to a file
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials without a GPU choose the CPU by themselves
 }
 for variable, value in ENVIRONMENT.items():
     os.environ.setdefault(variable, value)
 
 OBJECT_STORE_BYTES = 128 * 2**20
-"""Nothing large goes through Ray's object store: images and weights are files."""
+"""The size of Ray's object store. Nothing large goes through it: images and weights are files."""
 
 
 PROBE_SECONDS = 5.0
@@ -43,12 +43,12 @@ def connect(address: str) -> None:
     """Connect to a running cluster.
 
     Raises:
-        InputError: none answers at `address`.
+        InputError: no cluster answers at `address`.
     """
     host, _, port = address.rpartition(":")
     try:
         if host and port.isdigit():
-            socket.create_connection((host, int(port)), PROBE_SECONDS).close()  # Ray itself tries for minutes
+            socket.create_connection((host, int(port)), PROBE_SECONDS).close()  # Ray itself would try for minutes
         _init(address=address)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
@@ -56,12 +56,12 @@ def connect(address: str) -> None:
 
 
 def _init(**options: Any) -> None:
-    ray.init(logging_level=logging.ERROR, log_to_driver=True, **options)  # the driver's output is a file: see log_to
+    ray.init(logging_level=logging.ERROR, log_to_driver=True, **options)  # the driver's output is in a file: see log_to
 
 
 @contextmanager
 def ray_session(console: Console) -> Iterator[None]:
-    """A Ray session on this machine, unless the process has one already.
+    """Run a Ray session on this machine, unless the process has one already.
 
     Raises:
         InputError: Ray does not start.
@@ -74,20 +74,21 @@ def ray_session(console: Console) -> Iterator[None]:
         with working(console, "starting Ray"):
             try:
                 _start()
-            except InputError:  # Ray gives its processes half a minute, which a busy machine may not keep
+            except InputError:  # Ray gives its processes half a minute, too little on a busy machine
                 console.print("Ray has not started in time; trying once more", style="yellow")
                 ray.shutdown()
                 _start()
         yield
     finally:
         ray.shutdown()
-        forget()  # after it: where a second Ctrl-C ends it, what Ray does at exit still wants the token
+        forget()  # after shutdown: if a second Ctrl-C ends that, Ray still needs the token at exit
 
 
 def _make_token() -> Callable[[], None]:
-    """Make a token that this process and its workers alone know; Ray's own would be in a file that others may read.
+    """Make a token that only this process and its workers know, and return the function that takes it back.
 
-    Ray answers who has it, and nobody else. What the environment says of it counts. Returns what takes it back.
+    Ray answers only processes that have the token. Ray's own token would be in a file that others may read. Values
+    that the environment sets already take precedence.
     """
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     new = {name: value for name, value in ours.items() if name not in os.environ}
@@ -103,7 +104,7 @@ def _make_token() -> Callable[[], None]:
 
 
 def _read_environment() -> None:
-    """Have Ray read the environment anew: it may have done so, and does it once."""
+    """Have Ray read the environment again: Ray reads it only once, and may have done so already."""
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
 
@@ -125,23 +126,23 @@ def _start() -> None:
 
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
-"""What a terminal is told with the text, which is none of it."""
+"""Color codes for a terminal, which are not part of the text."""
 
 
 class _Log(TextIOBase):
-    """A file to write lines to; what it has no room for, or cannot be written as its storage is gone, is dropped."""
+    """A file to write lines to. Lines are dropped if there is no room or the storage is gone."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
 
     def write(self, text: str) -> int:
-        """Write it, or drop it."""
+        """Write the text, or drop it."""
         with suppress(OSError):
             self._file.write(COLOURS.sub("", text).encode(errors="backslashreplace"))
         return len(text)
 
     def fileno(self) -> int:
-        """Of the file, for who writes past Python."""
+        """Return the file's descriptor, for code that writes past Python."""
         return self._file.fileno()
 
     def close(self) -> None:
@@ -153,9 +154,9 @@ class _Log(TextIOBase):
 
 @contextmanager
 def _on_loopback() -> Iterator[None]:
-    """A Ray that is started meanwhile listens on 127.0.0.1 alone, as it always does on macOS and Windows.
+    """Make a Ray that is started meanwhile listen only on 127.0.0.1, as it always does on macOS and Windows.
 
-    Elsewhere it listens on all addresses, and has no option against it: 127.0.0.1 is replaced by an outer one.
+    Elsewhere Ray listens on all addresses. It has no option against this: it replaces 127.0.0.1 by an outer address.
     """
     with_others = ray_constants.ENABLE_RAY_CLUSTER
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -167,7 +168,7 @@ def _on_loopback() -> Iterator[None]:
 
 @contextmanager
 def log_to(path: Path) -> Iterator[None]:
-    """What Ray logs or prints goes to a file; the screen is the console's alone."""
+    """Send what Ray logs or prints to a file, so that only the console writes to the screen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger("ray")
     before, propagate = logger.handlers[:], logger.propagate

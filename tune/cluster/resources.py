@@ -1,4 +1,4 @@
-"""What the machine or the cluster has, and whether it is enough for a trial."""
+"""Resources of the machine or the cluster, and the check that they are enough for a trial."""
 
 import math
 import time
@@ -17,12 +17,12 @@ from tune.settings.settings import HERE, Settings
 Node = dict[str, float]
 
 FRESH = 2.0
-"""Seconds after which a cluster is asked again what it has."""
+"""Seconds after which a cluster is asked again for its resources."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a trial gets, and how many run at a time."""
+    """The resources of a trial, and the number of trials that run at a time."""
 
     cpus: float
     gpus: float
@@ -34,27 +34,27 @@ class Resources:
 
     @property
     def device(self) -> str:
-        """Where trials train."""
+        """The device that trials train on."""
         return "cuda" if self.gpus else "cpu"
 
     @property
     def threads(self) -> int:
-        """Torch's threads in a trial."""
+        """The number of torch threads in a trial."""
         return max(1, int(self.cpus))
 
 
 def this_machine() -> Node:
-    """What this machine has; Ray need not run."""
+    """Return the resources of this machine; Ray need not run."""
     return {"CPU": float(cpu_count()), "GPU": float(torch.cuda.device_count())}
 
 
 def alive_nodes() -> list[dict[str, Any]]:
-    """The nodes of the connected cluster that are there, as Ray tells of them."""
+    """Return the live nodes of the connected cluster, as Ray describes them."""
     return [node for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
 
 
 def cluster_nodes() -> tuple[list[Node], list[Node]]:
-    """What the nodes of the connected cluster have, and those that its autoscaler can run."""
+    """Return the resources of the connected cluster's live nodes, and of the nodes that its autoscaler can run."""
     there = [node["Resources"] for node in alive_nodes()]
     config = cluster.get_cluster_config()
     groups = config.node_group_configs if config is not None else ()
@@ -62,36 +62,36 @@ def cluster_nodes() -> tuple[list[Node], list[Node]]:
 
 
 class Slots:
-    """How many trials may run at a time: what was allotted or, on a cluster, what it has room for by now."""
+    """The number of trials that may run at a time: as allotted or, on a cluster, as many as it has room for now."""
 
     def __init__(self, settings: Settings, allotted: int) -> None:
         self._settings, self._slots, self._looked = settings, allotted, time.monotonic()
 
     def __call__(self) -> int:
-        """The slots, as they were `FRESH` seconds ago at most."""
+        """Return the number of slots, at most `FRESH` seconds old."""
         if self._settings.address != HERE and time.monotonic() - self._looked > FRESH:
-            with suppress(InputError):  # for a moment no node may be there
+            with suppress(InputError):  # the cluster may have no node for a moment
                 self._slots = allot(self._settings, *cluster_nodes()).concurrent
             self._looked = time.monotonic()
         return self._slots
 
 
 def this_node() -> str:
-    """The id of the node that this process runs on."""
+    """Return the id of the node that this process runs on."""
     node: str = ray.get_runtime_context().get_node_id()
     return node
 
 
 def is_alive(node: str) -> bool:
-    """Whether a node of the connected cluster, by its id, is still there."""
+    """Return True if the connected cluster still has the node with this id."""
     return any(each["NodeID"] == node for each in alive_nodes())
 
 
 def allot(settings: Settings, there: list[Node], startable: list[Node] | None = None) -> Resources:
-    """What a trial gets on the nodes that are there, or on those that an autoscaler can run instead.
+    """Return the resources of a trial on the live nodes, or on the nodes that an autoscaler can run instead.
 
     Raises:
-        InputError: no node has what a trial asks for, as one node holds a trial.
+        InputError: no single node has what a trial asks for; a trial cannot span nodes.
     """
     nodes = there + (startable or [])
     most = {kind: max(node.get(kind, 0.0) for node in nodes) for kind in ("CPU", "GPU")}
@@ -106,7 +106,7 @@ def allot(settings: Settings, there: list[Node], startable: list[Node] | None = 
             )
 
     def fit(nodes: list[Node]) -> int:
-        on_a_gpu = math.floor(1 / gpus + 1e-9) if gpus else 0  # a trial does not reach over two
+        on_a_gpu = math.floor(1 / gpus + 1e-9) if gpus else 0  # a trial does not span two GPUs
         by_gpu = [n.get("GPU", 0.0) * on_a_gpu if gpus else math.inf for n in nodes]
         return sum(math.floor(min(n.get("CPU", 0.0) / cpus, slots)) for n, slots in zip(nodes, by_gpu, strict=True))
 

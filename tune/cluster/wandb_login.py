@@ -1,4 +1,4 @@
-"""Whether W&B knows who this is."""
+"""The W&B login of this machine."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from search_spaces import InputError
 
 @dataclass(frozen=True)
 class Login:
-    """What the environment and `wandb login` have left: the mode, the server, and whether there is a key for it."""
+    """W&B's state from the environment and `wandb login`: the mode, the server, and whether there is a key for it."""
 
     mode: str
     url: str
@@ -19,10 +19,10 @@ class Login:
 
 
 def login() -> Login:
-    """What this machine says.
+    """Return the login of this machine.
 
     Raises:
-        InputError: what it says is not valid, such as a key that is too short.
+        InputError: the login is not valid, for example because its key is too short.
     """
     try:
         given = wandb.setup().settings
@@ -37,10 +37,10 @@ def login() -> Login:
 
 
 def require_login() -> Login:
-    """Refuse to begin what W&B would not take; else what this machine says.
+    """Return the login of this machine, and refuse to begin what W&B would not accept.
 
     Raises:
-        InputError: there is no login, or none that is valid.
+        InputError: there is no login, or no valid one.
     """
     found = login()
     if not found.known:

@@ -1,1 +1,1 @@
-"""An experiment on disk: its folder, study, trials, data variants and locks."""
+"""An experiment on disk: its folder, study, trials, input variants and locks."""

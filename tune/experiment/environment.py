@@ -11,9 +11,9 @@ PACKAGES = (
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """What figures depend on beside settings and data: machine, versions, threads.
+    """Return what figures depend on besides settings and data: machine, versions, threads.
 
-    Of a cluster, the head's; its GPUs have no name where the head has none.
+    On a cluster, these are the head's. The cluster's GPUs have no name if the head has none.
     """
     import torch
 

@@ -1,15 +1,15 @@
-"""What W&B is told of an epoch, by trials of a search and of a sweep alike."""
+"""The W&B log of an epoch, the same for trials of a search and of a sweep."""
 
 from collections.abc import Mapping
 
 from trainables.training.metric_names import VAL_METRICS
 
 BEST = "best"
-"""The best of the search's metric so far: what rungs compare, and sweeps."""
+"""The key of the search metric's best-so-far value, which rungs and sweeps compare."""
 
 
 def row(epoch: int, figures: Mapping[str, float], best: float | None) -> dict[str, float]:
-    """What is logged of an epoch, in W&B's sections: train/loss, val/accuracy; what is of neither as it is."""
+    """Return an epoch's log in W&B's sections: train/loss, val/accuracy. Figures of neither keep their names."""
     named = {}
     for name, value in figures.items():
         split, _, rest = name.partition("_")

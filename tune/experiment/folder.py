@@ -1,4 +1,4 @@
-"""The folder of an experiment: what lies where, and how it is written."""
+"""The folder of an experiment: its layout, and the writing of its files."""
 
 import hashlib
 import json
@@ -23,7 +23,7 @@ STUDY = "study.db"
 SQLITE = "sqlite:///"
 
 FINAL = "final.json"
-"""What is written last into the folder of a final."""
+"""The file that is written last into the folder of a final."""
 
 MODELS = ("best", "rows", "soups")
 """The folders of an experiment with models to take away."""
@@ -35,21 +35,21 @@ CREDENTIALS = "is it there, and may this machine use it? credentials come from t
 class Experiment:
     """An experiment's folder, absolute.
 
-    settings.yaml      what was asked
-    environment.json   what it ran on
+    settings.yaml      the settings
+    environment.json   the machine, package versions and threads that it ran on
     data.json, splits/ class names, counts, digests; which image is in which split
     samples.npz        a few images of train, for the report
-    views/             data.json and splits/ where a trial may see the images otherwise: cut to their boxes, or smaller
+    views/             data.json and splits/ of the other input variants: images cut to their boxes, or smaller
     study.db           every trial and every epoch
-    preset.yaml, rows/ the published experiment, where it began with one, and its rows, each as in best/RECIPE
+    preset.yaml, rows/ the published experiment, if it began with one, and its rows, each as in best/RECIPE
     trials/            checkpoints and tracebacks
-    finals/, refits/   the finalists, trained again; the same on train and val
-    soups/             those that began with the same weights, averaged, each as in best/RECIPE
+    finals/, refits/   the finalists, trained again; in refits/ on train and val
+    soups/             averaged finals that began with the same weights, each as in best/RECIPE
     best/RECIPE/       the configuration, weights and model card to take away
-    best_configs.yaml  the best configurations of all recipes, with what they reached
-    logs/              what Ray and W&B said
-    wandb/             runs that W&B has not got; wandb.json: its sweep
-    tensorboard/       event files, where they were asked for
+    best_configs.yaml  the best configurations of all recipes, with their results
+    logs/              the output of Ray and W&B
+    wandb/             runs that W&B has not received; wandb.json: its sweep
+    tensorboard/       event files, if they were asked for
     report.json, trials.parquet, curves.parquet, report.md with its pictures in report/, report/index.html
     """
 
@@ -61,23 +61,23 @@ class Experiment:
 
     @classmethod
     def at(cls, settings: Settings) -> "Experiment":
-        """The experiment that settings name; it need not exist."""
+        """Return the experiment that settings name; it need not exist."""
         if is_url(settings.out):
             return cls.in_bucket(f"{settings.out}/{settings.name}", Path(settings.cache))
         return cls(Path(settings.out) / settings.name)
 
     @classmethod
     def in_bucket(cls, url: str, cache: Path) -> "Experiment":
-        """One that is kept in a bucket, with its folder in this machine's cache."""
+        """Return an experiment that is kept in a bucket, with its folder in this machine's cache."""
         name = url.rpartition("/")[2]
         return cls(cache / "experiments" / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:16]}", url)
 
     @classmethod
     def open(cls, path: str | Path) -> "Experiment":
-        """An experiment that exists; of one in a bucket, what is no checkpoint is brought to this machine.
+        """Open an experiment that exists. If it is in a bucket, bring all but trials/ and logs/ to this machine.
 
         Raises:
-            InputError: there is none at `path`.
+            InputError: there is no experiment at `path`.
         """
         if is_url(str(path)):
             return cls._brought(str(path).rstrip("/"))
@@ -109,15 +109,15 @@ class Experiment:
 
     @property
     def exists(self) -> bool:
-        """Whether it was begun."""
+        """True if the experiment was begun."""
         return (self.folder / SETTINGS).is_file()
 
     @property
     def taken(self) -> bool:
-        """Whether something is in its place already.
+        """True if something is in its place already.
 
         Raises:
-            InputError: a bucket does not say.
+            InputError: the bucket cannot be read.
         """
         if self.url is None:
             return self.folder.exists()
@@ -128,13 +128,13 @@ class Experiment:
 
     @contextmanager
     def created(self) -> Iterator[None]:
-        """Make the folder; it is gone again if what is put into it fails.
+        """Create the folder, and delete it again if the code that fills it fails.
 
         Raises:
-            InputError: it cannot be made, or another process made it first.
+            InputError: the folder cannot be created, or another process created it first.
         """
         if self.url is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)  # left by one of the same name that was deleted there
+            shutil.rmtree(self.folder, ignore_errors=True)  # left by a namesake that was deleted in the bucket
         parents = [parent for parent in self.folder.parents if not parent.exists()]
         try:
             self.folder.mkdir(parents=True)
@@ -145,7 +145,7 @@ class Experiment:
                 f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written"
             ) from None
         try:
-            try_writing(replace(self.place, patience=0.0))  # at once, and not after all patience
+            try_writing(replace(self.place, patience=0.0))  # fail at once, without retries
             yield
         except BaseException:
             with suppress(OSError):
@@ -157,13 +157,13 @@ class Experiment:
 
     @contextmanager
     def locked(self) -> Iterator[Taken]:
-        """Keep other processes from searching here; the lock ends with this process, however it ends.
+        """Keep other processes from searching here. The lock ends with this process, however the process ends.
 
         Yields:
-            What tells whether it was lost meanwhile, as that of a bucket can be.
+            A function that returns an error if the lock was lost meanwhile, as a bucket's can be, else None.
 
         Raises:
-            InputError: another process holds it, or a bucket does not say.
+            InputError: another process holds the lock, or the bucket is out of reach.
         """
         try:
             with FileLock(self.folder / ".lock", blocking=False):
@@ -186,34 +186,34 @@ class Experiment:
                 return False
         except Timeout:
             return True
-        except OSError:  # of a folder that can only be read
+        except OSError:  # the folder is read-only
             return False
 
     @property
     def settings(self) -> Settings:
-        """What was asked, at the last time that it was begun or resumed."""
+        """The settings of the search when it was last begun or resumed."""
         return make(load(self.folder / SETTINGS))
 
     @property
     def preset(self) -> Preset | None:
-        """The published experiment that it began with."""
+        """The published experiment that it began with; None without one."""
         file = self.folder / PRESET
         return read_preset(file) if file.exists() else None
 
     @property
     def storage(self) -> str:
-        """URL of the study's storage."""
+        """The URL of the study's storage."""
         return self.storage_with(self.settings)
 
     def storage_with(self, settings: Settings) -> str:
-        """The same, before the settings are written."""
+        """Return the URL of the study's storage before the settings are written."""
         return settings.storage or f"{SQLITE}{self.folder / STUDY}"
 
     def best(self, recipe: str | None = None) -> Path:
-        """The folder of a recipe's winner; without `recipe`, of the winner of all.
+        """Return the folder of a recipe's winner or, without `recipe`, of the winner of all recipes.
 
         Raises:
-            InputError: nothing was tested yet, or not this recipe.
+            InputError: no recipe was tested yet, or not this one.
         """
         tested, rows = self.tested, self.rows
         if not tested and rows:
@@ -257,23 +257,23 @@ class Experiment:
 
     @property
     def shape(self) -> DataShape:
-        """Sizes of the data."""
+        """The sizes of the data."""
         return DataShape(**self.read("data.json")["shape"])
 
     def domains(self, recipe: str) -> Domains:
-        """What is searched of a recipe: what a person leaves of its space, and the data."""
+        """Return the domains that a recipe is searched in: its space, as restricted by a person and by the data."""
         return space_of(recipe).clamped(self.shape, self.settings.domains(recipe))
 
     def default(self, recipe: str) -> dict[str, Value]:
-        """The configuration that a recipe is searched from: the default point of its space, inside `domains`."""
+        """Return the configuration that a recipe's search starts from: its space's default point, inside `domains`."""
         return space_of(recipe).default(self.domains(recipe)).active()
 
     def read(self, name: str) -> Any:
-        """A JSON file of the folder."""
+        """Read a JSON file of the folder."""
         return json.loads((self.folder / name).read_text())
 
     def write(self, name: str, content: Mapping[str, Any] | str) -> None:
-        """Write a text file, or a mapping as JSON or YAML by the name's ending; whole or not at all."""
+        """Write a text, or a mapping as JSON or YAML by the name's ending. The file appears whole or not at all."""
         if isinstance(content, str):
             text = content
         elif name.endswith(".yaml"):
@@ -285,7 +285,7 @@ class Experiment:
 
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
-        """A place to write a file of the folder to, which appears whole or not at all."""
+        """Yield a path to write a file of the folder to. The file appears whole or not at all."""
         with whole(self.folder / name) as draft:
             yield draft
         self.place.push(name)
@@ -295,7 +295,7 @@ def try_writing(place: SyncedFolder) -> None:
     """Write a file in --out or in an experiment's place, and delete it again.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the file cannot be written.
     """
     try:
         place.try_writing(".tried")
@@ -304,10 +304,10 @@ def try_writing(place: SyncedFolder) -> None:
 
 
 def located(url: str) -> Path:
-    """A copy of an experiment in a bucket, or of a folder in one.
+    """Return the local copy of an experiment in a bucket, or of a model folder in one.
 
     Raises:
-        InputError: there is none, or it cannot be read.
+        InputError: there is no such experiment, or it cannot be read.
     """
     inside: list[str] = []
     above = url.rstrip("/")
@@ -317,10 +317,10 @@ def located(url: str) -> Path:
 
 
 def several(places: Sequence[str]) -> dict[str, Experiment]:
-    """Experiments that exist, by what tells them apart: the last part of each place, or as much as it takes.
+    """Return existing experiments by distinct names: the last part of each place, or as many parts as needed.
 
     Raises:
-        InputError: fewer than two, one twice, or what is no experiment.
+        InputError: fewer than two places are given, one is given twice, or one is no experiment.
     """
     if len(places) < 2:
         raise InputError(f"{' '.join(places)}: is one experiment; give two or more")

@@ -1,4 +1,4 @@
-"""What models are shown of the images: of a search, and of the rows of its preset; and where those data lie."""
+"""The input variants of a search and of its preset's published rows, and the folders of their data."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,35 +14,35 @@ from tune.settings.settings import Settings
 
 @dataclass(frozen=True)
 class View:
-    """What models are shown of the images; without `image_size` the side that the search's main view has."""
+    """An input variant and the side of its images. Without `image_size`, the main input variant's side is used."""
 
     variant: Variant
     image_size: int | None
 
 
 Cards = Mapping[View, Mapping[str, Any]]
-"""What the data are (`data.json`), by view."""
+"""The descriptions of the data (`data.json`), by input variant."""
 
 
 def main_view(settings: Settings) -> View:
-    """What the search is shown, of whole images and boxes the whole; its split is that of all views."""
+    """Return the search's main input variant: whole images if it uses both. All input variants share its split."""
     return View(settings.variants[0], settings.image_size)
 
 
 def shown_to(space: Space, settings: Settings) -> View:
-    """What a trial is shown."""
+    """Return the input variant of a configuration."""
     return View(space.input_variant, settings.image_size)
 
 
 def searched_views(settings: Settings) -> list[View]:
-    """What trials may be shown, each recipe's by its domains."""
+    """Return the input variants that trials may have, by the domains of each recipe."""
     domains = (settings.domains(recipe)["input_variant"] for recipe in settings.recipes)
     variants = dict.fromkeys(variant for domain in domains for variant in _variants(domain))
     return [View(variant, settings.image_size) for variant in variants]
 
 
 def spec_of(settings: Settings, view: View) -> DataSpec:
-    """The data that settings name, as a view shows them."""
+    """Return the specification of the data that settings name, in one input variant."""
     return DataSpec(
         source=settings.data,
         image_size=view.image_size,
@@ -61,12 +61,12 @@ def spec_of(settings: Settings, view: View) -> DataSpec:
 
 
 def rows_of(preset: Preset, settings: Settings) -> dict[str, Row]:
-    """The rows that are run: those of the recipes that a person has not left out."""
+    """Return the published rows to run: those whose recipe a person has not left out."""
     return {name: row for name, row in preset.rows.items() if row.recipe in settings.recipes}
 
 
 def restricted(preset: Preset, row: Row, settings: Settings) -> Domains:
-    """What a person leaves a row of the fields; what its preset says of them is for the search."""
+    """Return the domains that a person restricts a row's fields to. The preset's own domains are for the search."""
     space = space_of(row.recipe)
     domains: dict[str, Domain] = {}
     if settings.variant != preset.variant:
@@ -79,14 +79,14 @@ def restricted(preset: Preset, row: Row, settings: Settings) -> Domains:
 
 
 def variants_of(preset: Preset, row: Row, settings: Settings) -> list[Variant]:
-    """What a row's configurations are shown, the first's first."""
+    """Return the input variants of a row's configurations, the first configuration's first."""
     space = space_of(row.recipe)
     domains = {**space.domains(), **restricted(preset, row, settings)}
     return list(dict.fromkeys(space.parse(one).within(domains).input_variant for one in row.candidates()))
 
 
 def eval_variant_of(preset: Preset, row: Row, settings: Settings) -> Variant | None:
-    """What a row is evaluated on where that is not what it is trained on."""
+    """Return the input variant that a row is evaluated on, or None if it is the one that the row is trained on."""
     if row.eval_variant is None:
         return None
     allowed = restricted(preset, row, settings).get("input_variant", Choice((row.eval_variant,)))
@@ -94,22 +94,22 @@ def eval_variant_of(preset: Preset, row: Row, settings: Settings) -> Variant | N
 
 
 def size_of(row: Row, settings: Settings) -> int | None:
-    """The side of the images that a row is shown, no larger than what the settings ask for."""
+    """Return the side of a row's images, no larger than the settings ask for."""
     return min((size for size in (row.image_size, settings.image_size) if size is not None), default=None)
 
 
 def views_of_row(preset: Preset, row: Row, settings: Settings) -> list[View]:
-    """What a row is shown, that of its first configuration first, and what it is evaluated on."""
+    """Return the input variants of a row: its configurations', the first one's first, and the one for evaluation."""
     evaluated = eval_variant_of(preset, row, settings)
     variants = [*variants_of(preset, row, settings), *([evaluated] if evaluated else [])]
     return [View(variant, size_of(row, settings)) for variant in dict.fromkeys(variants)]
 
 
 def views_of(preset: Preset | None, settings: Settings) -> list[View]:
-    """What the search and all rows are shown, the search's main view first.
+    """Return the input variants of the search and of all rows, the search's main one first.
 
     Raises:
-        InputError: a column of boxes is named, but none is looked at.
+        InputError: a column of boxes is named, but no input variant uses boxes.
     """
     rows = rows_of(preset, settings).values() if preset else ()
     shown = [view for row in rows if preset for view in views_of_row(preset, row, settings)]
@@ -122,14 +122,14 @@ def views_of(preset: Preset | None, settings: Settings) -> list[View]:
 
 
 def folder_of(experiment: Experiment, view: View) -> Path:
-    """Where the data lie as `view` shows them: those of the main view in the experiment's folder, others in views/."""
+    """Return the folder of the data as in `view`: the experiment's own for the main one, one in views/ for others."""
     if view == main_view(experiment.settings):
         return experiment.folder
     return experiment.folder / "views" / (f"{view.variant}-{view.image_size}" if view.image_size else view.variant)
 
 
 def folders_of(experiment: Experiment, views: list[View]) -> dict[Variant, str]:
-    """The same of views of one size, by variant, as trials are given it."""
+    """Return the folders of `views`, which have one size, by variant, as trials get them."""
     return {view.variant: str(folder_of(experiment, view)) for view in views}
 
 

@@ -23,15 +23,15 @@ from tune.settings.settings import Settings
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRow:
-    """A row as it can be run on these data with these settings.
+    """A published row as it can be run on these data with these settings.
 
     Attributes:
-        name, row: what was published.
-        candidates: the configurations, one unless the row has a grid; their active fields.
-        epochs: how many are trained.
-        views: what it is shown of the images, the first configuration's first, and what it is evaluated on.
-        eval_variant: what is shown of the images that it is evaluated on; None for what it is trained on.
-        changes: what is not as it was published, a phrase each.
+        name, row: the name of the row, and the row as published.
+        candidates: the active fields of each configuration; there is only one unless the row has a grid.
+        epochs: the number of epochs to train.
+        views: its input variants, the first configuration's first, with the one for evaluation.
+        eval_variant: the input variant for evaluation; None for the one that it is trained on.
+        changes: the differences from the publication, a phrase each.
     """
 
     name: str
@@ -44,12 +44,12 @@ class PlannedRow:
 
     @property
     def folder(self) -> str:
-        """The folder of an experiment where its result lies, once there is one."""
+        """The folder of the row's result in an experiment, once there is a result."""
         return f"rows/{self.name}"
 
 
 def planned_rows(experiment: Experiment) -> list[PlannedRow]:
-    """The rows of an experiment that was begun; none where it began without a preset."""
+    """Return the rows of an experiment that was begun; none if it began without a preset."""
     preset, settings = experiment.preset, experiment.settings
     if preset is None:
         return []
@@ -58,10 +58,10 @@ def planned_rows(experiment: Experiment) -> list[PlannedRow]:
 
 
 def plan(preset: Preset, settings: Settings, cards: Cards) -> list[PlannedRow]:
-    """The rows of a preset, adapted to the data and to what a person has asked for.
+    """Return the rows of a preset, adapted to the data and to what a person has asked for.
 
     Raises:
-        InputError: a row asks for what the data do not have.
+        InputError: a row asks for something that the data do not have.
     """
     return [_planned(preset, settings, cards, name, row) for name, row in rows_of(preset, settings).items()]
 
@@ -97,7 +97,7 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
 
 
 def _moved(asked: Space, given: Space) -> Iterator[str]:
-    """The fields that data or person allow no value of a row for."""
+    """Yield the fields of a row whose published values the data or the person do not allow."""
     before, now = asked.active(), given.active()
     for field, value in before.items():
         if field in now and now[field] != value:
@@ -105,12 +105,12 @@ def _moved(asked: Space, given: Space) -> Iterator[str]:
 
 
 def _epochs(preset: Preset, row: Row, settings: Settings) -> int:
-    """A person may cut rows short; what a preset itself says of epochs is for its search."""
+    """Return the epochs of a row, which a person may reduce. The preset's own limit is for its search."""
     return min(row.epochs, settings.max_epochs) if settings.max_epochs < preset.max_epochs else row.epochs
 
 
 def _scaled(preset: Preset, row: Row, settings: Settings, epochs: int, view: View) -> Iterator[str]:
-    """What a person has made smaller."""
+    """Yield what a person has made smaller."""
     if epochs < row.epochs:
         yield f"{epochs} of {row.epochs} epochs"
     size = row.image_size or preset.settings.get("image_size")
@@ -121,7 +121,7 @@ def _scaled(preset: Preset, row: Row, settings: Settings, epochs: int, view: Vie
 
 
 def _other_data(preset: Preset, settings: Settings, card: Mapping[str, Any]) -> Iterator[str]:
-    """What a person has put in place of the data and the seed that a preset names."""
+    """Yield what a person has put in place of the data and the seed that a preset names."""
     images = sum(card["images"].values()) + card["images_left_out"]
     if preset.images is not None and images != preset.images:
         yield f"{images:,} images, not {preset.images:,}"

@@ -1,4 +1,4 @@
-"""What fine-tuning needs, found before a search begins: that networks are there, and their pretrained weights."""
+"""Networks and pretrained weights for fine-tuning, checked and found before a search begins."""
 
 from collections.abc import Mapping
 from functools import partial
@@ -22,11 +22,11 @@ from tune.terminal.console import working
 def pretrained_weights(
     settings: Settings, preset: Preset | None, views: Mapping[View, Prepared], console: Console
 ) -> dict[str, Weights]:
-    """The pretrained weights of all networks that may be trained, by `RECIPE.MODEL`.
+    """Find the pretrained weights of all networks that may be trained, by `RECIPE.MODEL`.
 
     Raises:
-        InputError: a network is not known or has fewer stages than shall be trained, or weights cannot be had, or
-            none are needed though some are given.
+        InputError: a network is unknown or has fewer stages than shall be trained, weights cannot be found, or weights
+            are given although none are needed.
     """
     found = {}
     rows = plan(preset, settings, {view: prepared.card for view, prepared in views.items()}) if preset else []
@@ -64,7 +64,7 @@ def pretrained_weights(
 def _check_networks(recipe: str, domains: Domains, published: list[dict[str, Value]], console: Console) -> None:
     """Refuse a network that its library does not have, or that has fewer stages than shall be trained.
 
-    Those that a recipe searches by itself are known to have the stages that it searches.
+    The networks of a recipe's own search space are known to have the stages that the recipe searches.
     """
     model, last = domains["model"], domains["last_stages"]
     assert isinstance(model, Choice)
@@ -89,7 +89,7 @@ def _check_networks(recipe: str, domains: Domains, published: list[dict[str, Val
 
 
 def _known(space: type[Space]) -> set[str]:
-    """The networks that a recipe searches by itself."""
+    """Return the networks of a recipe's own search space."""
     model = space.domains()["model"]
     assert isinstance(model, Choice)
     return set(map(str, model.options))

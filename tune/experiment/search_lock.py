@@ -1,4 +1,4 @@
-"""Who searches in an experiment that is kept in a bucket, where no lock of a machine reaches."""
+"""The search lock of an experiment that is kept in a bucket, which a machine's file lock cannot protect."""
 
 import json
 import os
@@ -14,23 +14,24 @@ from search_spaces import InputError
 from trainables.storage.synced_folder import SyncedFolder, patiently, reason_of
 
 LEASE = ".searching.json"
-"""The file in which a process says again and again that it is there."""
+"""The search lock's file, which its holder rewrites again and again to show that it is alive."""
 
 BEAT = 5.0
-"""Seconds after which it says so again."""
+"""Seconds after which the holder rewrites the file."""
 
 SILENT = 3 * BEAT
-"""Seconds after which a process that said nothing is taken for lost."""
+"""Seconds of silence after which the holder is taken for lost."""
 
 Taken = Callable[[], InputError | None]
-"""The error to end with where another process has gone on with the search meanwhile."""
+"""A function that returns the error to end with if another process has taken over the search, else None."""
 
 
 @contextmanager
 def leased(place: SyncedFolder) -> Iterator[Taken]:
-    """Be the only process that searches in a place; clocks are not compared, as those of machines differ.
+    """Hold the search lock of a place, so that only this process searches there.
 
-    One that was cut off for longer than `SILENT` may find that another has gone on: it has to end.
+    Clocks are not compared, because those of machines differ. A process that was cut off for longer than `SILENT` may
+    find that another has taken over. It then has to end.
 
     Raises:
         InputError: another process searches there, or the place is out of reach.
@@ -54,7 +55,7 @@ def leased(place: SyncedFolder) -> Iterator[Taken]:
 
 
 class _Lease:
-    """The file, as one process sees it; `taken` is why it may not go on."""
+    """The search lock, as one process sees it. `taken` is the reason why the process may not go on, or None."""
 
     def __init__(self, place: SyncedFolder) -> None:
         self._place = replace(place, patience=0.0)
@@ -63,7 +64,7 @@ class _Lease:
         self.taken: InputError | None = None
 
     def take(self) -> None:
-        """Take it, as soon as nobody has it."""
+        """Take the lock as soon as nobody holds it, or raise an error if its holder is alive."""
         found, end = self._read(), time.monotonic() + SILENT
         while found and time.monotonic() < end:
             time.sleep(BEAT / 5)
@@ -72,13 +73,13 @@ class _Lease:
                 raise self._searched_by(now)
             found = now
         self._write()
-        time.sleep(BEAT / 5)  # another may have found nothing at the same time: the last one to write has it
+        time.sleep(BEAT / 5)  # another process may have found it free too: the last to write holds it
         now = self._read()
         if now and not self._is_own(now):
             raise self._searched_by(now)
 
     def keep(self, ended: threading.Event) -> None:
-        """Say again and again that this process is there, until it is the wrong one."""
+        """Rewrite the file again and again, until another process has taken the lock."""
         while not ended.wait(BEAT):
             with suppress(OSError):
                 now = self._read()
@@ -88,7 +89,7 @@ class _Lease:
                 self._write()
 
     def give_back(self) -> None:
-        """Let others search there at once."""
+        """Release the lock, so that others can search there at once."""
         self._place.remove(LEASE)
         (self._place.folder / LEASE).unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
-"""The study on disk: what a search knows, in Optuna's storage.
+"""The study on disk: all knowledge of a search, in Optuna's storage.
 
-Everything else (Ray's experiment state, the rungs, the sampler's view, the report) is made from it, so that a
-search whose driver was killed goes on from here. There is one writer: the driver of the search.
+Everything else (Ray's experiment state, the rungs, the sampler's state, the report) is made from the study. A search
+whose driver was killed therefore goes on from here. There is one writer: the driver of the search.
 """
 
 import itertools
@@ -32,13 +32,13 @@ from tune.experiment.trial_record import Heard, Record, State
 T = TypeVar("T")
 
 SERVER = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 30_000}
-"""Seconds, seconds and milliseconds after which libpq gives up a PostgreSQL that has fallen silent; else hours."""
+"""Seconds, seconds and milliseconds after which libpq gives up on a silent PostgreSQL. By default it takes hours."""
 
 OF_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-"""Errors of SQLite that are of its disk."""
+"""SQLite's errors that come from its disk."""
 
 HEARD = "heard"
-"""What is kept with the figures of an epoch, and is none of them."""
+"""The key of the one entry kept with an epoch's figures that is not a figure."""
 
 OPTUNA_STATES: dict[State, TrialState] = {
     "running": TrialState.RUNNING,
@@ -49,22 +49,22 @@ OPTUNA_STATES: dict[State, TrialState] = {
 STATES = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)
-logger = logging.getLogger("ray.toprung")  # the driver's log is Ray's
+logger = logging.getLogger("ray.toprung")  # a child of Ray's logger, which writes the driver's log
 
 
 class SearchStudy:
     """An Optuna study whose trials carry recipe, configuration and the figures of every epoch.
 
-    Whoever opened it closes it. A server that is gone is tried again for two minutes; all that writes or asks raises
-    InputError where it stays away, and then at once.
+    Whoever opens it must close it. If the server is gone, calls that read or write retry for two minutes and then raise
+    InputError. Later calls raise it at once.
 
     Attributes:
-        maximize: whether a larger value is better.
-        process: which process of the search it is that writes, or wrote last; from 1.
-        writer: what this process alone is called, as two may take each other's number who do not see each other.
-        gone: the error with which the storage stayed away, once it did.
-        taken: tells whether another process has gone on with the search: nothing is written then, and its error raised.
-        records: all trials, by number; read from the storage once, as nobody else writes to it.
+        maximize: True if a larger value is better.
+        process: the number of the search's process that writes, or wrote last; from 1.
+        writer: the unique name of this process; two processes that do not see each other may take the same number.
+        gone: the error raised when the storage stayed out of reach; None until then.
+        taken: returns an error once another process has taken over the search; it is then raised instead of a write.
+        records: all trials, by number; read from the storage only once, because nobody else writes to it.
     """
 
     def __init__(self, storage: BaseStorage, name: str) -> None:
@@ -81,7 +81,7 @@ class SearchStudy:
 
     @classmethod
     def create(cls, url: str, name: str, *, maximize: bool) -> "SearchStudy":
-        """A new study called `name`.
+        """Create a study called `name`.
 
         Raises:
             InputError: the storage has a study of this name, or cannot be used.
@@ -99,10 +99,10 @@ class SearchStudy:
 
     @classmethod
     def load(cls, url: str, name: str) -> "SearchStudy":
-        """The study called `name`.
+        """Load the study called `name`.
 
         Raises:
-            InputError: there is none, or the storage cannot be used.
+            InputError: there is no such study, or the storage cannot be used.
         """
         storage = _storage(url)
         try:
@@ -114,37 +114,37 @@ class SearchStudy:
             raise _refused(url, error) from None
 
     def delete(self) -> None:
-        """Take it out of the storage, which others may share."""
+        """Delete the study from the storage, which others may share."""
         self._storage.delete_study(self._id)
 
     def begin_process(self) -> None:
-        """Note that another process goes on with the search."""
+        """Note that another process continues the search."""
         self.process, self.writer = self.process + 1, uuid4().hex
         self._set("process", self.process)
         self._set("writer", self.writer)
 
     def attempt(self, number: int) -> str:
-        """What an attempt at a trial is called, as no other is, though a process did not know of all before it."""
+        """Return the name of a trial's attempt, unique even if a process did not know of all earlier attempts."""
         return f"{self.process:02d}.{self.records[number].attempts:02d}"
 
     def close(self) -> None:
-        """Let go of the storage: SQLite then leaves a single file."""
+        """Release the storage. SQLite then leaves a single file."""
         self._storage.remove_session()
         if isinstance(self._storage, RDBStorage):
             self._storage.engine.dispose()
 
     @property
     def seconds(self) -> float:
-        """How long the search has run, in all its processes, as far as it was noted."""
+        """The seconds that the search has run in all its processes, as last noted."""
         return self._get("seconds")
 
     @property
     def spared_seconds(self) -> float:
-        """Of `seconds`, those that no time budget is for."""
+        """The part of `seconds` that does not count against a time budget."""
         return self._get("spared_seconds")
 
     def note_seconds(self, seconds: float, spared: float = 0.0) -> None:
-        """Note how long the search has run."""
+        """Note the seconds that the search has run, and those spared by the time budget."""
         self._set("seconds", seconds)
         self._set("spared_seconds", spared)
 
@@ -186,7 +186,7 @@ class SearchStudy:
     def report(
         self, number: int, epoch: int, figures: Mapping[str, float], best: float, heard: Heard | None = None
     ) -> None:
-        """Keep an epoch's figures and the best value so far; an epoch that is known is not counted twice."""
+        """Store an epoch's figures and the best value so far; ignore an epoch that is stored already."""
         record, trial = self.records[number], self._trial(number)
         if epoch in record.values:
             return
@@ -198,7 +198,7 @@ class SearchStudy:
             record.heard[epoch] = heard
 
     def end(self, number: int, state: Literal["complete", "pruned", "failed"], note: str = "") -> Record:
-        """Close a trial; it is complete or pruned with the best value so far, as Optuna has it, or failed."""
+        """Close a trial as failed, or as complete or pruned with the best value so far, as in Optuna."""
         record, trial = self.records[number], self._trial(number)
         if note:
             self._set_of(trial, "note", note)
@@ -231,7 +231,10 @@ class SearchStudy:
         self._patiently(partial(self._storage.set_trial_user_attr, trial, key, value))
 
     def _patiently(self, do: Callable[[], T], again: Callable[[], T] | None = None) -> T:
-        """Do something, and do it again where the storage is gone; `again` where that would not do, if it was done."""
+        """Call `do`, and retry while the storage is gone.
+
+        A retry calls `again` where one is given, since `do` may have succeeded and must then not be repeated.
+        """
         if taken := self.taken():
             raise taken
         attempts = itertools.count()
@@ -254,9 +257,9 @@ class SearchStudy:
 
 
 class WatchedStudy:
-    """A study that another process writes, to be read again and again: trials that ended are read once.
+    """A study that another process writes, for repeated reading. Trials that ended are read only once.
 
-    Whoever opened it closes it.
+    Whoever opens it must close it.
     """
 
     def __init__(self, url: str, name: str) -> None:
@@ -266,15 +269,15 @@ class WatchedStudy:
 
     @property
     def identity(self) -> str:
-        """What tells the search from all others, also those of its name."""
+        """The id that distinguishes the search from all others, even from those of the same name."""
         return str(self._storage.get_study_user_attrs(self._id)["identity"])
 
     def records(self) -> list[Record]:
-        """All trials as they are now, by number."""
+        """Return all trials as they are now, by number."""
         return [_record(trial) for trial in self._storage.get_all_trials(self._id, deepcopy=False)]
 
     def close(self) -> None:
-        """Let go of the storage."""
+        """Release the storage."""
         self._storage.remove_session()
         self._engine.engine.dispose()
 
@@ -287,15 +290,15 @@ def _storage(url: str) -> RDBStorage:
         storage = RDBStorage(url, options)
         if storage.engine.dialect.name == "sqlite":
             event.listen(storage.engine, "connect", _write_ahead)
-            storage.engine.dispose()  # of the connection that made the tables
+            storage.engine.dispose()  # close the connection that made the tables
         event.listen(storage.engine, "handle_error", _as_gone)
         return storage
-    except Exception as error:  # SQLAlchemy's, a driver's or Optuna's, by the kind of storage
+    except Exception as error:  # from SQLAlchemy, a driver or Optuna, by the kind of storage
         raise _refused(url, error) from None
 
 
 def _options(url: str) -> dict[str, Any]:
-    """What SQLAlchemy is to do about a PostgreSQL that was restarted, or fell silent; nothing of other storages."""
+    """Return SQLAlchemy's options for a PostgreSQL that was restarted or fell silent; none for other storages."""
     parsed = make_url(url)
     if not parsed.drivername.startswith("postgresql"):
         return {}
@@ -303,10 +306,10 @@ def _options(url: str) -> dict[str, Any]:
 
 
 def _make_tables(url: str, options: Mapping[str, Any]) -> None:
-    """Have Optuna make its tables, in three steps, at each of which another search that is as new may be first."""
+    """Have Optuna make its tables. It takes three steps, and another new search may be first at each of them."""
     for left in (3, 2, 1, 0):
         try:
-            RDBStorage(url, {**options, "poolclass": NullPool})  # one that fails could not be told to close any
+            RDBStorage(url, {**options, "poolclass": NullPool})  # a failed storage cannot be told to close connections
             return
         except (IntegrityError, ProgrammingError):
             if not left:
@@ -327,27 +330,27 @@ def _refused(url: str, error: Exception) -> InputError:
 
 
 def _reason(error: BaseException) -> str:
-    """The first line of what a driver says."""
+    """Return the first line of a driver's error message."""
     text = str(error.orig if isinstance(error, DBAPIError) else error).strip() or type(error).__name__
     return text.splitlines()[0]
 
 
 def _as_gone(context: ExceptionContext) -> None:
-    """Make of a server that is gone, or a disk that is full, what a storage that fails is elsewhere, an OSError.
+    """Raise OSError for a server that is gone or a disk that is full, as other failing storages do.
 
-    Optuna lets it pass. Of SQLAlchemy's own error it would begin a trial again, though the first one may be there.
+    Optuna lets OSError pass. After SQLAlchemy's own error, it would begin a trial again, though the first may be there.
     """
     failed = context.sqlalchemy_exception
     to_connect = context.connection is None and isinstance(failed, OperationalError)
-    code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF  # the rest says more of the same
+    code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF  # the higher bits only add detail
     if failed and not context.is_pre_ping and (context.is_disconnect or to_connect or code in OF_DISK):
         raise ConnectionError(_reason(failed))
 
 
 def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
-    """Who reads the study, a report or a dashboard, never locks out the search, and a commit takes half the time.
+    """Set write-ahead logging: reports and dashboards never lock out the search, and a commit takes half the time.
 
-    A killed process loses nothing; a power cut may lose the last commits, but leaves the file whole.
+    A killed process loses nothing. A power cut may lose the last commits, but leaves the file whole.
     """
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")

@@ -1,7 +1,7 @@
-"""The study of a search on a cluster: written on the head's own disk, copied to the folder that all nodes see.
+"""The study backup of a search on a cluster: the head writes on its own disk and copies to a folder all nodes see.
 
-SQLite needs a disk of its machine's own, and a head can be lost with its disk: so there is one writer and one copy,
-which is whole at any time, and from which another head goes on.
+SQLite needs a disk of its own machine, and a head can be lost with its disk. So there is one writer and one study
+backup. The backup is whole at any time, and another head can go on from it.
 """
 
 import hashlib
@@ -26,20 +26,20 @@ from tune.experiment.study import SearchStudy
 from tune.settings.settings import HERE, Settings
 
 EVERY = 30.0
-"""Seconds after which the study is copied, though no trial has ended."""
+"""Seconds after which the study is copied even if no trial has ended."""
 
 LOOK = 1.0
-"""Seconds after which a trial that has ended is noticed."""
+"""Seconds between checks for trials that have ended."""
 
-logger = logging.getLogger("ray.toprung")  # the driver's log is Ray's
+logger = logging.getLogger("ray.toprung")  # a child of Ray's logger, which writes the driver's log
 
 
 class Mirror:
-    """A study's file on this machine, and its copy.
+    """A study's file on this machine, and its study backup.
 
     Attributes:
-        file: what is written to.
-        place: the folder that others see, or that is copied to where they do.
+        file: the file that the study is written to.
+        place: the folder of the backup, which other nodes see directly or through a copy.
     """
 
     def __init__(self, file: Path, place: SyncedFolder) -> None:
@@ -47,7 +47,7 @@ class Mirror:
 
     @classmethod
     def of(cls, experiment: Experiment, settings: Settings) -> "Mirror | None":
-        """What an experiment needs; nothing in a folder of a single machine, or where a person has named a storage."""
+        """Return an experiment's study backup; None in a single machine's folder, or if a person named a storage."""
         if settings.storage or (settings.address == HERE and experiment.url is None):
             return None
         digest = hashlib.sha256(str(experiment).encode()).hexdigest()[:16]
@@ -57,24 +57,24 @@ class Mirror:
 
     @property
     def copied_to(self) -> Path:
-        """The copy that others see, or from which theirs is made."""
+        """The backup file that others see, or from which the copy that they see is made."""
         return self.place.folder / STUDY
 
     @property
     def url(self) -> str:
-        """Of the storage that is written to."""
+        """The URL of the storage that is written to."""
         return f"{SQLITE}{self.file}"
 
     def clear(self) -> None:
-        """Forget what an experiment of the same place left on this machine."""
+        """Delete the study that an experiment of the same place left on this machine."""
         for suffix in ("", "-wal", "-shm"):
             self.file.with_name(self.file.name + suffix).unlink(missing_ok=True)
 
     def fetch(self, name: str) -> None:
-        """Bring the copy here, unless what is here is of a later process, or of the same one and so as far on.
+        """Bring the backup here, unless the file here is from a later process, or from the same one and thus as recent.
 
         Raises:
-            OSError: it stays out of reach.
+            OSError: the backup stays out of reach.
         """
         patiently(partial(self.place.fetch, STUDY))
         if self.file.exists():
@@ -88,7 +88,7 @@ class Mirror:
         """Copy the study, whole or not at all.
 
         Raises:
-            OSError, sqlite3.Error: it cannot be read, or the copy not be written; the last copy is still there.
+            OSError, sqlite3.Error: the study cannot be read or its copy not written; the last copy is still there.
         """
         local = self.file.with_name(f".{self.file.name}.copy")
         draft = self.copied_to.with_name(f".{self.copied_to.name}.draft")
@@ -103,7 +103,7 @@ class Mirror:
 
 @contextmanager
 def mirrored(mirror: Mirror | None, study: SearchStudy, console: Console) -> Iterator[None]:
-    """Copy a study whenever a trial has ended, and every `EVERY` seconds; a storage that is gone is tried again."""
+    """Back up a study whenever a trial has ended, and every `EVERY` seconds; retry if the storage is gone."""
     if mirror is None:
         yield
         return
@@ -143,17 +143,17 @@ def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> 
 
 
 def _writer(file: Path, name: str) -> tuple[int, str]:
-    """The process that wrote a study last: its number, and what it alone is called."""
+    """Return the process that wrote a study last: its number and its unique name."""
     with closing(SearchStudy.load(f"{SQLITE}{file}", name)) as study:
         return study.process, study.writer
 
 
 @contextmanager
 def looked_at(experiment: Experiment) -> Iterator[SearchStudy]:
-    """The study of an experiment, to be read without a trace in its folder.
+    """Open the study of an experiment for reading, and leave no trace in its folder.
 
     Raises:
-        InputError: there is none, or its storage cannot be used.
+        InputError: there is no study, or its storage cannot be used.
     """
     url, name = experiment.storage, experiment.settings.name
     with TemporaryDirectory(prefix="toprung-") as folder:
@@ -169,10 +169,10 @@ def looked_at(experiment: Experiment) -> Iterator[SearchStudy]:
 
 
 def copy_without_trace(source: Path, target: Path) -> None:
-    """Copy a database from a folder in which nothing shall be left."""
+    """Copy a database without leaving a trace in its folder."""
     if source.with_name(f"{source.name}-wal").exists():  # a search has it open, or was killed
         copy_database(source, target)
-    else:  # as a file, since even to be read SQLite would leave two others beside it
+    else:  # copied as a file: even to read it, SQLite would leave two others beside it
         shutil.copyfile(source, target)
 
 

@@ -1,4 +1,4 @@
-"""A few images of train, kept in an experiment's folder: what the data look like, also where the data are not."""
+"""Train-set samples in an experiment's folder, which show the data even where the data are not present."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -15,12 +15,12 @@ FILE = "samples.npz"
 
 MOST_CLASSES = 12
 EACH = 6
-"""Images of a class."""
+"""The most samples of a class."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Images of train, those of a class beside each other, the class with the most images first.
+    """Train-set samples, grouped by class, the class with the most images first.
 
     Attributes:
         images: uint8 (N, C, H, W), small.
@@ -33,13 +33,13 @@ class Samples:
     names: NDArray[np.str_]
 
     def write(self, experiment: Experiment) -> None:
-        """Write them into the folder of an experiment."""
+        """Write the samples into the folder of an experiment."""
         with experiment.writing(FILE) as draft, draft.open("wb") as file:
             np.savez_compressed(file, **asdict(self))
 
     @classmethod
     def of(cls, experiment: Experiment) -> "Samples | None":
-        """Those of an experiment; None where it keeps none, as older ones do."""
+        """Load the samples of an experiment; return None if it has none, as with older experiments."""
         file = experiment.folder / FILE
         if not file.exists():
             return None
@@ -48,7 +48,7 @@ class Samples:
 
 
 def keep_samples(experiment: Experiment) -> None:
-    """Choose images of the data that were written into an experiment's folder, and keep them there."""
+    """Choose train-set samples from the data in an experiment's folder, and write them there."""
     data = load_train(experiment.folder, torch.device("cpu"), resident=False)
     labels = data.train.labels.numpy()
     positions = chosen(labels, data.classes)
@@ -60,7 +60,7 @@ def keep_samples(experiment: Experiment) -> None:
 
 
 def chosen(labels: NDArray[np.int64], classes: Sequence[str]) -> NDArray[np.int64]:
-    """The positions of the images to keep: of the classes with the most images, and of those alike by name."""
+    """Return the positions of the samples: those of the classes with the most images, ties in order of name."""
     counts = np.bincount(labels, minlength=len(classes))
     ranked = sorted(np.flatnonzero(counts).tolist(), key=lambda label: (-counts[label], classes[label]))
     return np.concatenate([_some(np.flatnonzero(labels == label)) for label in ranked[:MOST_CLASSES]])

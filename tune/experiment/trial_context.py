@@ -1,4 +1,4 @@
-"""What every process that trains knows; without Ray Tune, which finals need not wait for."""
+"""Context shared by all training processes. It does not import Ray Tune, so that finals need not wait for it."""
 
 import os
 from collections.abc import Mapping
@@ -15,24 +15,24 @@ from trainables.storage.synced_folder import SyncedFolder
 from trainables.training.iterate import release
 
 DATA_FILES = (*PREPARED, "weights.json")
-"""What training needs of a folder, images and weights themselves aside."""
+"""The files of a folder that training needs, apart from images and weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrialSettings:
-    """What all trials of a search have in common.
+    """Settings shared by all trials of a search.
 
     Attributes:
-        folders: of the data, absolute, by what is shown of an image.
+        folders: absolute folders of the data, by input variant.
         device: "cpu" or "cuda".
-        threads: torch's threads.
+        threads: the number of torch threads.
         max_epochs: epochs of a trial that is never stopped.
-        metric, maximize: what is optimised on val.
+        metric, maximize: the metric that is optimized on val, and True if a larger value is better.
         recipes_from: folders of recipes from outside.
-        eval_variant: what is shown of the images of val and test; None for the same as of those of train.
+        eval_variant: the input variant of val and test; None for that of train.
         experiment: the experiment's folder, absolute.
-        copied_to: URL of its copy in a bucket; None where the folder itself is seen by all machines.
-        shared: folder or URL where all machines find decoded images and weights; None for a search on one machine.
+        copied_to: URL of its copy in a bucket; None if all nodes see the folder itself.
+        shared: folder or URL where all nodes find decoded images and weights; None for a search on one machine.
     """
 
     folders: Mapping[Variant, str]
@@ -49,14 +49,14 @@ class TrialSettings:
 
     @property
     def place(self) -> SyncedFolder:
-        """The experiment's folder, with its copy."""
+        """The experiment's folder and its copy."""
         return SyncedFolder(Path(self.experiment), self.copied_to)
 
     def prepare_process(self) -> None:
-        """Make what trains in a worker's process as it was in the driver's: threads, recipes from outside, files.
+        """Set up a worker's process like the driver's: threads, recipes from outside, files.
 
         Raises:
-            InputError, OSError: something is not to be had on this machine.
+            InputError, OSError: this machine cannot get something that it needs.
         """
         torch.set_num_threads(self.threads)
         self.place.believe(self._prepare)
@@ -69,25 +69,25 @@ class TrialSettings:
                 _bring(self.place, folder, self.shared)
 
     def load(self, variant: Variant, train_on: TrainOn = "train") -> TrainData:
-        """The train and val splits as a variant shows them."""
+        """Load the train and val splits in one input variant."""
         return self.place.believe(partial(load_data, self.folders[variant], self.device, train_on))
 
 
 @cache
 def _bring(place: SyncedFolder, folder: str, shared: str) -> None:
-    """Have on this machine what training on the data of `folder` needs."""
+    """Bring what training on the data of `folder` needs to this machine."""
     place.sub(os.path.relpath(folder, place.folder)).fetch(*DATA_FILES)
     bring_store(Path(folder), shared)
     bring_weights(Path(folder), shared)
 
 
 data_bytes: dict[str, int] = {}
-"""What all data that this process has loaded take on a device, where it has loaded any; 0 but on a GPU."""
+"""Bytes taken on each device by all data that this process has loaded there; 0 except on a GPU."""
 
 
 @cache
 def load_data(folder: str, device: str, train_on: TrainOn) -> TrainData:
-    """The train and val splits of an experiment, kept from trial to trial."""
+    """Load the train and val splits of an experiment, and keep them from trial to trial."""
     data = load_train(Path(folder), torch.device(device), train_on=train_on)
     data_bytes[device] = release(data.device)
     return data

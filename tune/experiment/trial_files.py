@@ -14,42 +14,42 @@ CHECKPOINTS = "checkpoints"
 
 
 class TrialFiles:
-    """Where a trial keeps what is its own: `trials/NUMBER/` in the experiment's folder."""
+    """The folder of a trial's own files: `trials/NUMBER/` in the experiment's folder."""
 
     def __init__(self, experiment: SyncedFolder, number: int) -> None:
         self.place = experiment.sub(f"trials/{number:05d}")
         self.folder = self.place.folder
 
     def checkpoints(self, attempt: str, of: Mapping[str, Any]) -> Checkpoints:
-        """The checkpoints of what is trained, as an attempt writes them."""
+        """Return the checkpoints of the training that `of` describes, as an attempt writes them."""
         return Checkpoints(self.place.sub(CHECKPOINTS), attempt, of)
 
     def discard_checkpoints(self) -> None:
-        """Delete them, as they are of no more use.
+        """Delete the checkpoints, which are no longer needed.
 
         Raises:
-            OSError: the storage is gone, and they are left there.
+            OSError: the storage is gone, and the checkpoints are left there.
         """
         self.discard_local_checkpoints()
         self.place.remove(CHECKPOINTS)
 
     def discard_local_checkpoints(self) -> None:
-        """Delete what this machine has of them."""
+        """Delete the checkpoints on this machine."""
         with suppress(FileNotFoundError):
             shutil.rmtree(self.folder / CHECKPOINTS)
         if self.folder.is_dir() and not any(self.folder.iterdir()):
             self.folder.rmdir()
 
     def write_error(self, attempt: str) -> None:
-        """Keep the traceback of the error that is being handled, for who reads it."""
+        """Write the traceback of the error that is being handled, for a person to read."""
         self.place.write(f"error-{attempt}.txt", traceback.format_exc())
 
     def write_node(self, attempt: str, node: str) -> None:
-        """Note where an attempt runs: it may be lost before it can tell."""
+        """Note the node that an attempt runs on, because the attempt may be lost before it can report it."""
         self.place.write(_node(attempt), node)
 
     def node(self, attempt: str) -> str | None:
-        """Where an attempt ran, or None where it did not come so far."""
+        """Return the node that an attempt ran on, or None if the attempt did not get that far."""
         with suppress(OSError):
             return replace(self.place, patience=0.0).read(_node(attempt))
         return None

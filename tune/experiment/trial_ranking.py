@@ -7,9 +7,9 @@ from tune.experiment.trial_record import Record
 
 
 def choose(records: Iterable[Record], milestones: list[int], top: int, *, maximize: bool) -> list[Record]:
-    """The `top` best trials of each recipe, no two of one configuration; what reached a higher rung is better.
+    """Return the `top` best trials of each recipe, no two of one configuration. A higher rung is better.
 
-    What is still running, and may reach any, counts as if it had reached the last.
+    A running trial may still reach any rung, so it counts as if it had reached the last.
     """
     of_recipe: defaultdict[str, list[Record]] = defaultdict(list)
     for record in records:
@@ -32,5 +32,5 @@ def _judged(record: Record, milestones: list[int]) -> int:
 
 
 def rung_of(record: Record, at: list[int]) -> int:
-    """How many rungs a trial has reached; one that ended by itself reached the top, above all milestones."""
+    """Return the number of rungs a trial reached. One that ended by itself reached the top, above all milestones."""
     return len(at) + 1 if record.state == "complete" else sum(milestone <= len(record.epochs) for milestone in at)

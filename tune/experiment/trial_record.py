@@ -1,4 +1,4 @@
-"""A trial as everything but the study sees it; light to import, as every worker does it."""
+"""A trial as all code but the study sees it. The module is light to import, because every worker imports it."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +14,7 @@ DIVERGED = "diverged"
 
 @dataclass(frozen=True)
 class Heard:
-    """When the driver heard of an epoch, in seconds since 1970 by its own clock, and of which worker."""
+    """The time when the driver heard of an epoch, in seconds since 1970 by its own clock, and the epoch's worker."""
 
     at: float
     worker: str
@@ -26,14 +26,14 @@ class Record:
 
     Attributes:
         number: the study's trial number, from 0.
-        recipe, config: what was trained; the active fields only, clamped to the data.
-        seed: of the training.
-        params, distributions: what the sampler drew, as Optuna keeps it.
+        recipe, config: the recipe and configuration that were trained; active fields only, clamped to the data.
+        seed: the seed of the training.
+        params, distributions: the sampler's draw, in Optuna's form.
         state: running, complete, pruned (stopped early) or failed.
         epochs: every epoch's figures, in order.
-        values: the best of the search's metric so far, by epoch: what rungs compare.
-        heard: of each epoch; not of those of experiments from before it was noted.
-        attempts: how often it was begun; more than once after a failure of the machine or a resumed search.
+        values: the best-so-far of the search's metric, by epoch, which rungs compare.
+        heard: time and worker of each epoch's report; missing in experiments from before these were noted.
+        attempts: the number of times it was begun; more than one after a failure of the machine or a resumed search.
         note: why it failed or was stopped.
     """
 
@@ -52,36 +52,36 @@ class Record:
 
     @property
     def value(self) -> float | None:
-        """The best of the metric; None before the first epoch."""
+        """The best value of the metric; None before the first epoch."""
         return self.values[max(self.values)] if self.values else None
 
     @property
     def best_epoch(self) -> dict[str, float] | None:
-        """The figures of its best epoch, the first of equals; None before the first epoch."""
+        """The figures of its best epoch, or of the first of equally good ones; None before the first epoch."""
         best = [epoch for epoch, value in self.values.items() if value == self.value]
         return next((figures for figures in self.epochs if best and figures["epoch"] == best[0]), None)
 
     @property
     def counts(self) -> bool:
-        """Whether it is one of the trials that were asked for; not if it was ended before its first epoch."""
+        """True if it is one of the trials that were asked for; False if it was ended before its first epoch."""
         return self.state != "pruned" or bool(self.epochs)
 
     @property
     def diverged(self) -> bool:
-        """Whether it failed because its loss was no longer a number."""
+        """True if it failed because its loss was no longer a number."""
         return self.state == "failed" and self.note.startswith(DIVERGED)
 
     @property
     def seconds(self) -> float:
-        """Time spent in its epochs."""
+        """The seconds spent in its epochs."""
         return sum(epoch["seconds"] for epoch in self.epochs)
 
 
 def record_of(records: list[Record], number: int) -> Record:
-    """The trial of this number.
+    """Return the trial with this number.
 
     Raises:
-        InputError: there is none.
+        InputError: there is no such trial.
     """
     if not 0 <= number < len(records):
         raise InputError(f"--trial {number}: the experiment has trials 0 to {len(records) - 1}")

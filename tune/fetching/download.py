@@ -1,6 +1,6 @@
-"""A file from the web, whole or not at all: resumed where it broke off, tried again, checked.
+"""A download of a file from the web, whole or not at all: resumed after a break, retried, checked.
 
-By urllib: what is wanted of HTTP is a GET with two headers, and a library for it would be one more to import.
+It uses urllib: a download needs only a GET with two headers, and a library for that would be one more to import.
 """
 
 import hashlib
@@ -24,13 +24,13 @@ from search_spaces import InputError
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as broken."""
 ATTEMPTS = 5
-"""How often in a row a server may fail without sending a byte that is new."""
+"""The failures in a row, without a new byte, after which a server is given up."""
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 LONGEST_PAUSE = 60.0
 BLOCK = 2**20
 
 Advance = Callable[[int, int | None], None]
-"""Told how many bytes are there and how many there will be, if that is known."""
+"""A callback that gets the number of bytes received and the total, if that is known."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +38,9 @@ class Remote:
     """A file on the web.
 
     Attributes:
-        url: where it is published.
-        size: bytes, where that is published.
-        checksum: as published: algorithm, ":", hexadecimal digits; None where none is.
+        url: its address.
+        size: bytes, if that is published.
+        checksum: as published: algorithm, ":", hexadecimal digits; None if none is.
     """
 
     url: str
@@ -49,11 +49,11 @@ class Remote:
 
 
 class UnreachableError(Exception):
-    """A server does not answer, or does not have the file."""
+    """The server does not answer, or does not have the file."""
 
 
 class _BrokenOffError(Exception):
-    """A transfer that may go better the next time; `pause` is what the server asks for, in seconds."""
+    """A transfer that may succeed the next time; `pause` is the wait that the server asks for, in seconds."""
 
     def __init__(self, reason: str, pause: float = 0.0) -> None:
         super().__init__(reason)
@@ -61,14 +61,14 @@ class _BrokenOffError(Exception):
 
 
 class _ChangedError(_BrokenOffError):
-    """The file is no longer the one that was begun."""
+    """The file on the server is no longer the one whose download was begun."""
 
     def __init__(self) -> None:
         super().__init__("the file was changed during the download")
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow redirects, but not from https to what anyone on the way may change."""
+    """A handler that follows redirects, except from https to an address whose content others can change in transit."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
@@ -79,16 +79,16 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def download(remote: Remote, file: Path, *, advance: Advance, pause: Callable[[float], None] = time.sleep) -> None:
-    """Download to `file`, which appears once it is whole; a broken download goes on in `file.part`.
+    """Download to `file`, which appears once it is whole; a broken download continues in `file.part`.
 
     Args:
-        remote: what to download.
-        file: where to; if it is there already it is checked only.
-        advance: told of progress.
-        pause: called with seconds to wait before another attempt.
+        remote: the file to download.
+        file: the destination; if it exists already, it is only checked.
+        advance: called with the progress.
+        pause: called with the seconds to wait before a retry.
 
     Raises:
-        UnreachableError: the server does not answer, or does not have it.
+        UnreachableError: the server does not answer, or does not have the file.
         InputError: the content is not what was published, or the disk is full.
     """
     part = _Part(file)
@@ -118,7 +118,7 @@ def check(file: Path, checksum: str | None, source: str) -> None:
     """Compare a file with its published checksum, if there is one.
 
     Raises:
-        InputError: it is another file.
+        InputError: the checksum differs.
     """
     algorithm, _, digest = (checksum or "").partition(":")
     if not digest:
@@ -133,10 +133,10 @@ def check(file: Path, checksum: str | None, source: str) -> None:
 
 
 def read_list(url: str, pause: Callable[[float], None] = time.sleep) -> list[Any]:
-    """A list in JSON, of all pages where it has several (RFC 8288).
+    """Read a list in JSON, over all its pages if it has several (RFC 8288).
 
     Raises:
-        UnreachableError: the server does not answer, or with something else.
+        UnreachableError: the server does not answer, or answers with something else.
     """
     entries: list[Any] = []
     page: str | None = url
@@ -147,7 +147,7 @@ def read_list(url: str, pause: Callable[[float], None] = time.sleep) -> list[Any
 
 
 def _read_page(url: str, pause: Callable[[float], None]) -> tuple[list[Any], str | None]:
-    """A page of a list, and where the next one is."""
+    """Read a page of a list, and return it with the URL of the next one."""
     reason = ""
     for attempt in range(ATTEMPTS):
         try:
@@ -171,14 +171,14 @@ def _read_page(url: str, pause: Callable[[float], None]) -> tuple[list[Any], str
 
 
 def need_space(folder: Path, size: int) -> None:
-    """Hold that a disk has room.
+    """Check that a disk has enough room.
 
     Args:
-        folder: it, or the nearest one above it that exists, is on the disk.
+        folder: the folder, or its nearest existing parent, is on the disk.
         size: bytes that will be written.
 
     Raises:
-        InputError: it has not.
+        InputError: there is too little room.
     """
     there = next(place for place in (folder, *folder.parents) if place.exists())
     free = shutil.disk_usage(there).free
@@ -190,7 +190,7 @@ def need_space(folder: Path, size: int) -> None:
 
 
 class _Part:
-    """The beginning of a file, and what the server said of the file that it is the beginning of."""
+    """The downloaded beginning of a file, and the server's description of that file."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
@@ -203,7 +203,7 @@ class _Part:
 
     @property
     def card(self) -> dict[str, Any]:
-        """The file that it is the beginning of: "url", "size" and "validator", which is what If-Range takes."""
+        """The description of the whole file: "url", "size" and "validator", which is the value for If-Range."""
         try:
             card = json.loads(self._card.read_text())
         except (OSError, ValueError):
@@ -211,7 +211,7 @@ class _Part:
         return card if isinstance(card, dict) else {}
 
     def begin(self, card: Mapping[str, Any]) -> None:
-        """Drop what is there, and note what is coming."""
+        """Drop the downloaded part, and note the description of the file that is coming."""
         self.path.unlink(missing_ok=True)
         self._card.write_text(json.dumps(card))
 
@@ -221,7 +221,7 @@ class _Part:
 
 
 def _transfer(remote: Remote, part: _Part, advance: Advance) -> None:
-    """One attempt: all that is missing of `part`."""
+    """Try once to download all that is missing of `part`."""
     card, start = part.card, part.size
     resumable = start and card.get("url") == remote.url and card.get("validator")
     if not resumable:
@@ -234,7 +234,7 @@ def _transfer(remote: Remote, part: _Part, advance: Advance) -> None:
         if response.status == 206:
             if not start or not _follows(response, start, card):
                 raise _ChangedError
-        else:  # the whole file: at the first attempt, where the server knows no ranges, and where the file was changed
+        else:  # the whole file: on the first try, if the server knows no ranges, or if the file was changed
             start = 0
             part.begin({"url": remote.url, "size": total, "validator": _validator(response)})
         need_space(part.path.parent, (total or 0) - start)
@@ -243,13 +243,13 @@ def _transfer(remote: Remote, part: _Part, advance: Advance) -> None:
 
 
 def _opened(url: str, headers: Mapping[str, str]) -> Any:
-    """The response to a GET."""
+    """Return the response to a GET."""
     request = urllib.request.Request(url, headers={"User-Agent": "toprung", "Accept-Encoding": "identity", **headers})
     try:
         return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416:  # what is there is longer than the file: it was changed
+        if error.code == 416:  # the part is longer than the file: it was changed
             raise _ChangedError from None
         if error.code not in TRANSIENT:
             raise UnreachableError(f"{url} answers {error.code} {error.reason}") from None
@@ -287,7 +287,7 @@ def _append(response: Any, remote: Remote, part: _Part, start: int, total: int |
 
 
 def _follows(response: Any, start: int, card: Mapping[str, Any]) -> bool:
-    """Whether a partial response is the rest of the file that `card` describes."""
+    """Return True if a partial response is the rest of the file that `card` describes."""
     unit, _, place = response.headers.get("Content-Range", "").partition(" ")
     span, _, total = place.partition("/")
     same = response.headers.get("ETag") is None or not card["validator"].startswith('"')
@@ -300,13 +300,17 @@ def _follows(response: Any, start: int, card: Mapping[str, Any]) -> bool:
 
 
 def _validator(response: Any) -> str:
-    """What If-Range takes: a strong ETag, else the time of the last change; "" where there is neither."""
+    """Return the value for If-Range: a strong ETag, else the time of the last change; "" if there is neither."""
     tag, changed = (str(response.headers.get(name, "")) for name in ("ETag", "Last-Modified"))
     return tag if tag.startswith('"') else changed
 
 
 def _total(response: Any, remote: Remote) -> int | None:
-    """Bytes of the whole file, as the server says or, where it does not, as is published."""
+    """Return the bytes of the whole file, as the server says or, if it does not, as published.
+
+    Raises:
+        InputError: the server's size is not the published one.
+    """
     if response.status == 206:
         said = response.headers.get("Content-Range", "").rpartition("/")[2]
     else:

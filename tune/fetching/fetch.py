@@ -1,4 +1,4 @@
-"""A data set from where it is published, or from a copy, into a folder that is whole or not there."""
+"""The fetching of a data set, from its publisher or from a copy, into a folder that appears only when complete."""
 
 import json
 import shutil
@@ -19,27 +19,27 @@ from tune.fetching.published import DATA_SETS, Published
 from tune.fetching.unpack import unpack
 
 CARD = ".fetched.json"
-"""What a folder says of itself: what it is, from where and when, and how many files it had."""
+"""The file in which a folder records its data set, source, time and number of files."""
 
 DRAFT = "unpacked"
 Meter = Callable[[int, int | None], None]
 
 
 def fetch(name: str, to: Path, copy: Path | None, console: Console) -> str:
-    """Fetch a data set into a folder that appears once it is whole; returns what `--data` takes.
+    """Fetch a data set into a folder that appears once it is complete, and return the value for `--data`.
 
-    What is downloaded lies in `TO.partial` until then, so that a broken download goes on there. A folder that was
-    fetched before is left as it is.
+    Downloads lie in `TO.partial` until then, so that a broken one continues there. A folder that was fetched before is
+    left as it is.
 
     Args:
         name: one of DATA_SETS.
         to: the folder, which does not exist or is empty.
-        copy: of what is published, to be used instead of a download: the archive; of Parquet shards one, a folder of
-            them, or a tar or zip.
+        copy: of the published files, to use instead of a download: the archive; or, for Parquet shards, one of them, a
+            folder of them, or a tar or zip.
         console: shows progress.
 
     Raises:
-        InputError: it cannot be had, is not what was published, or the folder is taken or has no room.
+        InputError: the data set cannot be had, is not what was published, or the folder is taken or has no room.
     """
     published, said, to = DATA_SETS[name], to, to.expanduser().absolute()
     data = published.data.format(to)
@@ -74,7 +74,7 @@ def fetch(name: str, to: Path, copy: Path | None, console: Console) -> str:
 
 
 def _arrange(draft: Path, place_of: Mapping[str, str]) -> list[str]:
-    """Move each file to its place in the end; returns the places."""
+    """Move each file to its final place, and return the places."""
     for before, after in place_of.items():
         (draft / after).parent.mkdir(parents=True, exist_ok=True)
         (draft / before).rename(draft / after)
@@ -84,7 +84,7 @@ def _arrange(draft: Path, place_of: Mapping[str, str]) -> list[str]:
 
 
 def _counts(paths: Sequence[str]) -> str:
-    """Files of each split where there are splits, else of all."""
+    """Count the files of each split, or all files if there are no splits, as text."""
     of_folder = Counter(path.partition("/")[0] for path in paths)
     if "train" in of_folder:
         return ", ".join(f"{count} {split}" for split, count in of_folder.items())
@@ -92,7 +92,7 @@ def _counts(paths: Sequence[str]) -> str:
 
 
 def _is_there(name: str, to: Path) -> bool:
-    """Whether the folder was fetched before.
+    """Return True if the folder was fetched before.
 
     Raises:
         InputError: it holds something else, or no longer all files.
@@ -114,7 +114,7 @@ def _is_there(name: str, to: Path) -> bool:
 
 
 def _taken(copy: Path, published: Published, to: Path, draft: Path, progress: Progress) -> list[str]:
-    """Take a person's copy into `draft`; returns where the files were placed."""
+    """Take a person's copy into `draft`, and return the paths of its files."""
     if not published.archived and (copy.is_dir() or copy.suffix == ".parquet"):
         return _copied(copy, to, draft)
     if copy.is_file():
@@ -124,7 +124,7 @@ def _taken(copy: Path, published: Published, to: Path, draft: Path, progress: Pr
 
 
 def _copied(source: Path, to: Path, draft: Path) -> list[str]:
-    """Copy a shard, or those at any depth in a folder, into `draft`; returns their names."""
+    """Copy a shard, or all shards at any depth of a folder, into `draft`, and return their names."""
     shards = [source] if source.suffix == ".parquet" else sorted(source.rglob("[!.]*.parquet"))
     if not shards:
         raise InputError(f"--from {source}: has no .parquet file; give the folder of the shards")
@@ -142,7 +142,7 @@ def _copied(source: Path, to: Path, draft: Path) -> list[str]:
 
 
 def _check_shard(shard: Path) -> None:
-    """Hold that a file is Parquet, which begins and ends with its name; a clone without Git LFS has pointers instead.
+    """Check that a file is Parquet, which begins and ends with PAR1; a clone without Git LFS has pointers instead.
 
     Raises:
         InputError: it is not, or it cannot be read.
@@ -161,7 +161,7 @@ def _check_shard(shard: Path) -> None:
 def _downloaded(
     name: str, published: Published, to: Path, work: Path, draft: Path, progress: Progress
 ) -> tuple[list[str], list[str]]:
-    """Download what is published into `draft`; returns the URLs, and where the files were placed."""
+    """Download the published files into `draft`, and return their URLs and the paths of the files."""
     assert published.files is not None
     try:
         remotes = published.files()
@@ -185,13 +185,13 @@ def _downloaded(
     (archive,) = files
     try:
         return sources, _unpacked(archive, draft, published, progress)
-    except InputError:  # it is not what was published: the next time it is downloaded again
+    except InputError:  # it is not what was published: download it again next time
         archive.unlink()
         raise
 
 
 def _unpacked(archive: Path, draft: Path, published: Published, progress: Progress) -> list[str]:
-    """Unpack into `draft`; returns where the files were placed."""
+    """Unpack into `draft`, and return the paths of the files."""
     with _meter(progress, f"unpacking {archive.name}") as advance:
         placed = unpack(archive, draft, published.place, limit=published.limit, advance=lambda n: advance(n, None))
     missing = published.lacking(placed)
@@ -205,17 +205,17 @@ def _name(remote: Remote) -> str:
 
 
 def _left(remote: Remote, work: Path) -> int:
-    """Bytes that are still to be downloaded; 0 where nobody says how many."""
+    """Return the bytes that are still to be downloaded; 0 if their number is unknown."""
     parts = (work / _name(remote), work / f"{_name(remote)}.part")
     return max(0, (remote.size or 0) - sum(part.stat().st_size for part in parts if part.exists()))
 
 
 @contextmanager
 def _locked(work: Path, to: Path) -> Iterator[Path]:
-    """The folder of what is not yet whole, for this process alone; downloads in it stay for the next time.
+    """Lock the folder of unfinished downloads for this process; downloads in it stay for the next time.
 
     Raises:
-        InputError: it cannot be made, or another process has it.
+        InputError: the folder cannot be made, or another process has it.
     """
     made: list[Path] = []
     try:
@@ -233,7 +233,7 @@ def _locked(work: Path, to: Path) -> Iterator[Path]:
     except OSError as error:
         raise InputError(f"--to {to}: {error.strerror or error}; choose a folder that can be written") from None
     finally:
-        with suppress(OSError):  # not empty: what was fetched, or the beginning of it, is there
+        with suppress(OSError):  # not empty: it has fetched files, or the beginning of them
             for parent in made:
                 parent.rmdir()
 

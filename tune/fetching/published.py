@@ -1,4 +1,4 @@
-"""Data sets of published experiments: where they are, and which of their files belong where."""
+"""The data sets of published experiments: their sources, and the places of their files."""
 
 import random
 import re
@@ -18,18 +18,18 @@ class Published:
     """A data set.
 
     Attributes:
-        page: where people read of it and may download it.
-        copy: what people download there, in words.
-        files: what to download, asked for when it is downloaded; None where that takes a login.
-        place: where a file of its archives belongs in the folder; None for nowhere.
-        lacking: what a folder with these files lacks; empty for nothing.
-        arrange: where each file goes in the end, by where it was placed; None: it stays there.
-        data: what `--data` takes, with {} for the folder.
+        page: the web page that describes it and may offer it for download.
+        copy: the name of the download there, in words.
+        files: returns the files to download, and is called at the download; None if that takes a login.
+        place: returns the place of an archive's file in the folder; None for a file that is left out.
+        lacking: returns what a folder with these files lacks; empty for nothing.
+        arrange: returns the final place of each file, by its first place; None if files stay there.
+        data: the value for `--data`, with {} for the folder.
         size: bytes of the folder, about.
         limit: bytes that an archive may unpack to.
-        checksum: of the archive, where one is published.
+        checksum: of the archive, if one is published.
         preset: the published experiment on it.
-        archived: whether the files are archives to unpack, not Parquet shards to be taken as they are.
+        archived: True if the files are archives to unpack, False if they are Parquet shards to be taken as they are.
     """
 
     page: str
@@ -47,7 +47,11 @@ class Published:
 
 
 def shards_of(repository: str, api: str = "https://huggingface.co") -> list[Remote]:
-    """The Parquet files in data/ of a data set on the Hugging Face hub, with its SHA-256 of each."""
+    """Return the Parquet files in data/ of a data set on the Hugging Face hub, each with its SHA-256.
+
+    Raises:
+        UnreachableError: the hub does not answer, or lists no Parquet files.
+    """
     listing = f"{api}/api/datasets/{repository}/tree/main/data"
     try:
         shards = [
@@ -67,14 +71,14 @@ def shards_of(repository: str, api: str = "https://huggingface.co") -> list[Remo
 
 
 def split(placed: list[str], seed: int = 0) -> dict[str, str]:
-    """Give each class's files to train, val and test: 70% and 15%, rounded down, and the rest.
+    """Assign each class's files to train, val and test: 70% and 15%, rounded down, and the rest.
 
     Args:
         placed: CLASS/NAME of each file.
         seed: of the order, which is a shuffle of the sorted names.
 
     Returns:
-        SPLIT/CLASS/NAME of each file, by where it was placed.
+        SPLIT/CLASS/NAME of each file, by its first place.
     """
     of_class = defaultdict(list)
     for path in sorted(placed):
@@ -82,7 +86,7 @@ def split(placed: list[str], seed: int = 0) -> dict[str, str]:
     arranged = {}
     for paths in of_class.values():
         rng = random.Random(seed)
-        paths.sort(key=lambda path: rng.random())  # the draws of random() stay as they are in all versions of Python
+        paths.sort(key=lambda path: rng.random())  # random() draws the same numbers in all versions of Python
         train, val = len(paths) * 70 // 100, len(paths) * 15 // 100
         for n, path in enumerate(paths):
             arranged[path] = f"{'train' if n < train else 'val' if n < train + val else 'test'}/{path}"
@@ -90,7 +94,7 @@ def split(placed: list[str], seed: int = 0) -> dict[str, str]:
 
 
 def _file_below(pattern: str) -> Callable[[PurePosixPath], str | None]:
-    """A file whose path ends in `pattern`, which begins with a folder, from that folder on."""
+    """Return a function that gives a path's end that matches `pattern`, which begins with a folder, or None."""
     tail = re.compile(rf"(?:.*/)?({pattern})", re.ASCII)
 
     def place(path: PurePosixPath) -> str | None:
@@ -106,7 +110,7 @@ def _breed(path: PurePosixPath) -> str | None:
 
 
 def _flower(path: PurePosixPath) -> str | None:
-    """flowers/CLASS/NAME.jpg; some versions hold all of it once more, in flowers/flowers/."""
+    """Return the place of flowers/CLASS/NAME.jpg; some versions hold all files once more, in flowers/flowers/."""
     match = re.fullmatch(r"(?:\./)?flowers/(\w+)/([\w.-]+\.(?i:jpe?g))", str(path), re.ASCII)
     return f"{match[1]}/{match[2]}" if match and match[1] in FLOWERS else None
 
@@ -134,7 +138,7 @@ BREEDS = {
     "n02099601": "golden_retriever",
     "n02113624": "toy_poodle",
 }
-"""Five of the 120 breeds of Stanford Dogs, by their number in WordNet."""
+"""The five breeds in use of the 120 of Stanford Dogs, by their WordNet number."""
 
 FLOWERS = ("daisy", "dandelion", "rose", "sunflower", "tulip")
 

@@ -1,7 +1,7 @@
-"""Files out of an archive of which nothing is believed.
+"""The unpacking of an untrusted archive.
 
-Only regular files are written, only those that the caller has a place for, by our own code and within a limit of
-bytes. An archive with a member that could reach out of the folder is refused as a whole: it is not what was published.
+It writes only regular files for which the caller has a place, with our own code and within a limit of bytes. An archive
+with a member that could reach out of the folder is refused as a whole: it is not what was published.
 """
 
 import gzip
@@ -29,12 +29,12 @@ DAMAGED = (
     lzma.LZMAError,
     EOFError,
     ValueError,
-    NotImplementedError,  # a way of packing that zipfile does not know
+    NotImplementedError,  # a compression that zipfile does not know
     RuntimeError,  # a password
 )
 
 Place = Callable[[PurePosixPath], str | None]
-"""Where a member belongs, relative to the folder; None for nowhere."""
+"""A function that returns a member's place, relative to the folder, or None to leave it out."""
 
 
 @dataclass(frozen=True)
@@ -47,14 +47,14 @@ class Member:
 
 
 def unpack(archive: Path, folder: Path, place: Place, *, limit: int, advance: Callable[[int], None]) -> list[str]:
-    """Write the files that have a place into a folder; returns their paths relative to it, sorted.
+    """Write the files that have a place into a folder, and return their paths relative to it, sorted.
 
     Args:
         archive: tar, also compressed, or zip.
         folder: is made.
-        place: which files, and where they belong.
+        place: returns the place of a file, or None to leave it out.
         limit: bytes that all files of the archive may have.
-        advance: told how many bytes were passed.
+        advance: called with the number of bytes passed so far.
 
     Raises:
         InputError: it is no archive, is damaged, has a member that is not safe, or is too large.
@@ -85,7 +85,7 @@ def unpack(archive: Path, folder: Path, place: Place, *, limit: int, advance: Ca
 
 @contextmanager
 def opened(archive: Path) -> Iterator[Iterator[Member]]:
-    """The regular files of a tar or zip, in its order.
+    """Open a tar or zip, and yield its regular files, in its order.
 
     Raises:
         InputError: it is neither, or a member is not safe.
@@ -111,7 +111,7 @@ def _of_tar(archive: Path, tar: tarfile.TarFile) -> Iterator[Member]:
             continue
         if not info.isreg() or info.issparse():
             raise _refused(archive, f"has {info.name}, which is not a plain file")
-        tarfile.data_filter(info, "/unpacked")  # the library's own rules, whatever they will be
+        tarfile.data_filter(info, "/unpacked")  # the library's own rules, in any version
         yield Member(path, info.size, lambda info=info: _content(tar, info))  # type: ignore[misc]
 
 
@@ -127,13 +127,13 @@ def _of_zip(archive: Path, zipped: zipfile.ZipFile) -> Iterator[Member]:
         if info.is_dir():
             continue
         kind = stat.S_IFMT(info.external_attr >> 16)
-        if kind not in (0, stat.S_IFREG):  # 0: packed where files have no kinds
+        if kind not in (0, stat.S_IFREG):  # 0: packed on a system without kinds of files
             raise _refused(archive, f"has {info.filename}, which is not a plain file")
         yield Member(path, info.file_size, lambda info=info: zipped.open(info))  # type: ignore[misc]
 
 
 def _safe(archive: Path, name: str) -> PurePosixPath:
-    """The path of a member, which can only be below the folder that it is unpacked to."""
+    """Return the path of a member; refuse the archive if it could lie outside of the folder it is unpacked to."""
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or re.match("[A-Za-z]:", name):
         raise _refused(archive, f"has {name!r}, which is not a path inside a folder")

@@ -1,4 +1,4 @@
-"""Whether models are right as often as they say, and a temperature that makes them so (Guo et al. 2017)."""
+"""Calibration: the agreement of confidence and accuracy, and a temperature that restores it (Guo et al. 2017)."""
 
 from dataclasses import dataclass
 
@@ -7,19 +7,19 @@ from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 BINS = 15
-"""Of equal width, as in the paper."""
+"""The number of bins, of equal width, as in the paper."""
 
 COLDEST, HOTTEST = 0.05, 20.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bin:
-    """The images whose most likely class has a probability in one of the bins, those of all models.
+    """The images of all models whose most likely class has a probability in one of the bins.
 
     Attributes:
         confidence: mean probability of the most likely class.
-        accuracy: how often it is the true one.
-        images: how many there are.
+        accuracy: fraction of images whose most likely class is the true one.
+        images: number of images.
     """
 
     confidence: float
@@ -28,7 +28,7 @@ class Bin:
 
 
 def reliability(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[Bin]:
-    """Confidence against accuracy, the lowest confidence first; empty bins are left out.
+    """Return confidence against accuracy in each bin, the lowest confidence first; empty bins are left out.
 
     Args:
         log_probabilities: of each class (images, classes).
@@ -45,17 +45,17 @@ def reliability(log_probabilities: NDArray[np.floating], labels: NDArray[np.int6
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
-    """The mean difference of confidence and accuracy over images: 0 where every bin is as right as it says."""
+    """Return the mean absolute difference of confidence and accuracy over images; 0 for perfect calibration."""
     images = sum(each.images for each in bins)
     return sum(each.images * abs(each.confidence - each.accuracy) for each in bins) / images
 
 
 def fit_temperature(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> float:
-    """The number that logits are divided by for the least cross-entropy; above 1 where a model is too sure of itself.
+    """Return the divisor of the logits that gives the least cross-entropy; above 1 for an overconfident model.
 
-    Arguments are those of `reliability`, of images that the model was not trained on and is not tested on.
+    The arguments are those of `reliability`, for images on which the model was neither trained nor is tested.
     """
-    from scipy.optimize import minimize_scalar  # a second, which workers need not wait
+    from scipy.optimize import minimize_scalar  # takes a second to import, which workers need not wait for
 
     rows = np.arange(len(labels))
 
@@ -67,5 +67,5 @@ def fit_temperature(log_probabilities: NDArray[np.floating], labels: NDArray[np.
 
 
 def scaled(log_probabilities: NDArray[np.floating], temperature: float) -> NDArray[np.float64]:
-    """Log-probabilities (images, classes) of logits divided by a temperature."""
+    """Return the log-probabilities (images, classes) of logits divided by a temperature."""
     return np.asarray(log_softmax(log_probabilities.astype(np.float64) / temperature, axis=1))

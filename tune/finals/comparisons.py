@@ -1,4 +1,4 @@
-"""Whether one recipe is more accurate than another on the same test images, beyond chance."""
+"""Tests of one recipe's accuracy against another's on the same test images, beyond chance."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -12,12 +12,12 @@ from tune.finals.intervals import DRAWS, LEVEL, Interval, Models, percentiles, w
 
 @dataclass(frozen=True)
 class Comparison:
-    """How much more accurate one recipe's models are than another's.
+    """The difference in accuracy between one recipe's models and another's.
 
     Attributes:
         mean: the difference of the mean accuracies over seeds.
-        draws: what it could have been as well (draws,).
-        p: how likely at least such a difference, in either direction, were if there were none.
+        draws: bootstrap draws of the difference (draws,).
+        p: the probability of at least such a difference, in either direction, if there were none.
         level: of the interval.
     """
 
@@ -28,14 +28,14 @@ class Comparison:
 
     @property
     def difference(self) -> Interval:
-        """The difference with its interval, which holds 0 where p, by another test, does not speak against that."""
+        """The difference with its interval, which includes 0 if p, from another test, is not significant."""
         found = percentiles(self.mean, self.draws, self.level)
         if self.p < 1 - LEVEL:
             return found
         return Interval(found.mean, min(found.low, 0.0), max(found.high, 0.0))
 
     def entry(self) -> dict[str, Any]:
-        """The comparison as `report.json` has it."""
+        """Return the comparison as an entry of `report.json`."""
         return {"difference": asdict(self.difference), "p": self.p}
 
 
@@ -44,17 +44,18 @@ def compare(
 ) -> Comparison:
     """Compare models on the images on which all of them were tested.
 
-    Single models are compared by McNemar's test, several seeds by a paired bootstrap: each draw has the same images for
-    both, and seeds add what they differ (see `widened`).
+    McNemar's test compares single models. A paired bootstrap compares several seeds: each draw has the same images for
+    both, and the variance between seeds is added (see `widened`).
 
     Args:
         labels: true classes (images,).
         ours: predicted classes (seeds, images), on the same images in the same order.
-        theirs: the same of the other; with seeds of its own.
+        theirs: predicted classes of the other models, which have seeds of their own.
         seed: of the draws.
     """
     right = np.vstack([ours, theirs]) == labels
-    # images on which the same models are right are alike: a draw of images is a draw of how many of each kind
+    # Images on which the same models are right are interchangeable. A draw of images is therefore a draw of the number
+    # of images of each kind.
     kinds, counts = np.unique(right, axis=1, return_counts=True)
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(labels), counts / len(labels), size=DRAWS) / len(labels)
@@ -72,13 +73,15 @@ def compare(
 
 
 def mid_p_mcnemar(ours: int, theirs: int) -> float:
-    """McNemar's test of two models on the same images, two-sided with mid-p (Fagerland, Lydersen and Laake 2013).
+    """Return the p of McNemar's test of two models on the same images, two-sided with mid-p.
+
+    The test is that of Fagerland, Lydersen and Laake (2013).
 
     Args:
-        ours: images on which the first alone is right.
-        theirs: images on which the second alone is.
+        ours: number of images on which only the first is right.
+        theirs: number of images on which only the second is right.
     """
-    from scipy.stats import binom  # a second, which workers need not wait
+    from scipy.stats import binom  # takes a second to import, which workers need not wait for
 
     fewer, both = min(ours, theirs), ours + theirs
     if both == 0:
@@ -88,7 +91,7 @@ def mid_p_mcnemar(ours: int, theirs: int) -> float:
 
 
 def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
-    """Several comparisons, with p by `holm`, and intervals that are as much stricter: without 0 where p is small."""
+    """Correct several comparisons: p by `holm`, and intervals to the stricter level, without 0 if p is significant."""
     adjusted = holm({name: comparison.p for name, comparison in found.items()})
     return {
         name: replace(
@@ -101,7 +104,7 @@ def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
 
 
 def holm(values: Mapping[str, float]) -> dict[str, float]:
-    """The p of several comparisons, so much larger that any of them errs no more often than one alone (Holm 1979)."""
+    """Return p-values adjusted so that any of them errs no more often than one test alone (Holm 1979)."""
     adjusted: dict[str, float] = {}
     least = 0.0
     for done, name in enumerate(sorted(values, key=lambda name: values[name])):

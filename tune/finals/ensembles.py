@@ -1,4 +1,4 @@
-"""What finals are worth together: the mean of their probabilities, or of their weights, as one classifier."""
+"""Ensembles of finals: the mean of their probabilities, or of their weights, as one classifier."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -19,9 +19,9 @@ class Ensemble:
     """Several finals as one classifier.
 
     Attributes:
-        mean_of: what is averaged of them: "probabilities", or weights, in a "uniform soup" or a "greedy soup".
-        models: how many finals of each recipe.
-        voters: whose probabilities are averaged; of a soup itself alone.
+        mean_of: the quantity averaged: "probabilities", or weights, in a "uniform soup" or a "greedy soup".
+        models: number of finals of each recipe.
+        voters: models whose probabilities are averaged; for a soup, only the soup itself.
     """
 
     mean_of: str
@@ -30,22 +30,26 @@ class Ensemble:
 
     @classmethod
     def of(cls, members: Sequence[Finalist]) -> "Ensemble":
-        """Finalists, all of whose seeds have one vote each."""
+        """Combine finalists, with one vote for each of their seeds."""
         finals = [final for member in members for final in member.finals]
         return cls(PROBABILITIES, dict(Counter(final.recipe for final in finals)), finals)
 
     def on_test(self) -> Evaluation:
-        """What they say of the test images."""
+        """Evaluate the ensemble on the test images."""
         return _evaluation(averaged(each.log_probabilities for each in self.voters), self.voters[0].labels)
 
     def on_val(self) -> Evaluation:
-        """What they say of the val images."""
+        """Evaluate the ensemble on the val images."""
         labels, _ = self.voters[0].on_val
         return _evaluation(averaged(each.val_log_probabilities for each in self.voters), labels)
 
 
 def ensembles_of(recipes: Sequence[Sequence[Finalist]], soups: Sequence[Soup] = ()) -> list[Ensemble]:
-    """The finals of each recipe where it has several, its soups, and all finals together; given finalists by recipe."""
+    """Return the ensembles of finalists, which are given by recipe.
+
+    A recipe with several finals has an ensemble of them, and one for each of its soups. If there are several recipes,
+    all finals together are the last.
+    """
     found = []
     for finalists in recipes:
         together = Ensemble.of(finalists)
@@ -58,7 +62,7 @@ def ensembles_of(recipes: Sequence[Sequence[Finalist]], soups: Sequence[Soup] = 
 
 
 def averaged(log_probabilities: Iterable[NDArray[np.float16]]) -> NDArray[np.float64]:
-    """The logarithm of the mean of probabilities (images, classes) of several models."""
+    """Return the logarithm of the mean of the probabilities (images, classes) of several models."""
     first, *others = log_probabilities
     total = first.astype(np.float64)
     for other in others:

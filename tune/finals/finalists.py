@@ -1,4 +1,4 @@
-"""What was trained whole and tested: the best configurations with each seed, as they lie in an experiment's folder."""
+"""Finalists: the best configurations, trained with each seed and tested, as an experiment's folder holds them."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ from tune.finals.intervals import Interval, intervals
 from tune.settings.settings import Settings
 
 DEFAULT = "default"
-"""What stands for the number of a trial in the names of finals of a default point."""
+"""The placeholder for a trial's number in the names of finals of a default point."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,17 +26,17 @@ class Tested:
     """A model that was tested.
 
     Attributes:
-        recipe, config: what it is.
+        recipe, config: the recipe and its configuration.
         train_on: the splits that it was trained on.
-        val, test: metrics on the two splits. Of what was trained on val, too, those on val are of the same training on
-            train alone; they are empty where there was none.
+        val, test: metrics on the two splits. For a model that was also trained on val, the val metrics are those of the
+            same training on train alone; they are empty if there was none.
         seconds: training and evaluation.
         classes: number of classes.
-        folder: where model.safetensors and the labels and predictions of the images lie.
-        val_of: the folder of what `val` is of, where that is another.
-        model: what it costs (see `Cost`), with the processor or GPU that it was timed on as "device"; None where it
-            was not measured.
-        mixed: whether it was trained in bfloat16.
+        folder: of model.safetensors and of the labels and predictions of the images.
+        val_of: the folder of the final whose val metrics these are, if that is another one.
+        model: its cost (see `Cost`), with the processor or GPU that it was timed on as "device"; None if it was not
+            measured.
+        mixed: True if it was trained in bfloat16.
         examples: a few test images (see `Example`), in the order of `thumbnails`.
     """
 
@@ -55,7 +55,7 @@ class Tested:
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """One that was trained before."""
+        """Load a tested model from its folder."""
         return cls(**json.loads((folder / FINAL).read_text()), folder=folder)
 
     @property
@@ -85,7 +85,7 @@ class Tested:
 
     @property
     def chosen_in(self) -> Path:
-        """The folder of what `val` is of."""
+        """The folder of the final whose val metrics these are."""
         return self.val_of or self.folder
 
     @property
@@ -110,12 +110,12 @@ class Final(Tested):
     """One training with one seed, tested.
 
     Attributes:
-        trial: that found the configuration; None for a default point, which may not have been a trial, and for a
-            published row.
+        trial: the trial that found the configuration; None for a default point, which may not have been a trial, and
+            for a published row.
         seed: of this training.
-        epoch: the one whose weights were tested.
+        epoch: the epoch whose weights were tested.
         curves: the figures of each epoch.
-        scores: of the configurations that were compared by cross-validation before this one was trained.
+        scores: of the configurations that were compared by cross-validation before this training.
     """
 
     trial: int | None
@@ -138,7 +138,7 @@ class Finalist:
 
     @property
     def val(self) -> Metrics:
-        """Each val metric, its mean over the seeds."""
+        """The mean of each val metric over the seeds."""
         return {name: float(np.mean([f.val[name] for f in self.finals])) for name in self.first.val}
 
     @property
@@ -148,23 +148,23 @@ class Finalist:
 
     @property
     def on_train_alone(self) -> "Finalist | None":
-        """The same trainings on train alone, where these are on train and val."""
+        """The same trainings on train alone, if these are on train and val; else None."""
         before = [Final.load(final.val_of) for final in self.finals if final.val_of]
         return Finalist(finals=before) if before else None
 
     def test(self) -> dict[str, Interval]:
-        """Each test metric with its 95% interval."""
+        """Return each test metric with its 95% interval."""
         return intervals(self.first.labels, self.predictions, self.first.classes)
 
     def median(self, metric: str) -> Final:
-        """The seed of median val metric (of an even number, the lower middle one)."""
+        """Return the final with the median val metric; the lower middle one if their number is even."""
         ranked = sorted(self.finals, key=lambda final: (final.val[metric], final.seed))
         return ranked[(len(ranked) - 1) // 2]
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration that is to be trained again; without `trial` the default point of its recipe."""
+    """A configuration that is to be trained again. Without `trial`, it is the default point of its recipe."""
 
     recipe: str
     config: dict[str, Value]
@@ -172,28 +172,28 @@ class Candidate:
 
     @classmethod
     def of(cls, record: Record) -> "Candidate":
-        """That of a trial."""
+        """Make a candidate of a trial's configuration."""
         return cls(record.recipe, record.config, record.number)
 
     def folder(self, seed: int) -> str:
-        """The folder of an experiment where the final of a seed lies."""
+        """Return the folder of a seed's final, inside the experiment."""
         return f"finals/{self.recipe}-{DEFAULT if self.trial is None else f'{self.trial:05d}'}-{seed}"
 
 
 def refit_folder(final: Final) -> str:
-    """The folder of an experiment where the same training on train and val lies."""
+    """Return the folder of the same training on train and val, inside the experiment."""
     return f"refits/{final.chosen_in.name}"
 
 
 def winner_of(finalists: Iterable[Finalist], settings: Settings) -> Finalist | None:
-    """The finalist with the best mean val metric; of equals the one whose recipe was named first."""
+    """Return the finalist with the best mean val metric; of equals, the one whose recipe was named first."""
     sign = -1 if settings.maximize else 1
     in_order = sorted(finalists, key=lambda finalist: settings.recipes.index(finalist.first.recipe))
     return min(in_order, key=lambda finalist: sign * finalist.val[settings.metric], default=None)
 
 
 def load_finalists(folder: Path, trials: Sequence[int], settings: Settings) -> list[Finalist]:
-    """The finals of these trials, as far as they were trained as the settings say, in the order of `trials`."""
+    """Load the finals of these trials that were trained as the settings say, in the order of `trials`."""
     places = [file.parent for file in (folder / "finals").glob(f"[!.]*-*-*/{FINAL}")]
     finals = _as_asked(folder, map(Final.load, places), settings)
     of_trial = {trial: [final for final in finals if final.trial == trial] for trial in trials}
@@ -201,14 +201,14 @@ def load_finalists(folder: Path, trials: Sequence[int], settings: Settings) -> l
 
 
 def load_default(folder: Path, recipe: str, settings: Settings) -> Finalist | None:
-    """The finals of a recipe's default point, as far as they were trained as the settings say; None where none was."""
+    """Load the finals of a recipe's default point that were trained as the settings say; None if there are none."""
     places = [folder / Candidate(recipe, {}).folder(seed) for seed in settings.seeds_of_finals]
     finals = _as_asked(folder, (Final.load(place) for place in places if (place / FINAL).exists()), settings)
     return Finalist(finals=finals) if finals else None
 
 
 def _as_asked(folder: Path, finals: Iterable[Final], settings: Settings) -> list[Final]:
-    """Those of the seeds that settings ask for, by seed, trained on what they say."""
+    """Return the finals for the seeds and the splits that the settings ask for, sorted by seed."""
     asked = sorted((final for final in finals if final.seed in settings.seeds_of_finals), key=lambda final: final.seed)
     if settings.final_train == "train":
         return asked

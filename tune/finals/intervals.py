@@ -1,4 +1,4 @@
-"""95% intervals of test metrics."""
+"""Intervals of test metrics, at 95%."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from trainables.training.metrics import Tally
 LEVEL = 0.95
 DRAWS = 2000
 DRAWS_AT_ONCE = 200
-"""A bound of memory: with 50,000 images of 1,000 classes their counts take some 100 MiB."""
+"""A bound on memory: with 50,000 images of 1,000 classes, the counts of these draws take some 100 MiB."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Interval:
 
 
 def intervals(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> dict[str, Interval]:
-    """Each metric's interval: Wilson's for the accuracy of a single model, else the bootstrap's.
+    """Return each metric's interval: Wilson's for the accuracy of a single model, else the bootstrap's.
 
-    Arguments are those of `bootstrap`.
+    The arguments are those of `bootstrap`.
     """
     found = bootstrap(labels, predictions, classes)
     if len(predictions) == 1:
@@ -36,15 +36,15 @@ def intervals(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes
 
 
 def wilson(correct: int, n: int) -> Interval:
-    """Wilson's score interval of one model's accuracy on `n` images (Wilson 1927)."""
-    from scipy.stats import binomtest  # a second, which workers need not wait
+    """Return Wilson's score interval of one model's accuracy on `n` images (Wilson 1927)."""
+    from scipy.stats import binomtest  # takes a second to import, which workers need not wait for
 
     ends = binomtest(correct, n).proportion_ci(LEVEL, method="wilson")
     return Interval(correct / n, float(ends.low), float(ends.high))
 
 
 def mean_interval(values: NDArray[np.float64]) -> Interval:
-    """Student's interval of the mean of one value an image (n,) of several, as of its loss."""
+    """Return Student's interval of the mean of values (n,), one for each image, such as the losses."""
     from scipy.stats import t  # late, as above
 
     mean = float(values.mean())
@@ -55,7 +55,7 @@ def mean_interval(values: NDArray[np.float64]) -> Interval:
 def bootstrap(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int, *, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile intervals of the metrics' mean over seeds: images are drawn anew, and seeds add what they differ.
+    """Return percentile intervals of the metrics' means over seeds; draws resample images, and seed variance is added.
 
     Args:
         labels: true classes (images,).
@@ -63,9 +63,10 @@ def bootstrap(
         classes: number of classes.
         seed: of the draws.
 
-    Where no model errs on any image, draws cannot differ: then Wilson's interval of the accuracy stands for all.
+    If no model errs on any image, draws cannot differ. Wilson's interval of the accuracy then stands for all metrics.
     """
-    # images of which all models say the same are alike: a draw of images is a draw of how many of each kind
+    # Images for which all models predict the same, and whose labels are the same, are interchangeable. A draw of images
+    # is therefore a draw of the number of images of each kind.
     kinds, counts = np.unique(np.vstack([labels, predictions]), axis=1, return_counts=True)
     found = {name: value[0] for name, value in _metrics(kinds, classes, counts[None]).items()}
     if (predictions == labels).all():
@@ -84,7 +85,7 @@ def bootstrap(
 
 
 def percentiles(mean: float, draws: NDArray[np.float64], level: float = LEVEL) -> Interval:
-    """The interval between the outer percentiles of draws (draws,), themselves drawn, so that it agrees with p."""
+    """Return the interval between outer percentiles of draws (draws,). Its ends are draws, so that it agrees with p."""
     outside = max(1, int((len(draws) + 1) * (1 - level) / 2 + 1e-9))
     ordered = np.sort(draws)
     return Interval(mean, float(ordered[outside - 1]), float(ordered[-outside]))
@@ -95,8 +96,8 @@ class Models:
     """A metric of the models of several seeds.
 
     Attributes:
-        values: on the images (models,).
-        drawn: on images that were drawn anew, the same for all models (draws, models).
+        values: on the original images (models,).
+        drawn: on resampled images, the same for all models (draws, models).
     """
 
     values: NDArray[np.float64]
@@ -104,14 +105,14 @@ class Models:
 
 
 def widened(draws: NDArray[np.float64], mean: float, of: Sequence[Models]) -> NDArray[np.float64]:
-    """Draws (draws,) of a mean over seeds, or of the difference of two, as far apart as with other seeds, too.
+    """Widen draws (draws,) of a mean over seeds, or of the difference of two means, by the variance between seeds.
 
-    Drawing images alone leaves the seeds as they are; drawing seeds and images counts what they have together more than
-    once, and three seeds are too few to draw from (Owen 2007, The pigeonhole bootstrap). So the variance between seeds
-    that images do not explain is estimated as in a two-way layout of images and seeds and added, with Student's
-    quantile for as many degrees of freedom as that leaves (Satterthwaite 1946).
+    Resampling only images leaves the seeds as they are. Resampling both seeds and images counts their common variance
+    more than once, and three seeds are too few to draw from (Owen 2007, The pigeonhole bootstrap). The variance between
+    seeds that images do not explain is therefore estimated as in a two-way layout of images and seeds, and added.
+    Student's quantile is taken for the degrees of freedom that this leaves (Satterthwaite 1946).
     """
-    from scipy.stats import norm, t  # a second, which workers need not wait
+    from scipy.stats import norm, t  # takes a second to import, which workers need not wait for
 
     of_images = float(draws.var(ddof=1))
     total, uncertain = of_images, 0.0
@@ -132,17 +133,17 @@ def widened(draws: NDArray[np.float64], mean: float, of: Sequence[Models]) -> ND
 
 
 def _metrics(kinds: NDArray[np.int64], classes: int, counts: NDArray[np.int64]) -> dict[str, NDArray[np.float64]]:
-    """Each metric of each model (draws, models).
+    """Return each metric of each model (draws, models).
 
     Args:
-        kinds: of images: their true class and what each model says (1 + models, kinds).
+        kinds: of images: their true class and each model's prediction (1 + models, kinds).
         classes: number of classes.
         counts: of each kind in each draw (draws, kinds).
     """
     from scipy.sparse import csr_array  # late, as above
 
     def by_class(of: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Counts (draws, classes) of images whose kind has class `of` (kinds,)."""
+        """Return the counts (draws, classes) of images whose kind has class `of` (kinds,)."""
         members = csr_array((np.ones(len(of)), (of, np.arange(len(of)))), shape=(classes, len(of)))
         sums: NDArray[np.float64] = (members @ counts.T).T
         return sums

@@ -1,4 +1,4 @@
-"""The rows of a preset: each trained as it was published, by its own protocol, and tested once."""
+"""The published rows of a preset, each trained by its own protocol as it was published, and tested once."""
 
 import json
 import time
@@ -21,7 +21,7 @@ from tune.tuning.retries import trainer
 
 
 def result_of(row: PlannedRow, experiment: Experiment) -> Final | None:
-    """Return the final of a row, or None where it was not trained yet."""
+    """Return the final of a published row, or None if it is not trained yet."""
     place = experiment.folder / row.folder
     return Final.load(place) if (place / FINAL).exists() else None
 
@@ -35,9 +35,9 @@ def run_rows(
     gpus: float,
     progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Train and test every row that was not yet, side by side on the cluster; `progress(done, total)` of all rows.
+    """Train and test every published row that has no result yet, side by side on the cluster.
 
-    Returns a line for each that failed; a resumed search tries those again.
+    `progress(done, total)` counts all rows. Returns a line for each row that failed; a resumed search retries those.
     """
     train = trainer(cpus, gpus)
     seed = experiment.settings.seed
@@ -62,7 +62,7 @@ def run_rows(
 
 
 def train_row(settings: TrialSettings, row: PlannedRow, seed: int, *scores: dict[str, float]) -> None:
-    """Train a row's configuration, or the one with the best of `scores`, for all its epochs, and test the last.
+    """Train a published row's configuration, or the one that scored best, for all its epochs, and test the last.
 
     `scores` are those of `cross_validate`, in the order of the candidates.
     """
@@ -81,12 +81,12 @@ def train_row(settings: TrialSettings, row: PlannedRow, seed: int, *scores: dict
 
 
 def score_of(row: PlannedRow, number: int) -> str:
-    """The file in which the score of a row's candidate is kept."""
+    """Return the file that keeps the score of a published row's candidate."""
     return f"rows/.{row.name}.scores/{number}.json"
 
 
 def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: int) -> dict[str, float]:
-    """The mean accuracy over stratified folds, as scikit-learn's `GridSearchCV` scores a configuration, and seconds.
+    """Return the mean accuracy over stratified folds and the seconds it took, as scikit-learn's `GridSearchCV` scores.
 
     `number` is that of the candidate. The result is kept in a file, from which a resumed search takes it.
     """
@@ -110,7 +110,7 @@ def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: 
 def starting_points(
     experiment: Experiment, rows: list[PlannedRow], domains: Mapping[str, Domains]
 ) -> dict[str, list[Space]]:
-    """The configurations of the rows that were run, moved into what is searched, by recipe."""
+    """Return the configurations of published rows that were run, by recipe, moved into the searched domains."""
     points: dict[str, list[Space]] = {recipe: [] for recipe in domains}
     for row in rows:
         result = result_of(row, experiment)

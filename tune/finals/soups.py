@@ -1,8 +1,8 @@
-"""Weight soups: finals of one network that began with the same pretrained weights, with the mean of their weights.
+"""Weight soups: the mean of the weights of finals of one network that began with the same pretrained weights.
 
-A soup costs no more than one model, and is often better than any that it is made of (Wortsman et al. 2022, "Model
-soups"). The uniform one takes all. The greedy one begins with the best on val and keeps each next that does not make
-it worse there.
+A soup costs no more than one model, and is often better than any of its members (Wortsman et al. 2022, "Model soups").
+The uniform soup takes all. The greedy soup begins with the best final on val, and keeps each next one that does not
+make it worse on val.
 """
 
 import shutil
@@ -33,7 +33,7 @@ from tune.settings.settings import Settings
 Kind = Literal["uniform", "greedy"]
 
 SAME = ("pretrained", "input_variant", "resolution", "normalize", "window")
-"""What networks must agree in for their weights to mean the same; so must they in fields of a recipe's own."""
+"""Fields in which networks must agree for their weights to mean the same, besides the fields of a recipe's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +41,9 @@ class Soup(Tested):
     """A soup that was tested.
 
     Attributes:
-        kind: how its members were chosen.
-        pool: the finals that it could have been made of, by the names of their folders, the best on val first.
-        members: those that it was made of.
+        kind: the rule by which its members were chosen.
+        pool: the finals to choose from, by the names of their folders, the best on val first.
+        members: the finals that were averaged.
     """
 
     kind: Kind
@@ -52,7 +52,7 @@ class Soup(Tested):
 
 
 def pool_of(finalists: Sequence[Finalist], settings: Settings) -> list[Final]:
-    """The finals of a recipe that can be averaged with its best one, the best on val first; empty where none can."""
+    """Return the recipe's finals that can be averaged with its best one, best on val first; empty if there are none."""
     sign = -1 if settings.maximize else 1
     finals = [final for finalist in finalists for final in finalist.finals]
     ranked = sorted(finals, key=lambda final: sign * final.val[settings.metric])
@@ -66,7 +66,7 @@ def pool_of(finalists: Sequence[Finalist], settings: Settings) -> list[Final]:
 
 
 def load_soups(folder: Path, pool: Sequence[Final]) -> list[Soup]:
-    """The soups that were made of just these finals."""
+    """Load the soups that were made of exactly these finals."""
     names = [final.chosen_in.name for final in pool]
     places = [folder / _name(final, kind) for final in pool[:1] for kind in get_args(Kind)]
     soups = [Soup.load(place) for place in places if (place / FINAL).exists()]
@@ -81,7 +81,7 @@ def run_soups(
     gpus: float,
     progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Make and test the soups of each pool that were not yet, as `run_finals` does finals."""
+    """Make and test the missing soups of each pool, as `run_finals` does for finals."""
     jobs = {}
     for pool in pools:
         made = {soup.kind for soup in load_soups(settings.place.folder, pool)}
@@ -95,9 +95,9 @@ def run_soups(
 
 
 def make_soup(settings: TrialSettings, kind: Kind, pool: Sequence[Final], name: str) -> None:
-    """Choose among `pool`, the best on val first, average, test once; the result is in the folder `name`.
+    """Choose members from `pool`, the best on val first, average and test them once, and write to the folder `name`.
 
-    Of finals that were trained on train and val, members are chosen by the same trainings on train alone.
+    For finals that were trained on train and val, the same trainings on train alone decide which members are chosen.
     """
     settings.prepare_process()
     for folder in (each for final in pool for each in (final.chosen_in, final.folder)):
@@ -136,9 +136,9 @@ def make_soup(settings: TrialSettings, kind: Kind, pool: Sequence[Final], name: 
 
 
 def average(model: nn.Module, folders: Sequence[Path], train: Split) -> None:
-    """Give `model` the mean of the weights in `folders`, and statistics of batch norms that fit it.
+    """Give `model` the mean of the weights in `folders`, and batch-norm statistics that fit it.
 
-    Norms whose statistics are the same in all were frozen, and keep them; the others' are taken anew from `train`.
+    Norms whose statistics are equal in all models were frozen, and keep them. The others are recomputed on `train`.
     """
     states = [load_file(folder / "model.safetensors") for folder in folders]
     model.load_state_dict({name: _mean([state[name] for state in states]) for name in states[0]})
@@ -149,16 +149,16 @@ def average(model: nn.Module, folders: Sequence[Path], train: Split) -> None:
 
 @torch.no_grad()
 def renew_statistics(model: nn.Module, norms: Sequence[_BatchNorm], train: Split) -> None:
-    """Set the running statistics of `norms` to their means over the train split, with all else as in evaluation."""
+    """Set the running statistics of `norms` to their means over the train split; all else is as in evaluation."""
     if not norms:
         return
     model.eval()
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None  # the mean of all batches, of which each counts alike
+        norm.momentum = None  # a plain average, in which each batch counts alike
         norm.train()
-    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # as a store is sorted by class
+    order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))  # a store is sorted by class
     for batch in torch.split(order, EVALUATION_BATCH):
         if len(batch) == EVALUATION_BATCH or len(order) < EVALUATION_BATCH:
             model(train.batch(batch)[0])

@@ -1,4 +1,4 @@
-"""A few test images of a final: what it was surest of and wrong, and some at random."""
+"""Test-set samples of a final for the report: its most confident mistakes, and some images at random."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Example:
     """An image that was classified.
 
     Attributes:
-        kind: why it is shown.
+        kind: the reason that it is shown.
         name: its path in the data set.
         label, prediction: class indices.
         probability: of the predicted class.
@@ -35,7 +35,7 @@ class Example:
 
 
 def chosen(test: Evaluation) -> dict[Kind, NDArray[np.int64]]:
-    """The positions of the images to show: the surest mistakes first, and a sample that is the same for all models."""
+    """Return the positions of the images to show: the surest mistakes first, and a sample common to all models."""
     assert test.log_probabilities is not None
     sure = test.log_probabilities.max(axis=1)
     wrong = np.flatnonzero(test.predictions != test.labels)
@@ -45,7 +45,7 @@ def chosen(test: Evaluation) -> dict[Kind, NDArray[np.int64]]:
 
 
 def examples(test: Evaluation, positions: dict[Kind, NDArray[np.int64]], names: Sequence[str]) -> list[Example]:
-    """What is said of the images at `positions`, whose names are in the same order."""
+    """Return the images at `positions` with their predictions; `names` are in the same order."""
     assert test.log_probabilities is not None
     probabilities = np.exp(test.log_probabilities.max(axis=1))
     kinds = [(kind, int(at)) for kind, found in positions.items() for at in found]

@@ -1,4 +1,4 @@
-"""Whole trainings with a test at the end: each recipe's best configurations, a default point, published rows.
+"""Full trainings with a test at the end: each recipe's best configurations, a default point, published rows.
 
 This is the only module that evaluates on the test split.
 """
@@ -35,7 +35,7 @@ from tune.finals.test_samples import chosen, examples
 from tune.tuning.retries import trainer
 
 LEAST = 60000.0
-"""What a log-probability is kept as at the least, as float16 holds no more than 65,504."""
+"""The largest magnitude of a log-probability that is kept, as float16 holds no more than 65,504."""
 
 
 def run_finals(
@@ -47,9 +47,9 @@ def run_finals(
     gpus: float,
     progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Train and test every seed that was not yet, side by side on the cluster; `progress(done, total)`.
+    """Train and test every missing seed, side by side on the cluster; `progress(done, total)`.
 
-    Returns a line for each seed that failed; a resumed search tries those again.
+    Returns a line for each seed that failed; a resumed search retries those.
     """
     wanted = {
         candidate.folder(seed): (candidate, seed)
@@ -71,7 +71,7 @@ def run_refits(
     gpus: float,
     progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Train finals on train and val together, each as long as it was best on val, and test them; as `run_finals`."""
+    """Train finals on train and val together, each up to its best epoch on val, and test them; as `run_finals`."""
     jobs = {}
     for final in finals:
         name = refit_folder(final)
@@ -88,14 +88,14 @@ def carry_out(
     gpus: float,
     progress: Callable[[int, int], None],
 ) -> list[str]:
-    """Do what has no result yet, side by side on the cluster; a line for each job that failed.
+    """Run the jobs that have no result yet, side by side on the cluster, and return a line for each that failed.
 
     Args:
-        jobs: by the folder of the experiment that appears when it is done, such as finals/NAME.
-        settings: what all trials have in common.
-        cpus: of each.
-        gpus: of each.
-        progress: is called with how many are done, of how many.
+        jobs: by the folder of the experiment that appears when the job is done, such as finals/NAME.
+        settings: the trial context.
+        cpus: of each job.
+        gpus: of each job.
+        progress: called with the number of jobs done and the total.
     """
     train, folder = trainer(cpus, gpus), settings.place.folder
     waiting = {}
@@ -110,7 +110,10 @@ def carry_out(
 
 
 def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, int], None], *, before: int) -> list[str]:
-    """Wait for all of `jobs`, which have names, beside `before` done earlier; returns a line for each that failed."""
+    """Wait for all of `jobs`, which maps them to names, and return a line for each that failed.
+
+    `before` is the number of jobs done earlier, for `progress`.
+    """
     waiting, failures = list(jobs), []
     if jobs:
         progress(before, before + len(jobs))
@@ -137,10 +140,10 @@ def train_final(
     until: int | None = None,
     scores: Sequence[dict[str, Any]] = (),
 ) -> None:
-    """Train one seed, keep the epoch that is best on val or the last one, test it once.
+    """Train one seed, keep the epoch that is best on val or the last one, and test it once.
 
-    The result is in the folder `name` of the experiment, which appears whole. `until` is the epoch to stop after, of
-    a training that is planned as one of all epochs. The other arguments are those of `Final`.
+    The result is written to the folder `name` of the experiment, which appears only when complete. The training is
+    planned for all epochs, but stops after the epoch `until`. The other arguments are those of `Final`.
     """
     settings.prepare_process()
     space = space_of(recipe).of(config)
@@ -179,7 +182,7 @@ def train_final(
 
 
 def data_of(settings: TrialSettings, space: Space, train_on: TrainOn) -> tuple[TrainData, str]:
-    """What a configuration is trained on and evaluated on, and the folder of the data that it is evaluated on."""
+    """Return the data that a configuration is trained and evaluated on, and the folder of the evaluation data."""
     data = settings.load(space.input_variant, train_on)
     eval_variant = settings.eval_variant or space.input_variant
     if eval_variant != space.input_variant:
@@ -198,17 +201,17 @@ def conclude(
     *,
     began: float,
 ) -> None:
-    """Test a model, once, and write it with what it says of val and test to the folder `name` of the experiment.
+    """Test a model once, and write it with its results on val and test to the folder `name` of the experiment.
 
     Args:
-        settings: what all trials have in common.
-        name: the folder, which appears whole.
+        settings: the trial context.
+        name: the folder, which appears only when complete.
         model: with its weights, on its device.
-        data: as `data_of` gives them.
+        data: as returned by `data_of`.
         shown: the folder of the data that it is evaluated on.
-        val: what is to be kept of val; where there is no test split, also for it.
-        facts: what else is known of the model.
-        began: when, by `time.perf_counter`.
+        val: the evaluation on val to keep; without a test split, it is also that of test.
+        facts: the other facts to keep about the model.
+        began: the start, by `time.perf_counter`.
     """
     tested_on, split, test = data.val, "val", val
     if has_test(Path(shown)):
@@ -241,23 +244,23 @@ def conclude(
 
 
 def _halved(evaluation: Evaluation) -> NDArray[np.float16]:
-    """Log-probabilities as they are kept: probabilities near 1 are as exact as before, others to three digits."""
+    """Return log-probabilities as float16: probabilities near 1 stay as exact as before, others to three digits."""
     assert evaluation.log_probabilities is not None
     return evaluation.log_probabilities.clip(-LEAST, 0).astype(np.float16)
 
 
 def _mixed(recipe: str, device: torch.device) -> bool:
-    """Whether the loop that networks share trains a recipe in bfloat16."""
+    """Return True if the training loop that networks share trains the recipe in bfloat16."""
     if not issubclass(space_of(recipe), Training):
         return False
-    from trainables.training.loop import gains_by_bfloat16  # late, as it brings kornia; the recipe itself has, too
+    from trainables.training.loop import gains_by_bfloat16  # late, as it brings kornia, which such recipes have
 
     return gains_by_bfloat16(device)
 
 
 def _write(place: Path, final: dict[str, Any], weights: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:
     draft = place.with_name(f".{place.name}.draft")
-    for left in (draft, place):  # by an attempt that died
+    for left in (draft, place):  # leftovers of a try that died
         shutil.rmtree(left, ignore_errors=True)
     draft.mkdir(parents=True)
     (draft / "model.safetensors").write_bytes(weights)

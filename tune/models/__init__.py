@@ -1,1 +1,1 @@
-"""Trained models in use: predict, export to ONNX, describe the cost, replay a trial."""
+"""The use of trained models: predict, export to ONNX, describe the cost, replay a trial."""

@@ -1,4 +1,4 @@
-"""What the winners cost, in words: parameters, operations, memory, latency. They were measured with the finals."""
+"""The cost of the winners in words: parameters, operations, memory, latency. It was measured with the finals."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,7 +18,7 @@ HEADINGS = ("parameters", "trained", "MACs", "weights MiB", "latency ms")
 
 
 def cells(model: Model) -> list[str]:
-    """A model's figures under HEADINGS."""
+    """Return a model's figures under HEADINGS."""
     return [
         f"{model['parameters']:,}",
         f"{model['trainable']:,}",
@@ -29,27 +29,27 @@ def cells(model: Model) -> list[str]:
 
 
 def facts(model: Model) -> list[tuple[str, str]]:
-    """A model's figures with their names, and how the latency was measured."""
+    """Return a model's figures with their names, and the device on which latency was measured."""
     return [*zip(HEADINGS, cells(model), strict=True), ("timed on", where(model))]
 
 
 def where(model: Model) -> str:
-    """What a model was timed on."""
+    """Return the device and threads that a model was timed on."""
     threads = f"{model['threads']} thread{'' if model['threads'] == 1 else 's'}"
     return f"{model['device']}, {threads}"
 
 
 def notes(models: list[Model]) -> str:
-    """What the figures of these models mean."""
+    """Return a note on the meaning of these models' figures."""
     places = "; ".join(dict.fromkeys(map(where, models)))
     return f"MACs and latency are of one image; latency is the median on {places}."
 
 
 def describe(source: Path, recipe: str | None = None) -> tuple[Table, str]:
-    """The winners of an experiment, that of `recipe`, or one model in its folder, as a table; what its figures mean.
+    """Return a cost table of an experiment's winners, of `recipe`'s winner or of one model, and a note on its figures.
 
     Raises:
-        InputError: nothing was tested yet, or not this recipe, or it was not measured.
+        InputError: nothing was tested yet, or `recipe` was not, or the model was not measured.
     """
     trained = Trained.find(source, recipe)
     found, experiment = [trained], trained.experiment

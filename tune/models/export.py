@@ -20,29 +20,32 @@ from trainables.storage.files import whole
 from tune.models.model_folder import Trained
 
 CHECKED = 256
-"""Images that PyTorch and onnxruntime are compared on."""
+"""The number of images on which PyTorch and onnxruntime are compared."""
 
 BATCHES = (1, 31, 32)
 """The sizes of their batches, of which the last repeats: the file must take batches of any size."""
 
 TOLERANCE = 1e-4
-"""Logits must be nearer than this, absolutely."""
+"""The bound on the absolute difference of logits."""
 
 OF_NOISE = 4.0
-"""Where logits are in the hundreds, float32 itself cannot hold TOLERANCE: then they may be this many times as far apart
-as PyTorch in float32 is from PyTorch in float64. Two ways of adding up the same were up to 2.7 times as far apart."""
+"""The bound on the difference of logits in the hundreds, for which float32 itself cannot hold TOLERANCE.
+
+It is a multiple of the difference of PyTorch in float32 from PyTorch in float64. Two orders of the same sum differed by
+up to 2.7 times that.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Parity:
-    """How an exported model compares with the one in PyTorch.
+    """The comparison of an exported model with the one in PyTorch.
 
     Attributes:
         images: number of images compared.
         difference: the largest absolute difference of logits.
         largest: the largest absolute logit of PyTorch.
-        noise: how far PyTorch's logits are from those in float64; 0 where `difference` is in TOLERANCE, as it is not
-            asked for then.
+        noise: the difference of PyTorch's logits from those in float64; 0 if `difference` is within TOLERANCE, as the
+            noise is not measured then.
         disagreements: number of images with another top-1 class.
     """
 
@@ -54,20 +57,20 @@ class Parity:
 
     @property
     def passed(self) -> bool:
-        """Whether the exported model stands for the one in PyTorch; logits that are not finite never do."""
+        """True if the exported model can replace the one in PyTorch; never with logits that are not finite."""
         near = self.difference < TOLERANCE or self.difference <= OF_NOISE * self.noise
         return near and self.disagreements == 0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What came of an export.
+    """The result of an export.
 
     Attributes:
-        name: of the winner's recipe, or of the row.
-        file: where it is, if it passed.
+        name: of the winner's recipe, or of the published row.
+        file: the exported file, if the model passed.
         mib: its size.
-        parity: how it compares.
+        parity: its comparison with PyTorch.
     """
 
     name: str
@@ -77,11 +80,11 @@ class Exported:
 
 
 def export(source: Path, recipe: str | None = None, output: Path | None = None) -> Exported:
-    """Export a trained model and compare it with PyTorch on the images of its search; it is written only if it passes.
+    """Export a trained model and compare it with PyTorch on the images of its search; write it only if it passes.
 
     Args:
-        source: an experiment, for its winner, or the folder of a winner or of a row in it.
-        recipe: whose winner of an experiment; None for the winner of all.
+        source: an experiment, for its winner, or the folder of a winner or of a published row in it.
+        recipe: the recipe whose winner to take from an experiment; None for the winner of all.
         output: the file, EXPERIMENT-NAME.onnx in the working directory if None.
 
     Raises:
@@ -112,7 +115,7 @@ def export(source: Path, recipe: str | None = None, output: Path | None = None) 
         parity = compare(classifier, OnnxClassifier.load(content), images)
     except InputError:
         raise
-    except Exception as error:  # whatever an operator, or a batch of another size, leads them to
+    except Exception as error:  # any error that an operator or another batch size causes
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"{name} cannot be exported ({reason}); {_way_out(trained)}") from error
     if parity.passed:
@@ -125,10 +128,10 @@ def export(source: Path, recipe: str | None = None, output: Path | None = None) 
 
 
 def images_of(trained: Trained) -> npt.NDArray[np.uint8]:
-    """CHECKED images as the model is shown them, uint8 (N, C, H, W): of test and, where that has fewer, of the others.
+    """Return CHECKED images as the model sees them, uint8 (N, C, H, W), from test first, then val and train.
 
     Raises:
-        InputError: they are no longer there.
+        InputError: the images are no longer there.
     """
     folder, cpu = trained.data(), torch.device("cpu")
     data = load_train(folder, cpu, resident=False)
@@ -140,13 +143,13 @@ def images_of(trained: Trained) -> npt.NDArray[np.uint8]:
 
 
 def _spread(split: Split, count: int) -> npt.NDArray[np.uint8]:
-    """As many images as there are, up to `count`, from all of a split."""
+    """Return `count` images spread over a split, or all of them if it has fewer."""
     images, _ = split.batch(torch.linspace(0, len(split) - 1, min(count, len(split))).long())
     return images.numpy()
 
 
 def to_onnx(classifier: Classifier, card: Card) -> bytes:
-    """The model as ONNX with its card: uint8 (batch, C, H, W) to logits (batch, classes), for batches of any size.
+    """Convert a model to ONNX with its card: uint8 (batch, C, H, W) to logits (batch, classes), in any batch size.
 
     Raises:
         InputError: the extra is not installed.
@@ -156,9 +159,9 @@ def to_onnx(classifier: Classifier, card: Card) -> bytes:
         import onnxscript  # noqa: F401  torch imports it late, and its error names no extra
     except ImportError:
         raise InputError(f"toprung export {EXTRA}") from None
-    example = torch.zeros((2, *classifier.image_shape), dtype=torch.uint8)  # of one image the 1 would be a constant
+    example = torch.zeros((2, *classifier.image_shape), dtype=torch.uint8)  # with one image, the 1 would be a constant
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of torch's own inside; what counts is the comparison afterwards
+        warnings.simplefilter("ignore")  # torch's own warnings; the comparison afterwards decides
         program = torch.onnx.export(
             classifier.model,
             (example,),
@@ -194,7 +197,7 @@ def compare(classifier: Classifier, exported: OnnxClassifier, images: npt.NDArra
 
 @torch.inference_mode()
 def _noise(classifier: Classifier, batches: list[npt.NDArray[np.uint8]], expected: npt.NDArray[np.float32]) -> float:
-    """How far logits are from those of the same model in float64; 0 where it cannot be run so."""
+    """Return the largest difference of logits from those of the same model in float64; 0 if float64 cannot run."""
     model = deepcopy(classifier.model).double()
     try:
         exact = np.concatenate([model(torch.from_numpy(batch)).numpy() for batch in batches])
@@ -204,7 +207,7 @@ def _noise(classifier: Classifier, batches: list[npt.NDArray[np.uint8]], expecte
 
 
 def _way_out(trained: Trained) -> str:
-    """The best other network of the experiment."""
+    """Return a hint that names the best other network of the experiment."""
     experiment = trained.experiment
     folders = [*experiment.winners, *experiment.rows] if experiment else []
     models = [Trained(folder=folder, experiment=experiment) for folder in folders if folder != trained.folder]

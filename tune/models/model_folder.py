@@ -1,4 +1,4 @@
-"""A trained model in its folder: a recipe's winner, a row of a preset, or a soup of finals."""
+"""A trained model in its folder: a recipe's winner, a published row of a preset, or a soup of finals."""
 
 import json
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ CARD = "metrics.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A model that a search leaves, in EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME.
+    """A model that a search leaves in EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME.
 
     Attributes:
-        folder: the model's.
-        experiment: the one that the folder lies in; None for a copy that was taken away from there.
+        folder: of the model.
+        experiment: the experiment that the folder lies in; None for a copy that was moved elsewhere.
     """
 
     folder: Path
@@ -29,11 +29,11 @@ class Trained:
 
     @classmethod
     def find(cls, source: Path, recipe: str | None = None) -> "Trained":
-        """The model that a person means.
+        """Find the model that a person names.
 
         Args:
             source: an experiment, for its winner, or the folder of a model.
-            recipe: whose winner of an experiment; None for the winner of all.
+            recipe: the recipe whose winner to take from an experiment; None for the winner of all.
 
         Raises:
             InputError: there is none.
@@ -55,28 +55,28 @@ class Trained:
 
     @property
     def name(self) -> str:
-        """The recipe of a winner; the name of a row or soup."""
+        """The recipe of a winner, or the name of a published row or soup."""
         return self.folder.name
 
     @property
     def card(self) -> dict[str, Any]:
-        """What was trained on what, and its figures."""
+        """The model's recipe, configuration, data and figures."""
         card: dict[str, Any] = json.loads((self.folder / CARD).read_text(encoding="utf-8"))
         return card
 
     @property
     def is_network(self) -> bool:
-        """Whether it has learned weights; a kNN has none, and what was not measured is thought to have some."""
+        """True if the model has learned weights. A kNN has none; an unmeasured model is assumed to have some."""
         cost = self.card["model"]
         return cost is None or cost["parameters"] > 0
 
     def load(self) -> "Classifier":
-        """The model itself, on the CPU; a recipe from outside comes from where the experiment had it.
+        """Load the model on the CPU; a recipe that is not built in comes from the folder that the experiment used.
 
         Raises:
-            InputError: its recipe is not known, and not where it was.
+            InputError: its recipe is neither known nor in that folder.
         """
-        from trainables import Classifier  # late, as it brings torch
+        from trainables import Classifier  # late, as it imports torch
 
         if self.experiment and self.card["recipe"] not in recipes():
             file = self.experiment.folder / SETTINGS
@@ -85,10 +85,10 @@ class Trained:
         return Classifier.load(self.folder)
 
     def data(self) -> Path:
-        """The folder of the data as the model was shown them.
+        """Return the folder of the data in the model's input variant.
 
         Raises:
-            InputError: the folder was taken away from its experiment.
+            InputError: the folder was moved out of its experiment, or the experiment no longer has the data.
         """
         if self.experiment is None:
             raise InputError(

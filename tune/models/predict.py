@@ -1,4 +1,4 @@
-"""Classifies image files with a winner, from an experiment or an exported file."""
+"""The classification of image files with a winner, from an experiment or an exported file."""
 
 import csv
 import json
@@ -26,7 +26,7 @@ BATCH = 64
 
 
 class Model(Protocol):
-    """What classifies: a `Classifier` or an `OnnxClassifier`."""
+    """A model that classifies: a `Classifier` or an `OnnxClassifier`."""
 
     @property
     def classes(self) -> list[str]:
@@ -34,24 +34,24 @@ class Model(Protocol):
 
     @property
     def variant(self) -> Variant:
-        """What it was trained to see of an image."""
+        """The input variant that it was trained on."""
 
     @property
     def image_shape(self) -> list[int]:
-        """Channels, height and width of the images that it takes."""
+        """The channels, height and width of the images that it takes."""
 
     def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities (N, classes) of uint8 images (N, C, H, W)."""
+        """Return the probabilities (N, classes) of uint8 images (N, C, H, W)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What came of a file.
+    """The prediction for a file.
 
     Attributes:
         image: its path.
         ranked: classes with their probabilities, the most probable first; empty for a broken image.
-        error: why it could not be classified.
+        error: the reason that it could not be classified.
     """
 
     image: Path
@@ -60,14 +60,14 @@ class Prediction:
 
 
 def load(source: Path, recipe: str | None = None) -> Model:
-    """The model to predict with.
+    """Load the model to predict with.
 
     Args:
-        source: an experiment, for its winner; the folder of a winner or of a row; or an exported .onnx file.
-        recipe: whose winner of an experiment; None for the winner of all.
+        source: an experiment, for its winner; the folder of a winner or of a published row; or an exported .onnx file.
+        recipe: the recipe whose winner to take from an experiment; None for the winner of all.
 
     Raises:
-        InputError: there is none, or it cannot classify whole images.
+        InputError: there is no such model, or it cannot classify whole images.
     """
     model: Model
     way = "cut the images to their boxes"
@@ -85,9 +85,10 @@ def load(source: Path, recipe: str | None = None) -> Model:
 
 
 def find(paths: Iterable[Path]) -> list[Path]:
-    """The files to classify: those named, and in folders, at any depth, what has an image's suffix; each once.
+    """Find the files to classify, each once: named files, and image files at any depth of named folders.
 
-    Hidden files and folders are left out, and links to folders are not followed, as in the folders of data sets.
+    Image files are told by their suffix. Hidden files and folders are left out, and links to folders are not followed,
+    as in the folders of data sets.
 
     Raises:
         InputError: a path is not there, or a folder holds no image.
@@ -123,12 +124,12 @@ def _walk(root: Path) -> Iterable[tuple[str, list[str], list[str]]]:
 def predict(
     model: Model, files: Sequence[Path], *, top: int, progress: Callable[[int], None] = lambda done: None
 ) -> list[Prediction]:
-    """Classify files, in their order; a broken one does not keep the others from it.
+    """Classify files, in their order; a broken file does not stop the others.
 
     Args:
         model: from `load`.
         files: images.
-        top: how many classes to give of each.
+        top: number of classes to give for each image.
         progress: called with the number of files that are done.
 
     Raises:
@@ -167,7 +168,7 @@ def _ranked(probabilities: npt.NDArray[np.float32], classes: Sequence[str], top:
 
 
 def table(predictions: Iterable[Prediction]) -> Table:
-    """A line an image: the class, its probability, and what else it may be."""
+    """Return a table with a line for each image: the class, its probability, and the next classes."""
     found = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("image", "class"):
         found.add_column(heading, overflow="fold")
@@ -182,7 +183,7 @@ def table(predictions: Iterable[Prediction]) -> Table:
 
 
 def as_json(predictions: Iterable[Prediction]) -> str:
-    """A list with an object an image: its path, and its predictions or its error."""
+    """Return JSON: a list with an object for each image, which holds its path, and its predictions or its error."""
     content = [
         {"image": str(prediction.image), "error": prediction.error}
         if prediction.error is not None
@@ -196,7 +197,7 @@ def as_json(predictions: Iterable[Prediction]) -> str:
 
 
 def as_csv(predictions: Iterable[Prediction]) -> str:
-    """A row for each class of each image, by rank; broken images have none."""
+    """Return CSV: a row for each class of each image, by rank; broken images have none."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "rank", "class", "probability"])

@@ -1,4 +1,4 @@
-"""Trains a trial again from its record, to see that its figures are what training gives."""
+"""The replay of a trial: it is trained again from its record, to check that its figures can be reproduced."""
 
 import math
 from contextlib import closing
@@ -20,7 +20,7 @@ TOLERANCE = 1e-6
 
 @dataclass(frozen=True)
 class Deviation:
-    """The largest difference of a figure in an epoch from what was recorded."""
+    """The figure of an epoch that differs most from the record, and its difference."""
 
     epoch: int
     figure: str
@@ -28,7 +28,7 @@ class Deviation:
 
 
 def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[str]]:
-    """The largest deviation of each epoch, and what differs from the environment of the record.
+    """Train a trial again, and return the largest deviation of each epoch, and the differences of the environments.
 
     Raises:
         InputError: there is no such trial, or it has no epoch to compare with.
@@ -41,7 +41,7 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
         raise InputError(f"--trial {trial}: it has no epoch to compare with ({record.state}: {record.note})")
     latest = experiment.read("environment.json")
     environments = [*latest.get("earlier", []), {**latest, "trials": len(records)}]
-    recorded = next(each for each in environments if trial < each["trials"])  # the one that it was begun in
+    recorded = next(each for each in environments if trial < each["trials"])  # the trial's own
     gpu = recorded["device"] != "cpu" and torch.cuda.is_available()
     device = "cuda" if gpu else "cpu"
     torch.set_num_threads(recorded["threads"])

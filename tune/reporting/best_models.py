@@ -1,4 +1,4 @@
-"""`best/RECIPE/`: a recipe's best configuration, its weights and their figures, to take away; and all in one file."""
+"""Model folders `best/RECIPE/` with a recipe's best configuration, weights and figures; one file for all recipes."""
 
 import shutil
 from dataclasses import asdict
@@ -21,9 +21,9 @@ CONFIGURATIONS = "best_configs.yaml"
 
 
 def write_best(results: Results, summary: Summary) -> None:
-    """Write the folder of every recipe with finals, from the seed of median val metric; remove those of the others.
+    """Write a model folder for each recipe with finals, from the seed of median val metric; remove the other folders.
 
-    The folders of published rows, in rows/, and of weight soups, in soups/, become such folders, too. One file has the
+    The folders of published rows in rows/ and of weight soups in soups/ become model folders, too. One file holds the
     configurations of all recipes.
     """
     results.experiment.write(CONFIGURATIONS, _configurations(results, summary))
@@ -44,7 +44,7 @@ def write_best(results: Results, summary: Summary) -> None:
 
 
 def configuration(results: Results, recipe: str, config: dict[str, Value]) -> str:
-    """Settings as YAML that train just this configuration, on any data: `toprung search --config FILE --data ...`."""
+    """Return YAML that trains just this configuration, on any data: `toprung search --config FILE --data ...`."""
     outside = {"recipes_from": list(results.settings.recipes_from)} if results.settings.recipes_from else {}
     settings: dict[str, Any] = {
         "recipes": [recipe],
@@ -58,7 +58,7 @@ def configuration(results: Results, recipe: str, config: dict[str, Value]) -> st
 
 
 def _configurations(results: Results, summary: Summary) -> str:
-    """The best configuration of every recipe that has one, and what it reached, as YAML."""
+    """Return the best configuration of every recipe that has one, with its metrics, as YAML."""
     head = (
         f"# The best configuration of each recipe in experiment {results.settings.name}, ranked by val "
         f"{summary['metric']}; intervals are of 95%.\n"
@@ -83,12 +83,12 @@ def _reached(recipe: str, entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def _allowed(recipe: str, config: dict[str, Value]) -> dict[str, Value]:
-    """A configuration inside its space; small data may have clamped it to a value outside, and will again."""
+    """Return a configuration inside its space; small data may have clamped a value to one outside, and will again."""
     return {name: _before_clamping(space_of(recipe).domains()[name], value) for name, value in config.items()}
 
 
 def _before_clamping(domain: Domain, value: Value) -> Value:
-    """The value itself or, where it is none of the domain's, the one that a limit brings down to it."""
+    """Return the value or, if it is not in the domain, the domain's value that a limit brings down to it."""
     if isinstance(domain, Choice) and value not in domain:
         above = [option for option in domain.options if float(option) >= float(value)]
         return min(above, default=domain.nearest(value))
@@ -110,7 +110,7 @@ def _write_row(results: Results, row: PlannedRow, final: Final) -> None:
 
 
 def _data(results: Results, tested: Tested) -> Experiment:
-    """The data as a model of the search sees them."""
+    """Return the data in the input variant of a model from the search."""
     view = shown_to(space_of(tested.recipe).of(tested.config), results.settings)
     return Experiment(folder_of(results.experiment, view))
 
@@ -124,9 +124,9 @@ def _of_soup(soup: Soup) -> dict[str, Any]:
 
 
 def _metrics(results: Results, tested: Tested, data: Experiment, made_of: dict[str, Any]) -> dict[str, Any]:
-    """Figures, and what `Classifier` needs to load the weights beside them; `data` is as the model sees it."""
+    """Return figures and the facts `Classifier` needs to load the weights; `data` has the model's input variant."""
     card = data.read("data.json")
-    samples = sum(card["images"][split] for split in tested.train_on.split("+"))  # which a kNN keeps
+    samples = sum(card["images"][split] for split in tested.train_on.split("+"))  # a kNN keeps them all
     metrics: dict[str, Any] = finite(
         {
             "recipe": tested.recipe,

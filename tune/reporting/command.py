@@ -7,14 +7,14 @@ from tune.settings.preset import Preset, settings_with
 from tune.settings.settings import Settings
 
 PLACES = ("out", "name", "storage", "address", "cache")
-"""Where a search ran and what it was called, not what it was asked."""
+"""Settings of a search's place and name; they do not change the search itself."""
 
 ALWAYS = ("data", "recipes", "seed")
-"""What a reader wants to see, default or not."""
+"""Settings that a reader wants to see, default or not."""
 
 
 def command(settings: Settings, preset: Preset | None = None) -> str:
-    """`toprung search` with every setting that is not the default, or the preset's; data, recipes and seed always."""
+    """Return `toprung search` with all settings that differ from default or preset; data, recipes and seed always."""
     words = ["toprung", "search"]
     given = {"data": settings.data, "recipes": settings.recipes}
     defaults = Settings.model_validate(settings_with(preset, given) if preset else {})
@@ -30,7 +30,7 @@ def command(settings: Settings, preset: Preset | None = None) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """The value of a setting as it is written after its flag."""
+    """Return the value of a setting as written after its flag."""
     if isinstance(value, tuple):
         return ",".join(map(setting_text, value))
     return f"{value:.10g}" if isinstance(value, float) else str(value)

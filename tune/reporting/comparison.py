@@ -1,4 +1,4 @@
-"""Several experiments side by side: which of them can be ranked, which were tested on the same images, what differs."""
+"""Several experiments side by side: rankings, tests on the same images, and differences in settings."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,7 +16,7 @@ from tune.reporting.summary import STATES, Summary, summarize
 from tune.settings.settings import WANDB
 
 OF_PLACE = ("name", "out", "cache", "storage", "progress", "tensorboard", *WANDB)
-"""The settings that leave results as they are."""
+"""The settings that do not affect results."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +24,8 @@ class Contender:
     """One of several experiments.
 
     Attributes:
-        name: what tells it from the others.
-        results, summary: what it holds.
+        name: a name that tells it from the others.
+        results, summary: its contents.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Contender:
 
     @classmethod
     def of(cls, name: str, results: Results) -> "Contender":
-        """An experiment; its `report.json` is read where it is of all that the folder holds, else made in memory."""
+        """Return an experiment; its `report.json` is read if it is up to date with the folder, else made in memory."""
         experiment = results.experiment
         summary = experiment.read("report.json") if (experiment.folder / "report.json").is_file() else None
         if summary is None or not _is_of(summary, results):
@@ -43,22 +43,22 @@ class Contender:
 
     @property
     def metric(self) -> str:
-        """What was optimised on val."""
+        """The metric optimized on val."""
         return self.results.settings.metric
 
     @property
     def winner(self) -> Finalist | None:
-        """The finalist that is best on val; None where nothing was tested."""
+        """The finalist that is best on val; None if nothing was tested."""
         return self.results.winner
 
     @property
     def recipe(self) -> str:
-        """That of the winner; where nothing was tested, the one that is best so far."""
+        """The winner's recipe; if nothing was tested, the best recipe so far."""
         return str(self.summary["winner"] or next(iter(self.summary["recipes"])))
 
     @property
     def entry(self) -> dict[str, Any]:
-        """What `report.json` says of this recipe."""
+        """The entry of this recipe in `report.json`."""
         entry: dict[str, Any] = self.summary["recipes"][self.recipe]
         return entry
 
@@ -70,13 +70,13 @@ class Contender:
 
     @property
     def val(self) -> float | None:
-        """The metric on val: of the winner the mean over its seeds, else of the best trial so far."""
+        """The metric on val: the winner's mean over its seeds, else the value of the best trial so far."""
         value: float | None = (self.entry["val"] or {}).get(self.metric)
         return value
 
     @property
     def chosen(self) -> str:
-        """The winner in words, or what is best so far."""
+        """The winner, or the best recipe so far, in words."""
         if self.val is None:
             return NOTHING
         seen = sees(self.summary, self.recipe)
@@ -84,21 +84,21 @@ class Contender:
 
     @property
     def epochs(self) -> int:
-        """How many were trained, over all trials."""
+        """The number of epochs trained, over all trials."""
         return sum(len(record.epochs) for record in self.results.records)
 
     @property
     def took(self) -> str:
-        """How long the search took; a dash where that was not noted yet."""
+        """The duration of the search; a dash if it was not recorded yet."""
         return duration(self.results.seconds) if self.results.seconds else NOTHING
 
     def rank(self, entry: dict[str, Any]) -> tuple[bool, float]:
-        """By which recipes are ranked, the least first: those that were not tested come last."""
+        """Return the sort key that ranks recipes, least first; untested recipes come last."""
         return entry["test"] is None, self.results.loss_of((entry["val"] or {}).get(self.metric))
 
 
 def _is_of(summary: Summary, results: Results) -> bool:
-    """Whether a summary counts the trials and seeds that there are now, trained as asked now."""
+    """Return True if a summary has the current trials and seeds, trained on the splits that are asked for now."""
     if "untested" not in summary or summary["trained_on"] != results.settings.final_train:  # or by an older toprung
         return False
     for recipe in results.settings.recipes:
@@ -115,10 +115,10 @@ def _is_of(summary: Summary, results: Results) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Against:
-    """How the accuracy of an experiment's winner compares with that of another one on the same images.
+    """Comparison of the accuracy of an experiment's winner with another one's on the same images.
 
     Attributes:
-        name: of the other.
+        name: the other experiment.
         figures: "difference" with its interval, and "p", corrected for all such comparisons.
     """
 
@@ -127,12 +127,12 @@ class Against:
 
 
 class SideBySide:
-    """Experiments, grouped by what they can be ranked with.
+    """Experiments in groups that can be ranked among themselves.
 
     Attributes:
-        groups: those that were chosen by the same metric on the same val images, best first, those without a test
-            last; the group with the most that were tested first.
-        against: by name, how a winner compares with the first one that was tested on the same images.
+        groups: experiments whose winners were chosen by the same metric on the same val images, best first and
+            untested ones last. The group with the most tested experiments comes first.
+        against: by name, the comparison of a winner with the first one that was tested on the same images.
     """
 
     def __init__(self, contenders: Sequence[Contender]) -> None:
@@ -149,12 +149,12 @@ class SideBySide:
 
     @property
     def best(self) -> Contender | None:
-        """The experiment whose winner is best on val; None where no two that were tested can be ranked."""
+        """The experiment whose winner is best on val; None if no two tested experiments can be ranked."""
         return self.groups[0][0] if len(_tested(self.groups[0])) > 1 else None
 
     @property
     def ranks(self) -> dict[str, str]:
-        """The rank of each experiment in its group, by name; a dash where there is nothing to rank."""
+        """The rank of each experiment in its group, by name; a dash if there is nothing to rank."""
         return {
             contender.name: str(rank) if contender.test and len(_tested(group)) > 1 else NOTHING
             for group in self.groups
@@ -163,12 +163,12 @@ class SideBySide:
 
     @property
     def reference(self) -> str | None:
-        """The experiment that all comparisons are with; None where there are none, or not with one alone."""
+        """The one experiment that all comparisons are made with; None if there are none or several such experiments."""
         names = {against.name for against in self.against.values()}
         return names.pop() if len(names) == 1 else None
 
     def answer(self) -> str:
-        """What came out, in a sentence or two."""
+        """Return the outcome in one or two sentences."""
         first, best = self.groups[0][0], self.best
         if best is not None:
             assert best.test is not None
@@ -189,7 +189,7 @@ class SideBySide:
         return "Nothing was tested yet."
 
     def runner_up(self) -> str:
-        """How clear the answer is; empty where there is none."""
+        """Say how clear the answer is; empty if there is none."""
         if self.best is None:
             return ""
         second = self.groups[0][1]
@@ -204,7 +204,7 @@ class SideBySide:
         return f"{place} is {second.name}, with {second.chosen} and a {accuracy}. {compared}."
 
     def line(self, other: Contender) -> str:
-        """How an experiment compares with the first one."""
+        """Compare an experiment with the first one, in words."""
         first, why = self.all[0], unranked(other, self.all[0])
         if other.test is None:
             text = "nothing was tested yet"
@@ -218,11 +218,11 @@ class SideBySide:
         return f"{other.name}: {text}{f'; not ranked with {first.name}: {why}' if why else ''}."
 
     def lines(self) -> list[str]:
-        """The answer, and how each experiment compares with the first, a line each."""
+        """Return the answer and the comparison of each experiment with the first, one line each."""
         return [self.answer(), *map(self.line, self.all[1:])]
 
     def warnings(self) -> list[str]:
-        """What of the comparison itself a person should know before trusting it."""
+        """Return the warnings that a person should read before trusting the comparison."""
         found = [self.line(other) for other in self.all[1:] if other.test is None or unranked(other, self.all[0])]
         if on_val := [each.name for each in self.all if each.test and each.results.tested_on == "val"]:
             found.append(
@@ -237,7 +237,7 @@ def _tested(group: Iterable[Contender]) -> list[Contender]:
 
 
 def _grouped(contenders: Iterable[Contender], belong: Callable[[Contender, Contender], bool]) -> list[list[Contender]]:
-    """Each in the first group to whose first member it belongs."""
+    """Put each experiment into the first group to whose first member it belongs."""
     groups: list[list[Contender]] = []
     for contender in contenders:
         own = next((group for group in groups if belong(contender, group[0])), None)
@@ -249,14 +249,14 @@ def _grouped(contenders: Iterable[Contender], belong: Callable[[Contender, Conte
 
 
 def unranked(ours: Contender, theirs: Contender) -> str:
-    """Why two experiments cannot be ranked on val; empty where they can."""
+    """Say why two experiments cannot be ranked on val; empty if they can."""
     if ours.metric != theirs.metric:
         return f"chosen by {ours.metric}, not by {theirs.metric}"
     return "" if same_images(ours, theirs, "val") else _other_images(ours, theirs, "val")
 
 
 def untestable(ours: Contender, theirs: Contender) -> str:
-    """Why two experiments that were tested cannot be compared image by image; empty where they can."""
+    """Say why two tested experiments cannot be compared image by image; empty if they can."""
     split, other = ours.results.tested_on, theirs.results.tested_on
     if split != other:
         return f"figures of {split}, not of {other}: not comparable"
@@ -264,7 +264,7 @@ def untestable(ours: Contender, theirs: Contender) -> str:
 
 
 def same_images(ours: Contender, theirs: Contender, split: str) -> bool:
-    """Whether a split has the same images, labels and classes, whatever models are shown of the images."""
+    """Return True if a split has the same images, labels and classes, regardless of the input variant."""
     cards = ours.results.card, theirs.results.card
     if cards[0]["digest"] == cards[1]["digest"]:
         return True
@@ -283,7 +283,7 @@ def _other_images(ours: Contender, theirs: Contender, split: str) -> str:
 
 
 def _compared(contenders: Sequence[Contender]) -> dict[str, Against]:
-    """How each winner compares with the first one that was tested on the same images."""
+    """Compare each winner with the first one that was tested on the same images."""
     found, names = {}, {}
     for best, *others in _grouped(_tested(contenders), lambda ours, theirs: not untestable(ours, theirs)):
         assert best.winner is not None
@@ -298,19 +298,19 @@ def _compared(contenders: Sequence[Contender]) -> dict[str, Against]:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line of a table with a column an experiment: a name and its values, a dash where there is none."""
+    """A line of a table with one column per experiment: a name and its values; a missing value is a dash."""
 
     name: str
     values: list[str]
 
     @property
     def differs(self) -> bool:
-        """Whether those that have a value have not all the same."""
+        """Return True if the values, apart from missing ones, differ."""
         return len(set(self.values) - {NOTHING}) > 1
 
 
 def settings_that_differ(contenders: Sequence[Contender]) -> list[Line]:
-    """The settings in which experiments differ."""
+    """Return the settings in which experiments differ."""
     columns = []
     for contender in contenders:
         settings = contender.results.settings
@@ -321,12 +321,12 @@ def settings_that_differ(contenders: Sequence[Contender]) -> list[Line]:
 
 
 def environments_that_differ(contenders: Sequence[Contender]) -> list[Line]:
-    """What differs of the machines and versions that experiments ran on."""
+    """Return the differences between the machines and versions that experiments ran on."""
     return _not_alike([dict(contender.results.environment_facts()) for contender in contenders])
 
 
 def data_of(contenders: Sequence[Contender]) -> list[Line]:
-    """What the data of the experiments are, and whose val and test images are the same."""
+    """Return facts about the data of each experiment, and which experiments share val and test images."""
     columns = []
     for contender in contenders:
         card, shape = contender.results.card, contender.results.experiment.shape
@@ -339,7 +339,7 @@ def data_of(contenders: Sequence[Contender]) -> list[Line]:
 
 
 def configurations(contenders: Sequence[Contender]) -> list[Line]:
-    """The configurations of winners, or of what is best so far."""
+    """Return the configurations of the winners, or of the best trials so far."""
     columns = []
     for contender in contenders:
         config = contender.entry["config"] or {}
@@ -353,7 +353,7 @@ def _text(value: object) -> str:
 
 
 def _whose(contenders: Sequence[Contender], split: str) -> list[str]:
-    """Of each experiment, the first one that has the same images in a split."""
+    """Return, for each experiment, the name of the first one that has the same images in a split."""
     groups = _grouped(contenders, lambda ours, theirs: same_images(ours, theirs, split))
     first = {contender.name: group[0].name for group in groups for contender in group}
     return [first[contender.name] for contender in contenders]

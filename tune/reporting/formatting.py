@@ -1,4 +1,4 @@
-"""How values are written for people, and made safe for JSON."""
+"""Formatting of values for people and for JSON."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,56 +15,56 @@ NOTHING = DASH
 
 
 def metric(value: float | None) -> str:
-    """A metric with four decimals; a loss may be large."""
+    """Format a metric with four decimals; a large loss has four digits."""
     if value is None or not math.isfinite(value):
         return NOTHING
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
 def interval(values: Mapping[str, float]) -> str:
-    """The ends of an interval, with three decimals."""
+    """Format the ends of an interval, with three decimals."""
     return f"{values['low']:.3f}{DASH}{values['high']:.3f}"
 
 
 def spread(values: Mapping[str, float | None]) -> str:
-    """The standard deviation between seeds, with three decimals; empty where there is none."""
+    """Format the standard deviation between seeds, with three decimals; empty if there is none."""
     return "" if values["std"] is None else f"{PLUS_MINUS} {values['std']:.3f}"
 
 
 def differences(values: Mapping[str, float]) -> str:
-    """The ends of a difference's interval."""
+    """Format the ends of a difference's interval."""
     return f"({signed(values['low'])} to {signed(values['high'])})"
 
 
 def signed(value: float) -> str:
-    """A difference, with three decimals."""
+    """Format a difference with its sign and three decimals."""
     return f"{value:+.3f}".replace("-", MINUS)
 
 
 def percent(value: float) -> str:
-    """A fraction in percent, with one decimal."""
+    """Format a fraction in percent, with one decimal."""
     return f"{100 * value:.1f}%"
 
 
 def setting(value: object) -> str:
-    """The value of a field of a configuration."""
+    """Format the value of a configuration's field."""
     if value is None:
         return NOTHING
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def counted(count: int, noun: str) -> str:
-    """A number with its noun, in the plural where it must be."""
+    """Format a number with its noun, in the plural if needed."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def unit_of(seconds: float) -> tuple[str, float]:
-    """The unit of an axis as long as this, and its seconds."""
+    """Return the unit of a time axis of this length, and the unit's seconds."""
     return ("seconds", 1.0) if seconds < 180 else ("minutes", 60.0) if seconds < 3 * 3600 else ("hours", 3600.0)
 
 
 def duration(seconds: float) -> str:
-    """Seconds in the two units that matter."""
+    """Format seconds in the two units that matter."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"
@@ -74,7 +74,7 @@ def duration(seconds: float) -> str:
 
 
 def finite(value: Any) -> Any:
-    """`value` for JSON: numbers of NumPy as Python's, NaN and infinity as None, tuples as lists."""
+    """Convert `value` for JSON: NumPy numbers to Python's, NaN and infinity to None, tuples to lists."""
     if isinstance(value, Mapping):
         return {str(key): finite(inner) for key, inner in value.items()}
     if isinstance(value, np.ndarray | np.generic):
@@ -85,10 +85,10 @@ def finite(value: Any) -> Any:
 
 
 def plotly_text(text: str) -> str:
-    """`text` for Plotly, which reads some HTML, but leaves quotes as they are."""
+    """Escape `text` for Plotly, which reads some HTML but leaves quotes as they are."""
     return escape(text, quote=False)
 
 
 def printable(text: str) -> str:
-    r"""`text` as UTF-8 can hold it: a byte of a file name that is no text is written as \udcXX."""
+    r"""Make `text` encodable as UTF-8: a byte of a file name that is not text becomes \udcXX."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""The table of recipes, best first: its cells as text, and as the command line prints it."""
+"""The table of recipes, best first, as text cells and for the command line."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -15,9 +15,9 @@ from tune.reporting.summary import STATES, Summary
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A recipe's line; what it has no figure for is a dash.
+    """A recipe's line; a missing figure is a dash.
 
-    `sees` is its input variant, where not all recipes' is whole images.
+    `sees` is its input variant; it is empty if no recipe's best sees boxes.
     """
 
     rank: str
@@ -38,12 +38,12 @@ class Row:
 
 
 def rows(summary: Summary) -> list[Row]:
-    """The lines of a leaderboard; only recipes that were tested have a rank."""
+    """Return the lines of a leaderboard; only tested recipes have a rank."""
     return [_row(summary, rank, recipe) for rank, recipe in enumerate(summary["recipes"], start=1)]
 
 
 def headings(summary: Summary) -> list[str]:
-    """The columns of a leaderboard in text."""
+    """Return the column headings of a leaderboard in text."""
     return [
         "rank",
         "recipe",
@@ -59,7 +59,7 @@ def headings(summary: Summary) -> list[str]:
 
 
 def cells(row: Row) -> list[str]:
-    """A line under `headings`."""
+    """Return a line under `headings`."""
     return [
         row.rank,
         f"{row.recipe} {row.sees}".strip(),
@@ -75,7 +75,7 @@ def cells(row: Row) -> list[str]:
 
 
 def leaderboard(summary: Summary) -> Table:
-    """The recipes of a `report.json`, the winner on top, those without finals below; fits into 80 columns."""
+    """Return the recipes of a `report.json`, winner on top, those without finals below; fits into 80 columns."""
     table = board(
         "#",
         "recipe",
@@ -101,7 +101,7 @@ def leaderboard(summary: Summary) -> Table:
 
 
 def board(*headings: str, left: Collection[str]) -> Table:
-    """A table with headings of up to so many lines; the columns of `left` are words that may be folded."""
+    """Return a table whose headings may have several lines; columns in `left` hold words that may be folded."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     highest = max(heading.count("\n") for heading in headings)
     for heading in headings:
@@ -151,7 +151,7 @@ class EnsembleRow:
 
 
 def ensembles(summary: Summary) -> list[EnsembleRow]:
-    """The lines of what finals are worth together."""
+    """Return the lines of the ensembles."""
     return [
         EnsembleRow(
             mean_of=entry["mean_of"],
@@ -169,12 +169,12 @@ def ensembles(summary: Summary) -> list[EnsembleRow]:
 
 
 def ensemble_headings(summary: Summary) -> list[str]:
-    """Their columns in text."""
+    """Return the column headings of ensembles in text."""
     return ["mean of", "models", *headings(summary)[2:-2]]
 
 
 def ensemble_cells(row: EnsembleRow) -> list[str]:
-    """A line under `ensemble_headings`."""
+    """Return a line under `ensemble_headings`."""
     return [
         row.mean_of,
         row.models,
@@ -188,7 +188,7 @@ def ensemble_cells(row: EnsembleRow) -> list[str]:
 
 
 def answer(summary: Summary) -> str:
-    """What came out, in a sentence or two."""
+    """Return the outcome in one or two sentences."""
     recipes, name = summary["recipes"], summary["metric"]
     if summary["winner"] is None:
         first = next(iter(recipes))
@@ -209,13 +209,13 @@ def answer(summary: Summary) -> str:
 
 
 def findings(summary: Summary) -> list[str]:
-    """What else should be known of the answer, a line each."""
+    """Return further findings about the answer, one line each."""
     lines = (_untested(summary), _best_row(summary), _worth_of_val(summary), _gain(summary), _runner_up(summary))
     return [line for line in lines if line]
 
 
 def _untested(summary: Summary) -> str:
-    """Which recipes may be better, as none of their finals was trained, or not yet; else empty."""
+    """Name recipes that may be better because none of their finals was trained, or not yet; empty if there are none."""
     if summary["winner"] is None or not summary["untested"]:
         return ""
     name = summary["metric"]
@@ -224,12 +224,12 @@ def _untested(summary: Summary) -> str:
 
 
 def _val(summary: Summary, recipe: str) -> str:
-    """The metric on val of a recipe's best."""
+    """Format the val metric of a recipe's best."""
     return metric((summary["recipes"][recipe]["val"] or {}).get(summary["metric"]))
 
 
 def _best_row(summary: Summary) -> str:
-    """Where a published row did better than all that was searched; else empty."""
+    """Name the best published row if it did better than the whole search; else return an empty string."""
     rows = [row for row in (summary["preset"] or {"rows": {}})["rows"].values() if row["test"]]
     if not rows or summary["winner"] is None:
         return ""
@@ -244,7 +244,7 @@ def _best_row(summary: Summary) -> str:
 
 
 def _gain(summary: Summary) -> str:
-    """What the search was good for; empty where the winner's default point was not tested."""
+    """State the gain of the search; empty if the winner's default point was not tested."""
     default = summary["default"]
     if default is None:
         return ""
@@ -260,7 +260,7 @@ def _gain(summary: Summary) -> str:
 
 
 def _worth_of_val(summary: Summary) -> str:
-    """What it was good for to train the winner on val, too; empty where it was not."""
+    """State the gain from training the winner on val, too; empty if it was not."""
     if summary["winner"] is None or not (before := summary["recipes"][summary["winner"]]["against_train_alone"]):
         return ""
     return (
@@ -270,7 +270,7 @@ def _worth_of_val(summary: Summary) -> str:
 
 
 def _gained(comparison: Mapping[str, Any]) -> str:
-    """A difference to what came before."""
+    """Format a gain or loss with its interval, p and verdict."""
     difference = comparison["difference"]
     if not _distinguishable(comparison):
         verdict = "not distinguishable"
@@ -280,7 +280,7 @@ def _gained(comparison: Mapping[str, Any]) -> str:
 
 
 def _runner_up(summary: Summary) -> str:
-    """How clear the answer is; empty where only one recipe was tested."""
+    """Say how clear the answer is; empty if only one recipe was tested."""
     tested = [recipe for recipe, entry in summary["recipes"].items() if entry["test"]]
     if len(tested) < 2:
         return ""
@@ -294,9 +294,9 @@ def _runner_up(summary: Summary) -> str:
 
 
 def compared_with(name: str, against: Mapping[str, Any]) -> str:
-    """How much more accurate something is than the best, which is called `name`, and whether that is more than chance.
+    """Format a difference in accuracy to the best, which is called `name`, and say if it is beyond chance.
 
-    `against` is an entry as `against_winner` in `report.json`.
+    `against` is an entry like `against_winner` in `report.json`.
     """
     if not _distinguishable(against):
         verdict = "not distinguishable"
@@ -309,13 +309,13 @@ def compared_with(name: str, against: Mapping[str, Any]) -> str:
 
 
 def sees(summary: Summary, recipe: str) -> str:
-    """The input variant of a recipe's best, if any recipe's is not whole images."""
+    """Return the input variant of a recipe's best; empty if no recipe's best sees boxes."""
     variants = {name: (entry["config"] or {}).get("input_variant") for name, entry in summary["recipes"].items()}
     return str(variants[recipe]) if "box" in variants.values() and variants[recipe] else ""
 
 
 def difference_text(against: Mapping[str, Any] | None) -> str:
-    """A difference of accuracies in a cell; one that is not beyond chance has no number."""
+    """Format a difference of accuracies for a cell; a difference that is not beyond chance has no number."""
     if against is None:
         return NOTHING
     return signed(against["difference"]["mean"]) if _distinguishable(against) else "not distinguishable"

@@ -16,14 +16,14 @@ from tune.settings.settings import SETTINGS, load
 NOTHING = "\N{EN DASH}"
 
 FIGURES = ("train_loss", "train_accuracy", "loss", "accuracy", "macro_f1", "lr", "seconds")
-"""What is shown of an epoch, as far as it is known."""
+"""The figures shown for an epoch, if they are known."""
 
 
 def experiments(folder: Path) -> Table:
-    """The experiments in a folder, the latest last.
+    """Return a table of the experiments in a folder, the latest last.
 
     Raises:
-        InputError: there is no such folder, or no experiment in it.
+        InputError: the folder does not exist or holds no experiment.
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder yet; toprung search makes one")
@@ -49,7 +49,7 @@ def experiments(folder: Path) -> Table:
 
 
 def trials(records: Iterable[Record], metric: str, *, searched: bool) -> Table:
-    """All trials, by number; `searched` is whether they are being trained."""
+    """Return a table of all trials, by number; `searched` is True while the search is running."""
     table = _table(left=("#", "recipe"), fold=("state", "note"), right=("epochs", f"val {metric}", "seconds"))
     for record in records:
         cells = (
@@ -66,12 +66,12 @@ def trials(records: Iterable[Record], metric: str, *, searched: bool) -> Table:
 
 
 def state_of(record: Record, *, searched: bool) -> str:
-    """The state of a trial; one that no process trains was stopped, and goes on when the search does."""
+    """Return the state of a trial; a running trial that no process trains is stopped until the search resumes."""
     return "stopped" if record.state == "running" and not searched else record.state
 
 
 def trial(record: Record) -> tuple[Table, Table]:
-    """A trial's configuration, and the figures of its epochs."""
+    """Return a trial's configuration and the figures of its epochs."""
     fields = _table(left=("field",), right=("value",))
     for name, value in record.config.items():
         fields.add_row(Text(name), Text(f"{value:.4g}" if isinstance(value, float) else str(value)))
@@ -93,7 +93,7 @@ def _state(experiment: Experiment, summary: Mapping[str, Any] | None) -> str:
 
 
 def _best(summary: Mapping[str, Any] | None) -> str:
-    """The winner, or the recipe that is best so far."""
+    """Return the winner, or the best recipe so far."""
     if summary is None:
         return NOTHING
     if summary["winner"]:
@@ -120,7 +120,7 @@ def _number(value: float | None) -> str:
 
 
 def _table(*, left: Sequence[str] = (), fold: Sequence[str] = (), right: Sequence[str] = ()) -> Table:
-    """A table with these columns; those of `fold` are as narrow as they must be."""
+    """Return a table with these columns; text in columns of `fold` wraps where space is short."""
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in left:
         table.add_column(Text(heading), no_wrap=True)

@@ -23,11 +23,11 @@ from tune.reporting.results import Results, began_with
 from tune.reporting.summary import Summary
 
 LISTED = 50
-"""Skipped images that are named one by one."""
+"""The number of skipped images listed by name."""
 
 
 def markdown(results: Results, summary: Summary, pictures: Mapping[str, str]) -> str:
-    """The whole report; `pictures` are those that there are, by name, with what is to be seen in them."""
+    """Return the whole report; `pictures` maps the name of each existing picture to its description."""
     parts = [
         f"# {plain(results.settings.name)}",
         *_published_rows(summary, pictures),
@@ -47,7 +47,7 @@ def markdown(results: Results, summary: Summary, pictures: Mapping[str, str]) ->
 
 
 def _picture(pictures: Mapping[str, str], name: str, caption: str = "") -> list[str]:
-    """A picture with its caption, where there is one."""
+    """Return a picture with its caption, if the picture exists."""
     if name not in pictures:
         return []
     return [*([caption] if caption else []), f"![{plain(pictures[name])}]({file_of(name)})"]

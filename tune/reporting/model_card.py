@@ -1,4 +1,4 @@
-"""`best/RECIPE/README.md`: the winner's model card, as the Hugging Face hub shows one."""
+"""Model cards `best/RECIPE/README.md`, one per tested recipe, in the format of the Hugging Face hub."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from tune.reporting.results import Results, source
 from tune.reporting.summary import Summary
 
 METADATA = {"library_name": "toprung", "pipeline_tag": "image-classification", "metrics": ["accuracy", "f1"]}
-"""What the hub reads."""
+"""The metadata that the hub reads."""
 
 
 def model_card(results: Results, summary: Summary, recipe: str) -> str:
-    """The card of a recipe that was tested; its figures are the means over all seeds."""
+    """Return the model card of a tested recipe; its figures are means over all seeds."""
     entry = summary["recipes"][recipe]
     parts = [
         f"---\n{yaml.safe_dump(METADATA, sort_keys=False)}---",

@@ -1,4 +1,4 @@
-"""The study in Optuna's dashboard: a copy of it, so that whoever looks can never lock a search."""
+"""Optuna's dashboard on a copy of the study, so that viewing it can never lock a search."""
 
 import sqlite3
 from contextlib import suppress
@@ -14,7 +14,7 @@ from tune.experiment.folder import SQLITE, Experiment
 from tune.experiment.study_backup import copy_without_trace
 
 REFRESH = 5.0
-"""Seconds between two copies of a study that a search may be writing to."""
+"""Seconds between copies of a study that a search may be writing to."""
 
 
 def dashboard(experiment: Experiment, port: int) -> None:
@@ -36,7 +36,7 @@ def dashboard(experiment: Experiment, port: int) -> None:
             reason = error.strerror if isinstance(error, OSError) else "is not from 0 to 65535"
             raise InputError(f"--port {port}: {reason}; give another") from None
         over = Event()
-        # not in the main thread, where the server would take Ctrl-C for an error of a request
+        # not in the main thread: there the server would treat Ctrl-C as an error of a request
         threads = [Thread(target=server.serve_forever)]
         if experiment.storage.startswith(SQLITE):
             threads.append(Thread(target=_refresh, args=(experiment, copy, over)))
@@ -55,14 +55,14 @@ def dashboard(experiment: Experiment, port: int) -> None:
 
 
 class _Silent(WSGIRequestHandler):
-    """Says nothing of requests."""
+    """A request handler without logging."""
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
 def copy_study(experiment: Experiment, target: Path) -> None:
-    """The study of an experiment as a file of SQLite's, which nobody else writes to."""
+    """Copy the study of an experiment to an SQLite file that nobody else writes to."""
     storage = experiment.storage
     if storage.startswith(SQLITE):
         copy_without_trace(Path(storage.removeprefix(SQLITE)), target)
@@ -73,5 +73,5 @@ def copy_study(experiment: Experiment, target: Path) -> None:
 
 def _refresh(experiment: Experiment, copy: Path, over: Event) -> None:
     while not over.wait(REFRESH):
-        with suppress(sqlite3.Error, OSError):  # it is being read: the next time
+        with suppress(sqlite3.Error, OSError):  # it is being read: try again at the next refresh
             copy_study(experiment, copy)

@@ -1,4 +1,4 @@
-"""The rows of a preset: published figures beside measured ones, as data, text and figures."""
+"""The published rows of a preset: published values beside measured ones, as data, text and figures."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -20,11 +20,11 @@ from tune.reporting.results import Results, of_images, on_test, source
 Entry = dict[str, Any]
 
 MIXED = "trained in bfloat16 on a GPU, convolutions channels-last"
-"""No publication says so of its networks."""
+"""A change of rows trained in mixed precision: no publication reports it for its networks."""
 
 
 def entry_of(results: Results, row: PlannedRow) -> Entry:
-    """A row for `report.json`; what was not measured is null."""
+    """Return a published row for `report.json`; unmeasured values are null."""
     final = result_of(row, results.experiment)
     entry: Entry = {
         "title": row.row.title,
@@ -57,7 +57,7 @@ def entry_of(results: Results, row: PlannedRow) -> Entry:
 
 
 def _figures(results: Results, row: PlannedRow, final: Final | None) -> Iterator[Entry]:
-    """A line for each published figure, and for accuracy where none was published."""
+    """Yield a line for each published figure, or for accuracy if none was published."""
     tested = results.tested_on
     published: Mapping[Any, Mapping[str, float | None]] = row.row.published or {tested: {"accuracy": None}}
     for split, figures in published.items():
@@ -76,7 +76,7 @@ def _figures(results: Results, row: PlannedRow, final: Final | None) -> Iterator
 
 
 def _measured(final: Final, split: str, tested: str) -> dict[str, Interval]:
-    """Metrics on a split with their intervals; none where the split is not there or was trained on."""
+    """Return metrics on a split with their intervals; none if the split is missing or was trained on."""
     if split == tested:
         return {"loss": mean_interval(final.losses), **Finalist(finals=[final]).test()}
     if split == "test" or not final.val:
@@ -86,12 +86,12 @@ def _measured(final: Final, split: str, tested: str) -> dict[str, Interval]:
 
 
 def headings() -> list[str]:
-    """The columns of the table in text."""
+    """Return the column headings of the table in text."""
     return ["row", "split", "metric", "published", "measured", "95% interval", "difference", "inside"]
 
 
 def cells(entry: Entry) -> list[list[str]]:
-    """A row's lines under `headings`; only the first has its title."""
+    """Return a published row's lines under `headings`; only the first has its title."""
     return [[entry["title"] if i == 0 else "", *_cells(line)] for i, line in enumerate(entry["figures"])]
 
 
@@ -109,7 +109,7 @@ def _cells(line: Entry) -> list[str]:
 
 
 def first_figures(entry: Entry) -> list[Entry]:
-    """A row's lines of the first metric on each split."""
+    """Return a published row's lines for the first metric on each split."""
     firsts: dict[str, Entry] = {}
     for line in entry["figures"]:
         firsts.setdefault(line["split"], line)
@@ -117,7 +117,7 @@ def first_figures(entry: Entry) -> list[Entry]:
 
 
 def changes(entries: Collection[Entry]) -> tuple[list[str], list[list[str]]]:
-    """What is not as published: of all rows alike, where there are several, and of each besides."""
+    """Return the deviations from the publication: those of all rows alike, if there are several, and each row's own."""
     if len(entries) < 2:
         return [], [entry["changes"] for entry in entries]
     first, *others = (entry["changes"] for entry in entries)
@@ -126,14 +126,14 @@ def changes(entries: Collection[Entry]) -> tuple[list[str], list[list[str]]]:
 
 
 def not_as_published(entries: Collection[Entry]) -> list[str]:
-    """What is not as published, a line for all rows and one for each with changes of its own."""
+    """Describe the deviations from the publication: one line for all rows, and one for each row with its own."""
     common, own = changes(entries)
     titles = ["all rows", *(entry["title"] for entry in entries)]
     return [f"{title}: {'; '.join(said)}" for title, said in zip(titles, [common, *own], strict=True) if said]
 
 
 def pretrained(entries: Iterable[Entry]) -> list[str]:
-    """The pretrained weights that rows began with, or that they had none, a line for those with the same."""
+    """Describe the pretrained weights of published rows, or their absence; rows with the same weights share a line."""
     titles: defaultdict[str, list[str]] = defaultdict(list)
     for entry in entries:
         if weights := source(entry):
@@ -142,7 +142,7 @@ def pretrained(entries: Iterable[Entry]) -> list[str]:
 
 
 def chosen(entries: Iterable[Entry]) -> list[str]:
-    """What cross-validation chose for each row with a grid, beside what was published."""
+    """Describe the choice of cross-validation for each published row with a grid, beside the published choice."""
     lines = []
     for entry in entries:
         if entry["scores"]:
@@ -155,9 +155,9 @@ def chosen(entries: Iterable[Entry]) -> list[str]:
 
 
 def published_table(entries: list[Entry]) -> Table:
-    """Published and measured for a terminal of 80 columns: each row's first metric on each split.
+    """Return published and measured figures for a terminal of 80 columns: each row's first metric on each split.
 
-    A difference with a star is of a published figure outside the measured interval.
+    A star after a difference marks a published figure outside the measured interval.
     """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for heading in ("row", "accuracy\non", "published", "measured", "95%\ninterval", "difference "):
@@ -177,7 +177,7 @@ def published_table(entries: list[Entry]) -> Table:
 
 
 def curves(results: Results) -> Figure | None:
-    """Accuracy by epoch of all rows with more than one: train dotted, val drawn through where it was not trained on."""
+    """Draw accuracy by epoch of published rows with several epochs: train dotted; val solid, if not trained on."""
     figure = Figure()
     for position, row in enumerate(results.rows):
         final = result_of(row, results.experiment)

@@ -1,4 +1,4 @@
-"""From study and finals to what a person takes away: tables, a page, Markdown, files."""
+"""The report, made from study and finals: tables, a page, Markdown, files."""
 
 from collections.abc import Mapping
 from contextlib import closing
@@ -40,14 +40,14 @@ def write_report(
 ) -> Path:
     """Write tables, summary, best configurations, Markdown, pictures and page into the experiment's folder.
 
-    Returns the page.
+    Returns the page's path.
 
     Args:
         experiment: the folder.
         records: all trials.
-        finalists: what was trained again, as far as it was.
+        finalists: the finalists trained so far.
         failures: a line for each final that failed.
-        seconds: how long the search took.
+        seconds: the duration of the search.
     """
     results = Results(experiment=experiment, records=records, finalists=finalists, failures=failures, seconds=seconds)
     summary = summarize(results)
@@ -66,7 +66,7 @@ def write_report(
 
 
 def _write_plots(results: Results, summary: Summary) -> dict[str, str]:
-    """Write the pictures of the Markdown, and remove those of before; returns what is to be seen in each."""
+    """Write the pictures of the Markdown and remove outdated ones; return a description of each."""
     drawn = plots(results, summary)
     for name in PLOTS:
         file = file_of(name)
@@ -80,7 +80,7 @@ def _write_plots(results: Results, summary: Summary) -> dict[str, str]:
 
 
 def search_figures(experiment: Experiment, records: list[Record]) -> dict[str, Figure]:
-    """What the page shows of each recipe's fields, by `importance/RECIPE` and `parallel/RECIPE`, where there is any."""
+    """Return the page's figures of each recipe's fields, if any, by `importance/RECIPE` and `parallel/RECIPE`."""
     results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
     drawn = {
         f"{name}/{recipe}": draw(results, recipe)
@@ -91,33 +91,33 @@ def search_figures(experiment: Experiment, records: list[Record]) -> dict[str, F
 
 
 def curves(experiment: Experiment, records: list[Record]) -> Figure | None:
-    """The learning curves of all trials, as on the page; None where no trial has finished an epoch."""
+    """Draw the learning curves of all trials, as on the page; return None if no trial has finished an epoch."""
     results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
     figure = learning_curves(results)
     return figure if isinstance(figure, Figure) else None
 
 
 def rebuild(experiment: Experiment) -> Path:
-    """Write the report again from the folder alone, also while a search is running; returns the page."""
+    """Write the report again from the folder alone, even while a search is running; return the page's path."""
     with closing(SearchStudy.load(experiment.storage, experiment.settings.name)) as study:
         results = Results.of_folder(experiment, study)
     return write_report(experiment, results.records, results.finalists, results.failures, seconds=results.seconds)
 
 
 def side_by_side(experiments: Mapping[str, Experiment]) -> SideBySide:
-    """Experiments to be compared, by their names; nothing is written into them.
+    """Return a comparison of experiments, given by name; nothing is written into them.
 
     Raises:
-        InputError: the search of one did not begin, or its study cannot be read.
+        InputError: the search of an experiment did not begin, or its study cannot be read.
     """
     return SideBySide([Contender.of(name, _results_of(experiment)) for name, experiment in experiments.items()])
 
 
 def write_comparison(side: SideBySide, output: Path) -> Path:
-    """Write the page of experiments side by side, whole or not at all; returns its absolute path.
+    """Write the page of experiments side by side, whole or not at all; return its absolute path.
 
     Raises:
-        InputError: it cannot be written.
+        InputError: the page cannot be written.
     """
     output = output.expanduser().absolute()
     try:

@@ -1,4 +1,4 @@
-"""What all parts of a report are made from."""
+"""Results of an experiment, from which all parts of a report are made."""
 
 import math
 from collections.abc import Mapping
@@ -30,9 +30,9 @@ class Results:
     Attributes:
         experiment: the folder.
         records: all trials.
-        finalists: the configurations that were trained again, as far as they were.
+        finalists: the finalists trained so far.
         failures: a line for each final that failed.
-        seconds: how long the search took.
+        seconds: the duration of the search.
     """
 
     experiment: Experiment
@@ -43,9 +43,9 @@ class Results:
 
     @classmethod
     def of_folder(cls, experiment: Experiment, study: SearchStudy) -> "Results":
-        """What an experiment holds, also while it is being searched.
+        """Return the results of an experiment, even while its search is running.
 
-        Failures of finals are not kept anywhere else, so they are taken from the summary that is there.
+        Failures of finals are kept only in the existing `report.json`, so they are read from there.
         """
         before = experiment.read("report.json") if (experiment.folder / "report.json").exists() else {}
         results = cls(
@@ -62,23 +62,23 @@ class Results:
 
     @cached_property
     def settings(self) -> Settings:
-        """What was asked."""
+        """The settings of the search."""
         return self.experiment.settings
 
     @cached_property
     def card(self) -> dict[str, Any]:
-        """What the data are."""
+        """The data card, from `data.json`."""
         card: dict[str, Any] = self.experiment.read("data.json")
         return card
 
     @cached_property
     def environment(self) -> dict[str, Any]:
-        """What it ran on."""
+        """The environment of the search, from `environment.json`."""
         environment: dict[str, Any] = self.experiment.read("environment.json")
         return environment
 
     def environment_facts(self) -> list[tuple[str, str]]:
-        """The same, line by line."""
+        """Return the environment as lines of name and value."""
         environment = dict(self.environment)
         packages = environment.pop("packages")
         earlier = environment.pop("earlier", [])
@@ -92,7 +92,7 @@ class Results:
         return weights_of_experiment(self.experiment.folder)
 
     def weights_of(self, recipe: str, config: Mapping[str, Any]) -> dict[str, str] | None:
-        """Source and digest of the pretrained weights that a configuration begins with; None where it has none."""
+        """Return source and digest of the pretrained weights that a configuration begins with; None if it has none."""
         if config.get("pretrained") != "yes":
             return None
         weights = self.weights[f"{recipe}.{config['model']}"]
@@ -100,17 +100,17 @@ class Results:
 
     @cached_property
     def preset(self) -> Preset | None:
-        """The published experiment that it began with."""
+        """The preset that the search began with."""
         return self.experiment.preset
 
     @cached_property
     def rows(self) -> list[PlannedRow]:
-        """The rows of the preset that it began with."""
+        """The published rows of the preset that the search began with."""
         return planned_rows(self.experiment)
 
     @property
     def tested_on(self) -> Literal["test", "val"]:
-        """The split that finals are tested on: val where there is no test."""
+        """The split that finals are tested on: test, or val without a test split."""
         return "test" if self.card["images"]["test"] else "val"
 
     @property
@@ -119,37 +119,37 @@ class Results:
         return list(self.card["classes"])
 
     def of(self, recipe: str) -> list[Record]:
-        """The trials of a recipe, by number."""
+        """Return the trials of a recipe, by number."""
         return [record for record in self.records if record.recipe == recipe]
 
     def best(self, recipe: str) -> Record | None:
-        """The trial that stands for a recipe before there are finals; None where none has a value."""
+        """Return the trial that represents a recipe before there are finals; None if no trial has a value."""
         chosen = choose(self.of(recipe), self.settings.milestones, 1, maximize=self.settings.maximize)
         return chosen[0] if chosen else None
 
     def finalists_of(self, recipe: str) -> list[Finalist]:
-        """A recipe's finalists, the one with the best mean val metric first."""
+        """Return a recipe's finalists, the best mean val metric first."""
         own = [finalist for finalist in self.finalists if finalist.first.recipe == recipe]
         return sorted(own, key=lambda finalist: self.loss_of(finalist.val[self.settings.metric]))
 
     def soups_of(self, recipe: str) -> list[Soup]:
-        """The weight soups of a recipe's finals."""
+        """Return the weight soups of a recipe's finals."""
         return load_soups(self.experiment.folder, pool_of(self.finalists_of(recipe), self.settings))
 
     def loss_of(self, value: float | None) -> float:
-        """The search's metric so that smaller is better, and what is no number is worst."""
+        """Return the search's metric as a loss: smaller is better, and None, NaN and infinity are worst."""
         if value is None or not math.isfinite(value):
             return math.inf
         return -value if self.settings.maximize else value
 
     @cached_property
     def winner(self) -> Finalist | None:
-        """The finalist that is best on val; None where nothing was tested."""
+        """The finalist that is best on val; None if nothing was tested."""
         return winner_of(self.finalists, self.settings)
 
     @cached_property
     def default(self) -> Finalist | None:
-        """The default point of the winner's recipe, trained as the winner was; None where it was not."""
+        """The default point of the winner's recipe, trained like the winner; None if it was not trained."""
         if self.winner is None:
             return None
         recipe = self.winner.first.recipe
@@ -159,12 +159,12 @@ class Results:
 
 
 def began_with(summary: Mapping[str, Any]) -> list[str]:
-    """The pretrained weights of each recipe's best, or that it had none, a line each."""
+    """Describe the pretrained weights of each recipe's best, or their absence, one line each."""
     return [f"{recipe}: {weights}" for recipe, entry in summary["recipes"].items() if (weights := source(entry))]
 
 
 def source(entry: dict[str, Any]) -> str | None:
-    """Where pretrained weights come from, in words; None for a recipe that knows none, or without a configuration."""
+    """Describe the source of pretrained weights; None without a configuration or for a recipe without the choice."""
     if "pretrained" not in (entry["config"] or {}):
         return None
     if entry["weights"] is None:
@@ -173,7 +173,7 @@ def source(entry: dict[str, Any]) -> str | None:
 
 
 def on_test(finalist: Finalist) -> dict[str, Any]:
-    """Each test metric: its mean over the seeds with the 95% interval, and the standard deviation between seeds."""
+    """Return each test metric: the mean over seeds with its 95% interval, and the standard deviation between seeds."""
     found = {}
     for name, ends in finalist.test().items():
         values = [final.test[name] for final in finalist.finals]
@@ -182,7 +182,7 @@ def on_test(finalist: Finalist) -> dict[str, Any]:
 
 
 def of_images(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
-    """Precision, recall, F1 and support of each class, and the confusion matrix."""
+    """Return precision, recall, F1 and support of each class, and the confusion matrix."""
     confusion = confusion_matrix(labels, predictions, len(classes))
     counts = tally(confusion)
     figures = {**counts.per_class(), "support": counts.support.astype(int)}

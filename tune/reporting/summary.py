@@ -1,6 +1,6 @@
-"""`report.json`: the results of a search for programs; everything else in the report is made from it, too.
+"""The summary `report.json`: the results of a search for programs, and the source of the rest of the report.
 
-Its schema is `report.schema.json`. Recipes come by rank. Nothing here is chosen on test.
+Its schema is `report.schema.json`. Recipes are ordered by rank. Nothing here is chosen on test.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ Summary = dict[str, Any]
 
 
 def summarize(results: Results) -> Summary:
-    """The summary of an experiment, JSON-able."""
+    """Return the summary of an experiment, ready for JSON."""
     metric = results.settings.metric
 
     def rank(recipe: str) -> tuple[bool, float]:
@@ -58,7 +58,7 @@ def summarize(results: Results) -> Summary:
 
 
 def _is_untested(entry: dict[str, Any]) -> bool:
-    """Whether a recipe has a best trial which was not trained again."""
+    """Return True if a recipe has a best trial but no tested final."""
     return entry["best_trial"] is not None and entry["test"] is None
 
 
@@ -99,7 +99,7 @@ def _entry(results: Results, recipe: str) -> dict[str, Any]:
 
 
 def _against_train_alone(finalist: Finalist) -> dict[str, Any] | None:
-    """What the val images were worth to a finalist that was trained on them, too."""
+    """Compare a finalist also trained on val with its training on train alone; None if there is none."""
     before = finalist.on_train_alone
     if before is None:
         return None
@@ -108,7 +108,7 @@ def _against_train_alone(finalist: Finalist) -> dict[str, Any] | None:
 
 
 def _default(results: Results) -> dict[str, Any] | None:
-    """The default point of the winner's recipe, and what the search has gained over it."""
+    """Return the default point of the winner's recipe, and the search's gain over it; None if it was not tested."""
     winner, default = results.winner, results.default
     if winner is None or default is None:
         return None
@@ -120,7 +120,7 @@ def _default(results: Results) -> dict[str, Any] | None:
 
 
 def _against(results: Results) -> dict[str, dict[str, Any]]:
-    """How the accuracy of each other recipe that was tested compares with the winner's, on the same images."""
+    """Compare the accuracy of each other tested recipe with the winner's, on the same images."""
     winner = results.winner
     if winner is None:
         return {}
@@ -132,7 +132,7 @@ def _against(results: Results) -> dict[str, dict[str, Any]]:
 
 
 def _calibration(finals: list[Final]) -> dict[str, Any]:
-    """Whether models are right as often as they say, of all seeds together, as they are and with val's temperatures."""
+    """Measure the calibration of all seeds together, without and with the temperatures fitted on val."""
     temperatures = [fit_temperature(final.val_log_probabilities, final.on_val[0]) for final in finals]
     labels = np.concatenate([final.labels for final in finals])
     raw = reliability(np.concatenate([final.log_probabilities for final in finals]), labels)
@@ -148,7 +148,7 @@ def _calibration(finals: list[Final]) -> dict[str, Any]:
 
 
 def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
-    """What the finals of the recipes are worth together, beside the winner."""
+    """Return the metrics of ensembles and soups of the recipes' finals, compared with the winner."""
     winner = results.winner
     if winner is None:
         return []
@@ -179,7 +179,7 @@ def _ensembles(results: Results, ranked: list[str]) -> list[dict[str, Any]]:
 
 
 def _preset(results: Results) -> dict[str, Any] | None:
-    """The published experiment with its rows, by name."""
+    """Return the preset with its published rows, by name."""
     if results.preset is None:
         return None
     rows = {row.name: entry_of(results, row) for row in results.rows}
@@ -198,7 +198,7 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
 
 
 def _finals(finalist: Finalist) -> list[dict[str, Any]]:
-    """Each training; of what was trained on val, too, val says nothing."""
+    """Return each final; one also trained on val has no val metrics, as they would say nothing."""
     return [
         {"seed": final.seed, "epoch": final.epoch, "val": {} if final.val_of else final.val, "test": final.test}
         for final in finalist.finals
@@ -206,7 +206,7 @@ def _finals(finalist: Finalist) -> list[dict[str, Any]]:
 
 
 def _warnings_of_rows(results: Results, preset: dict[str, Any] | None) -> list[str]:
-    """What of the published rows a person should know before trusting their figures."""
+    """Return the warnings that a person should read before trusting the figures of the published rows."""
     if results.preset is None or preset is None:
         return []
     warnings = []
@@ -222,7 +222,7 @@ def _warnings_of_rows(results: Results, preset: dict[str, Any] | None) -> list[s
 
 
 def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]:
-    """What of the search itself a person should know before trusting its figures."""
+    """Return the warnings that a person should read before trusting the figures of the search."""
     if results.settings.rows_only:
         return []
     warnings = []
@@ -242,7 +242,7 @@ def _warnings(results: Results, entries: dict[str, dict[str, Any]]) -> list[str]
         if not any(trials.values()):
             warnings.append(f"{recipe}: no trial was begun")
         elif entry["best_trial"] is None and not trials["running"]:
-            if trials["pruned"]:  # by the time budget, before there was anything to judge by
+            if trials["pruned"]:  # stopped by the time budget before there was any value
                 warnings.append(f"{recipe}: the time budget was used up before a trial had trained an epoch")
             else:
                 first = next(record for record in results.of(recipe) if record.state == "failed")

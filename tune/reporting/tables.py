@@ -1,4 +1,4 @@
-"""`trials.parquet`, a row a trial, and `curves.parquet`, a row an epoch: for notebooks and other tools."""
+"""Tables for notebooks and other tools: `trials.parquet`, one row per trial, and `curves.parquet`, one per epoch."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ from tune.reporting.formatting import printable
 from tune.reporting.results import Results
 
 FIGURES = (*VAL_METRICS, "train_loss", "train_accuracy", "lr", *TIMINGS)
-"""An epoch's figures; a recipe that gives more has more columns."""
+"""An epoch's figures; a recipe that reports more has more columns."""
 
 
 def write_tables(results: Results) -> None:
@@ -27,7 +27,7 @@ def write_tables(results: Results) -> None:
 
 
 def trials_table(results: Results) -> pa.Table:
-    """Every trial with its configuration, `recipe.field`, and its figures: typed also where it has no rows."""
+    """Return every trial with its configuration, as `recipe.field`, and figures; empty tables have types, too."""
     fields = {
         f"{recipe}.{name}": _type(domain)
         for recipe in results.settings.recipes
@@ -52,7 +52,7 @@ def trials_table(results: Results) -> pa.Table:
 
 
 def curves_table(records: Iterable[Record]) -> pa.Table:
-    """Every epoch of every trial, with the best of the metric that the trial had until then."""
+    """Return every epoch of every trial, with the trial's best-so-far metric."""
     rows: list[dict[str, Any]] = [
         {"number": r.number, "recipe": r.recipe, "best_so_far": r.values.get(int(figures["epoch"])), **figures}
         for r in records
@@ -107,7 +107,7 @@ def _table(schema: dict[str, pa.DataType], rows: list[dict[str, Any]]) -> pa.Tab
 
 
 def _cast(value: Any, kind: pa.DataType) -> Any:
-    """A value as its column has it: a choice that mixes words and numbers is written as words."""
+    """Convert a value to its column's type; a choice that mixes words and numbers is stored as strings."""
     if value is None:
         return None
     if pa.types.is_string(kind):

@@ -1,4 +1,4 @@
-"""TensorBoard's event files, made from the study: a run a trial, with its configuration, and one a final."""
+"""TensorBoard event files, made from the study: one folder per trial and one per final, with its configuration."""
 
 import shutil
 from collections.abc import Iterable, Mapping
@@ -14,7 +14,7 @@ FOLDER = "tensorboard"
 
 
 def require_tensorboard() -> None:
-    """Refuse early what would fail at the end.
+    """Fail early instead of at the end of the search.
 
     Raises:
         InputError: TensorBoard is not installed.
@@ -26,7 +26,7 @@ def require_tensorboard() -> None:
 
 
 def write_events(experiment: Experiment, records: Iterable[Record], finals: Iterable[Final]) -> Path:
-    """Write them anew; returns their folder."""
+    """Write all event files anew; return their folder."""
     folder = experiment.folder / FOLDER
     shutil.rmtree(folder, ignore_errors=True)
     for record in records:

@@ -1,1 +1,1 @@
-"""What a person asks of a search: settings and presets."""
+"""The settings and presets of a search."""

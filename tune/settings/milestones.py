@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 
 def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> list[int]:
-    """The epochs at which trials are compared: grace x factor^k, below `max_epochs`."""
+    """Return the epochs at which trials are compared: grace_period x reduction_factor^k, below `max_epochs`."""
     epochs = []
     epoch = grace_period
     while epoch < max_epochs:

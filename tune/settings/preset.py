@@ -1,4 +1,4 @@
-"""A published experiment: its rows, each a configuration that is run as it was published, and what to search."""
+"""A published experiment: its rows, which are configurations run as published, and the search around them."""
 
 from collections.abc import Mapping
 from itertools import product
@@ -15,14 +15,14 @@ from tune.settings.settings import NAME, Settings, flat, read_yaml
 SHIPPED = Path(__file__).parent / "presets"
 
 PRESET = "preset.yaml"
-"""What an experiment's folder calls the preset that it was begun with."""
+"""The name of an experiment's copy of the preset that it was begun with."""
 
 Figures = dict[Literal["test", "val"], dict[str, float]]
 """Metrics by the split that they were measured on."""
 
 
 class Row(BaseModel):
-    """A line of a published table: what was trained, how, and what came out."""
+    """A line of a published table: the configuration, its training, and the published results."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -57,7 +57,7 @@ class Row(BaseModel):
         return self
 
     def candidates(self) -> list[dict[str, Value]]:
-        """The configurations of the grid, in the order of scikit-learn's `ParameterGrid`; without one just `config`."""
+        """Return the grid's configurations in the order of scikit-learn's `ParameterGrid`; without a grid, `config`."""
         names = sorted(self.grid)
         points = product(*(self.grid[name] for name in names))
         return [self.config | dict(zip(names, point, strict=True)) for point in points]
@@ -67,11 +67,11 @@ class Preset(BaseModel):
     """A published experiment.
 
     Attributes:
-        title: what it is, in a line.
-        notes: what a person should know before trusting its figures.
-        images: how many the data set that was published on has, with those that a preset leaves out.
-        settings: of the search around the rows; a person's flags override them.
-        rows: by the name of their folder.
+        title: its description in a line.
+        notes: facts that a person should know before trusting its figures.
+        images: number of images of the published data set, including those that the preset leaves out.
+        settings: of the search around the published rows; a person's flags override them.
+        rows: the published rows, by the name of their folder.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -84,19 +84,19 @@ class Preset(BaseModel):
 
     @property
     def set(self) -> dict[str, str]:
-        """What the settings say of fields, by `RECIPE.FIELD`."""
+        """The restrictions of the settings on fields, by `RECIPE.FIELD`."""
         restrictions: dict[str, str] = flat(self.settings.get("set", {}))
         return restrictions
 
     @property
     def variant(self) -> str:
-        """What trials of the search are shown of an image, unless a person says otherwise."""
+        """The input variant of the search's trials, unless a person sets another."""
         variant: str = self.settings.get("variant", Settings.model_fields["variant"].default)
         return variant
 
     @property
     def max_epochs(self) -> int:
-        """Of the search, unless a person says otherwise."""
+        """The maximum epochs of the search, unless a person sets another number."""
         epochs: int = self.settings.get("max_epochs", Settings.model_fields["max_epochs"].default)
         return epochs
 
@@ -109,12 +109,12 @@ class Preset(BaseModel):
 
 
 def names() -> list[str]:
-    """The presets that are shipped."""
+    """Return the presets that are shipped."""
     return sorted(file.stem for file in SHIPPED.glob("*.yaml"))
 
 
 def file_of(preset: str) -> Path:
-    """The file of a preset: one that is shipped, by its name, or a person's own, by its path.
+    """Return the file of a preset: a shipped one by its name, or a person's own by its path.
 
     Raises:
         InputError: there is no such preset.
@@ -130,10 +130,10 @@ def file_of(preset: str) -> Path:
 
 
 def read_preset(file: Path) -> Preset:
-    """A preset from its file; keys that begin with a dot are for YAML's anchors alone.
+    """Read a preset from its file; keys that begin with a dot serve only as YAML anchors.
 
     Raises:
-        InputError: the file cannot be read, or is not one of a preset.
+        InputError: the file cannot be read, or is not a preset.
     """
     content = {key: value for key, value in read_yaml(file, "preset").items() if not str(key).startswith(".")}
     try:
@@ -144,10 +144,10 @@ def read_preset(file: Path) -> Preset:
 
 
 def settings_with(preset: Preset, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a preset under a person's own; without the fields of recipes that the person leaves out.
+    """Return a preset's settings, overridden by a person's own, without the fields of recipes that are not searched.
 
     Raises:
-        InputError: neither says what the data are.
+        InputError: neither names the data set.
     """
     values = {**preset.settings, **given}
     if "data" not in values:

@@ -1,4 +1,4 @@
-"""The settings of a search: typed, frozen, validated; from flags or a YAML file, and back into one."""
+"""The settings of a search: typed, frozen and validated; read from flags or a YAML file, and written to one."""
 
 import os
 import re
@@ -16,11 +16,11 @@ from tune.settings.milestones import milestones
 
 METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
-"""What is searched unless a person says otherwise: quick on any machine."""
+"""The recipes that are searched by default: quick on any machine."""
 
 
 WANDB = ("wandb", "wandb_project", "wandb_entity", "wandb_group", "wandb_tags", "wandb_sweep")
-"""Where a search is shown in W&B."""
+"""The settings that say where W&B shows a search."""
 
 RESUMABLE = (
     "trials",
@@ -34,19 +34,19 @@ RESUMABLE = (
     "tensorboard",
     *WANDB,
 )
-"""What may change when an experiment is resumed; all else would make another experiment of it."""
+"""The settings that may change on resume. A change of any other setting would make another experiment."""
 
 HERE = "local"
-"""The address that stands for a Ray of the search's own, on this machine."""
+"""The address that means a Ray of the search's own, on this machine."""
 
 EMBEDDED = ("digits",)
-"""Data sets that are named, not placed; a folder of such a name is written ./digits."""
+"""Data sets that are given by name, not by path. A folder of such a name is written ./digits."""
 
 Share = float | Literal["rest"]
-"""What a split gets: a fraction, a number of images, or what the others leave."""
+"""The size of a split: a fraction, a number of images, or the rest."""
 
 SETTINGS = "settings.yaml"
-"""What an experiment's folder calls its settings."""
+"""The name of an experiment's settings file."""
 
 BUCKETS = ("s3", "gs")
 URL_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._=+-]+)*/?")
@@ -56,7 +56,7 @@ UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def _seconds(value: object) -> object:
-    """Seconds from a number or from text such as 90, 90s, 10m, 1.5h."""
+    """Parse seconds from a number or from text such as 90, 90s, 10m, 1.5h."""
     if not isinstance(value, str):
         return value
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", value)
@@ -66,12 +66,12 @@ def _seconds(value: object) -> object:
 
 
 def _list(value: object) -> object:
-    """A list from text with commas."""
+    """Split text at commas into a list."""
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
 def _shares(value: object) -> object:
-    """Three numbers, or "rest", from text such as 0.7,0.15,0.15 or rest,1000,1000."""
+    """Parse three shares, numbers or "rest", from text such as 0.7,0.15,0.15 or rest,1000,1000."""
     parts = _list(value)
     try:
         shares = tuple(part if part == "rest" else float(part) for part in parts)  # type: ignore[attr-defined]
@@ -86,7 +86,7 @@ def _shares(value: object) -> object:
 
 
 def flat(value: Any) -> Any:
-    """`{"knn": {"neighbors": 5}}`, as YAML is nicely written, as `{"knn.neighbors": "5"}`."""
+    """Flatten `{"knn": {"neighbors": 5}}`, the natural form in YAML, to `{"knn.neighbors": "5"}`."""
     if not isinstance(value, Mapping):
         return value
     pairs: dict[str, str] = {}
@@ -97,12 +97,12 @@ def flat(value: Any) -> Any:
 
 
 def _absolute(path: str) -> str:
-    """A path that means the same to workers and to a resumed search, wherever they are started."""
+    """Return a path that means the same to workers and to a resumed search, wherever they are started."""
     return str(Path(path).expanduser().absolute())
 
 
 def _absolute_out(folder: str) -> str:
-    """The folder of experiments made absolute, if it is not in a bucket."""
+    """Make the folder of experiments absolute, unless it is in a bucket."""
     scheme, url, place = folder.partition("://")
     if not url:
         return _absolute(folder)
@@ -116,7 +116,7 @@ def _absolute_file(path: str | None) -> str | None:
 
 
 def _absolute_source(data: str) -> str:
-    """The folder or glob in a data source made absolute; what names no folder that is there stays as it is."""
+    """Make the folder or glob in a data source absolute; a source that names no existing folder stays as it is."""
     if data in EMBEDDED:
         return data
     kind, colon, path = data.rpartition(":")
@@ -125,16 +125,16 @@ def _absolute_source(data: str) -> str:
 
 
 def _absolute_storage(url: str | None) -> str | None:
-    """The file of an SQLite URL made absolute."""
+    """Make the file of an SQLite URL absolute."""
     scheme, slashes, path = (url or "").partition(":///")
     return f"sqlite:///{_absolute(path)}" if scheme == "sqlite" and slashes and path else url
 
 
 def _has_password(url: str | None) -> bool:
-    """Whether a storage's URL says what nobody else should read; also one that is none, and so not to be shown."""
+    """Return True if a storage's URL holds a password, or cannot be parsed and so must not be shown."""
     if url is None or not {"@", "?"} & set(url):
         return False
-    from sqlalchemy import make_url  # late, as it takes time
+    from sqlalchemy import make_url  # late, as it takes time to import
     from sqlalchemy.exc import ArgumentError
 
     try:
@@ -151,17 +151,17 @@ def _project(name: str) -> str:
 
 
 def _absolute_preset(preset: str | None) -> str | None:
-    """The file of a person's own preset made absolute."""
+    """Make the file of a person's own preset absolute."""
     return _absolute(preset) if preset and preset.endswith((".yaml", ".yml")) else preset
 
 
 def cache_folder() -> Path:
-    """This machine's own folder for what can be had again."""
+    """Return this machine's cache folder, for files that can be made or downloaded again."""
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser().absolute() / "toprung"
 
 
 def out_folder() -> str:
-    """Where experiments are, unless --out says otherwise."""
+    """Return the default folder of experiments."""
     return os.environ.get("TOPRUNG_OUT") or "results"
 
 
@@ -170,7 +170,7 @@ def _address() -> str:
 
 
 class Settings(BaseModel):
-    """What a search is asked to do. The description of a field is its help on the command line."""
+    """The settings of a search. The description of a field is its help on the command line."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -328,7 +328,7 @@ class Settings(BaseModel):
         return self
 
     def domains(self, recipe: str) -> dict[str, Domain]:
-        """What is searched of a recipe: what its space says, narrowed or widened by `set`.
+        """Return the searched domains of a recipe: those of its space, narrowed or widened by `set`.
 
         Raises:
             InputError: an unknown field, or a value outside its domain.
@@ -343,38 +343,38 @@ class Settings(BaseModel):
 
     @property
     def variants(self) -> tuple[Variant, ...]:
-        """What trials may be shown of an image, unless `set` says otherwise of a recipe."""
+        """The input variants that trials may use, unless `set` restricts those of a recipe."""
         return ("whole", "box") if self.variant == "either" else (self.variant,)
 
     def of_wandb(self) -> list[str]:
-        """The settings for W&B that a person has given, but for whether it is used."""
+        """Return the W&B settings that a person has given, other than `wandb` itself."""
         fields = type(self).model_fields
         return [name for name in WANDB[1:] if getattr(self, name) != fields[name].default]
 
     @property
     def seeds_of_finals(self) -> list[int]:
-        """The seeds that a finalist is trained again with."""
+        """The seeds with which a finalist is trained again."""
         return list(range(self.seed, self.seed + self.final_seeds))
 
     @property
     def milestones(self) -> list[int]:
-        """The epochs of the rungs."""
+        """The milestones, which are the epochs of the rungs."""
         return milestones(self.grace_period, self.reduction_factor, self.max_epochs)
 
     @property
     def maximize(self) -> bool:
-        """Whether a larger metric is better."""
+        """True if a larger metric is better."""
         return self.metric != "loss"
 
     def dump(self) -> str:
-        """The settings as YAML that `load` reads."""
+        """Return the settings as YAML that `load` reads."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
 def make(values: Mapping[str, Any]) -> Settings:
-    """Validated settings; without a name, one by data set and time.
+    """Validate settings; if they have no name, make one of data set and time.
 
-    The recipes of folders that `recipes` and `recipes_from` name become known to this process.
+    Recipes in the folders that `recipes` and `recipes_from` name become known to this process.
 
     Raises:
         InputError: in one line, the value, the rule and the way out.
@@ -391,10 +391,10 @@ def make(values: Mapping[str, Any]) -> Settings:
 
 
 def _with_folders(values: Mapping[str, Any]) -> dict[str, Any]:
-    """`values` with the names of recipes in place of folders in `recipes`, and these in `recipes_from`."""
+    """Replace folders in `recipes` by the names of their recipes, and add the folders to `recipes_from`."""
     given, folders = _texts(values.get("recipes", ())), _texts(values.get("recipes_from", ()))
     if given is None or folders is None:
-        return dict(values)  # refused by its type
+        return dict(values)  # validation refuses its type
     known = {_absolute(folder): add_recipes(folder, "--recipes-from") for folder in folders}
     names: list[str] = []
     for name in given:
@@ -408,18 +408,18 @@ def _with_folders(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _texts(value: object) -> list[str] | None:
-    """The texts of a list, also one with commas; None where it is something else."""
+    """Return a list of texts, also from text with commas; None for anything else."""
     parts = _list(value)
     return list(parts) if isinstance(parts, list | tuple) and all(isinstance(part, str) for part in parts) else None
 
 
 def _is_folder(recipe: str) -> bool:
-    """Whether a person means a folder of recipes, not a recipe: only a path has slashes or begins with . or ~."""
+    """Return True if the name is a folder of recipes: only paths contain slashes or begin with . or ~."""
     return recipe.startswith((".", "~")) or "/" in recipe or os.sep in recipe
 
 
 def load(path: Path) -> dict[str, Any]:
-    """The values of a settings file, not yet validated.
+    """Load the values of a settings file, not yet validated.
 
     Raises:
         InputError: the file cannot be read, or is not a mapping of known settings.
@@ -439,7 +439,7 @@ def load(path: Path) -> dict[str, Any]:
 
 
 def read_yaml(path: Path, kind: str) -> dict[str, Any]:
-    """The mapping in a file of settings or of a preset.
+    """Read the mapping in a file of settings or of a preset.
 
     Raises:
         InputError: the file cannot be read, or holds something else.
@@ -459,10 +459,10 @@ def read_yaml(path: Path, kind: str) -> dict[str, Any]:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, to which a key that stands twice is an error; as it is to YAML itself."""
+    """YAML's safe loader, except that a duplicate key is an error, as the YAML standard says."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        """A mapping of keys that are there once."""
+        """Construct a mapping, and refuse duplicate keys."""
         keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
         if twice := next((key for key in keys if keys.count(key) > 1), None):
             raise yaml.constructor.ConstructorError(problem=f"{twice!r} stands twice", problem_mark=node.start_mark)

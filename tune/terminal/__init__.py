@@ -1,1 +1,1 @@
-"""The terminal: the console of a search, spinners, and times as people read them."""
+"""The terminal: the console of a search, spinners, and readable times."""

@@ -1,4 +1,4 @@
-"""The console of a search: where it prints, a spinner, and times as people read them."""
+"""The console of a search: its output, a spinner, and readable times."""
 
 import os
 import sys
@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.spinner import Spinner
 
 UNCUT = 1000
-"""Columns of a table that no screen limits."""
+"""The width of tables in columns if no screen limits it."""
 
 
 def console_of(progress: str) -> Console:
@@ -21,9 +21,9 @@ def console_of(progress: str) -> Console:
 
 @contextmanager
 def working(console: Console, text: str) -> Iterator[Callable[[str], None]]:
-    """A line with a spinner while something is done, on a terminal alone; gives a function that changes its text.
+    """Show a spinner with a line of text during the block, only on a terminal; yield a function that changes the text.
 
-    What others print meanwhile goes where it would have gone, to the log, and not through the console.
+    Output of other code goes where it would have gone anyway, to the log, and not through the console.
     """
     spinner = Spinner("dots", text)
     with Live(spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False):
@@ -31,11 +31,11 @@ def working(console: Console, text: str) -> Iterator[Callable[[str], None]]:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as minutes and seconds, or hours and minutes."""
+    """Format seconds as minutes and seconds, or as hours and minutes."""
     whole = round(seconds)
     return f"{whole // 60}:{whole % 60:02d}" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02d}"
 
 
 def table_console() -> Console:
-    """Return standard output for tables: as wide as the terminal or COLUMNS, and not cut at all where neither is."""
+    """Return standard output for tables: as wide as the terminal or COLUMNS, and uncut if there is neither."""
     return Console(file=sys.stdout, width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else UNCUT)

@@ -1,4 +1,4 @@
-"""W&B as a mirror of an experiment: made from its study and files, by a process of its own; no trial waits for it."""
+"""W&B tracking of an experiment, made from its study and files by a separate process; no trial waits for it."""
 
 from tune.tracking.process import track, tracked
 

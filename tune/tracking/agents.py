@@ -12,7 +12,7 @@ from search_spaces import InputError
 
 
 def gpus_of(given: str) -> list[str]:
-    """The GPUs that agents shall have, by what CUDA calls them; an empty text is an agent without one.
+    """Return the GPUs for agents, by their CUDA names; an empty text stands for an agent without a GPU.
 
     Args:
         given: all, none, or numbers with commas between.
@@ -22,7 +22,7 @@ def gpus_of(given: str) -> list[str]:
     """
     if given == "none":
         return [""]
-    import torch  # late, as it takes time
+    import torch  # late, as it takes time to import
 
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     names = visible.split(",") if visible else list(map(str, range(torch.cuda.device_count())))
@@ -39,9 +39,10 @@ def gpus_of(given: str) -> list[str]:
 
 
 def run_agents(sweep: str, gpus: Sequence[str], count: int | None) -> int:
-    """Run an agent for each GPU until they end; what they say is printed with the GPU before it.
+    """Run an agent for each GPU until they end, and print their output with the GPU before each line.
 
-    Ctrl-C goes to all, and so to what they train, which ends in order. Returns 0, or the first exit code that is none.
+    Ctrl-C goes to all agents, and through them to their trainings, which end in order. Returns the first nonzero exit
+    code, or 0.
     """
     command = [sys.executable, "-m", "wandb", "agent", *(["--count", str(count)] if count else []), sweep]
     agents = [_start(command, gpu) for gpu in gpus]
@@ -68,7 +69,7 @@ def run_agents(sweep: str, gpus: Sequence[str], count: int | None) -> int:
 
 
 def _start(command: Sequence[str], gpu: str) -> "subprocess.Popen[str]":
-    ours = str(Path(sys.executable).parent)  # where python and toprung are those of this installation
+    ours = str(Path(sys.executable).parent)  # the folder of this installation's python and toprung
     path = os.pathsep.join([ours, os.environ.get("PATH", os.defpath)])
     return subprocess.Popen(
         command,

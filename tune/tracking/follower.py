@@ -1,4 +1,4 @@
-"""Reads a study again and again, and has W&B say the same: the process beside a search, or after one."""
+"""The tracking process, beside a search or after one: it polls a study and keeps W&B up to date."""
 
 import json
 import os
@@ -22,14 +22,14 @@ from tune.tracking.process import GAVE_UP
 from tune.tracking.runs import Runs
 
 POLL = 1.0
-"""Seconds between two readings of the study; more where reading takes long."""
+"""Seconds between two readings of the study; more if reading takes long."""
 
 SHARE = 20.0
-"""Of the time, reading takes at most one part in so many."""
+"""The least ratio of the pause to the time that a reading takes."""
 
 
 def main(argv: Sequence[str]) -> None:
-    """Mirror an experiment until standard input ends, then what came of it; print what a person should know."""
+    """Track an experiment until standard input ends, then its results; print messages for a person."""
     mode, task = argv[0], json.loads(argv[1])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with suppress(OSError):
@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> None:
         runs = Runs(experiment, settings, online=mode == "online", say=lambda line: print(line, file=said))
         try:
             mirror(runs, task["study"], settings.name, over)
-        except Exception as error:  # whatever it is, the study has all, and offline runs may do
+        except Exception as error:  # whatever the error, the study has all, and offline runs may work
             traceback.print_exc()
             if mode == "online":
                 url = wandb.setup().settings.base_url
@@ -59,11 +59,11 @@ def main(argv: Sequence[str]) -> None:
                 print(f"W&B: runs are kept in {runs.folder}; send them with: toprung track {experiment}", file=said)
     said.flush()
     sys.stderr.flush()
-    os._exit(0)  # nothing is left that W&B would have to wait for
+    os._exit(0)  # W&B has nothing left to wait for
 
 
 def mirror(runs: Runs, study: str, name: str, over: Event) -> None:
-    """Have `runs` say what a study says, until the search is over, then what came of it."""
+    """Keep `runs` up to date with a study until the search is over, then show the results."""
     with closing(WatchedStudy(study, name)) as watched:
         runs.begin(watched.identity)
         pause = 0.0
@@ -84,13 +84,13 @@ def mirror(runs: Runs, study: str, name: str, over: Event) -> None:
 
 
 def reason_of(error: Exception) -> str:
-    """What W&B failed by, in a line."""
+    """Return the reason for W&B's failure in a line."""
     text = str(error).strip() or type(error).__name__
     return text.splitlines()[0].rstrip(".")
 
 
 def _limit(over: Event, patience: float, said: TextIO) -> None:
-    """Give up when the search has been over for some seconds."""
+    """Give up on W&B if it has not taken everything `patience` seconds after the end of the search."""
     over.wait()
     time.sleep(patience)
     _give_up(said, f"has not taken all within {patience:.0f} s", beside_search=True)
@@ -108,6 +108,6 @@ def _end(said: TextIO, what: str) -> NoReturn:
 
 
 def _wait_for_end(over: Event) -> None:
-    """Standard input ends with the search, also with one that is killed."""
+    """Set `over` when standard input ends, which it does with the search, even if that is killed."""
     sys.stdin.read()
     over.set()

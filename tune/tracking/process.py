@@ -1,4 +1,4 @@
-"""The process that mirrors an experiment to W&B: how it is started, and how long it is waited for."""
+"""The process that tracks an experiment in W&B: its start, and the wait for it."""
 
 import json
 import os
@@ -19,24 +19,24 @@ from tune.terminal.console import working
 LOG = "logs/wandb.log"
 
 PATIENCE = 55.0
-"""Seconds that a search waits at its end, at most."""
+"""The most seconds that a search waits for W&B at its end."""
 
 ONLINE_PATIENCE = 38.0
-"""Seconds of these until what is not sent is written to files: they want some, too."""
+"""Seconds of PATIENCE after which unsent data are written to files, which takes some time, too."""
 
 GAVE_UP = 3
-"""The exit code that says that W&B does not take it."""
+"""The exit code for a W&B that does not take the data."""
 
 OF_AN_AGENT = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE")
-"""Variables that would make of all runs that of an agent, or of a process above, that started the search."""
+"""Variables of an agent, or of the process that started the search, that would turn all runs into its own."""
 
 
 @contextmanager
 def tracked(experiment: Experiment, study: str, settings: Settings, console: Console) -> Iterator[None]:
-    """Mirror the experiment to W&B meanwhile, where the settings say so; `study` is the URL of its study.
+    """Track the experiment in W&B during the block, if the settings say so; `study` is the URL of its study.
 
-    The search never waits for it, but at most `PATIENCE` at its end. Whatever it fails by, the study has all, and
-    `toprung track` sends it later.
+    The search never waits for W&B, except at most `PATIENCE` at its end. Whatever the failure, the study has all the
+    data, and `toprung track` sends them later.
     """
     if settings.wandb == "off":
         yield
@@ -51,16 +51,19 @@ def tracked(experiment: Experiment, study: str, settings: Settings, console: Con
 
 
 def track(experiment: Experiment, settings: Settings, console: Console) -> bool:
-    """Mirror an experiment as it is now, as `settings.wandb` says, however long that takes; returns whether it is."""
+    """Send an experiment to W&B as it is now, as `settings.wandb` says and without a time limit.
+
+    Returns True if all of it is sent or, offline, written.
+    """
     mirror = _Mirror(experiment, experiment.storage, settings, [settings.wandb], console)
     with working(console, f"W&B: {'sending' if settings.wandb == 'online' else 'writing'} runs"):
         return mirror.end(None)
 
 
 class _Mirror:
-    """A process for each mode, until one of them is done.
+    """The tracking process in each mode in turn, until one succeeds.
 
-    Each is told by its standard input when the search is over, also where that is killed.
+    Each process learns from its standard input that the search is over, even if the search is killed.
     """
 
     def __init__(
@@ -89,7 +92,7 @@ class _Mirror:
         self._runs.start()
 
     def end(self, patience: float | None) -> bool:
-        """Say that the search is over, and wait, in seconds, until all is mirrored; returns whether it is."""
+        """Tell the process that the search is over, wait up to `patience` seconds, and return True if all is sent."""
         try:
             with self._changes:
                 self._over = True
@@ -100,7 +103,7 @@ class _Mirror:
             self._kill()
         if late:
             self._warn(f"it has not taken all within {patience:.0f} s")
-        elif self._code and self._code != GAVE_UP:  # which it has said itself
+        elif self._code and self._code != GAVE_UP:  # the process itself reports GAVE_UP
             self._warn(f"its process has failed, see {self._experiment.folder / LOG}")
         return not late and not self._code
 
@@ -134,7 +137,7 @@ class _Mirror:
                 stderr=errors,
                 text=True,
                 env={name: value for name, value in os.environ.items() if name not in OF_AN_AGENT},
-                start_new_session=True,  # Ctrl-C is the search's alone
+                start_new_session=True,  # Ctrl-C is for the search only
             )
 
     def _close(self) -> None:
@@ -143,7 +146,7 @@ class _Mirror:
                 self._process.stdin.close()
 
     def _kill(self) -> None:
-        """End the process, and with its session that of W&B, which would go on trying."""
+        """Kill the process and, through its session, W&B's own, which would keep trying."""
         with self._changes:
             if self._process:
                 with suppress(ProcessLookupError):

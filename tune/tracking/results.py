@@ -1,4 +1,4 @@
-"""What W&B is shown of results: tables, a confusion matrix, the figures of the page."""
+"""The results that W&B shows: tables, a confusion matrix, the figures of the page."""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from tune.experiment.trial_record import Record
 
 
 def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
-    """The recipes by rank, with what their finals reached."""
+    """Return the recipes by rank, with the results of their finals."""
     ends = [f"test_accuracy{end}" for end in ("", "_std", "_low", "_high")]
     table = wandb.Table(columns=["rank", "recipe", "best_trial", "val", *ends, "test_macro_f1", "seeds", "config"])
     for rank, (recipe, entry) in enumerate(summary["recipes"].items(), start=1):
@@ -33,7 +33,7 @@ def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
 
 
 def confusion(final: Path, classes: list[str]) -> Any:
-    """The confusion matrix of a final on test."""
+    """Return the confusion matrix of a final on test."""
     labels, predictions = (np.load(final / f"{name}.npy") for name in ("labels", "predictions"))
     return wandb.plot.confusion_matrix(
         y_true=labels.tolist(), preds=predictions.tolist(), class_names=classes, title="test"
@@ -41,10 +41,10 @@ def confusion(final: Path, classes: list[str]) -> Any:
 
 
 def curves(final: Path, classes: list[str]) -> dict[str, Any]:
-    """Precision against recall, and true against false positive rate, of each class that test has, against all others.
+    """Return one-against-all curves of each class in test: precision and recall, true and false positive rate.
 
-    W&B takes the columns of probabilities for those of the classes that it meets, so that classes without images would
-    shift the others: they are left out. Nothing where test has one class alone.
+    W&B takes the columns of probabilities for the classes that it meets. Classes without images would shift the others,
+    and are left out. Returns nothing if test has only one class.
     """
     present, labels = np.unique(np.load(final / "labels.npy"), return_inverse=True)
     if len(present) == 1:
@@ -58,7 +58,7 @@ def curves(final: Path, classes: list[str]) -> dict[str, Any]:
 
 
 def per_class(final: Path, classes: list[str]) -> wandb.Table:
-    """Precision, recall, F1 and support of each class on test."""
+    """Return precision, recall, F1 and support of each class on test."""
     from tune.reporting.results import of_images
 
     labels, predictions = (np.load(final / f"{name}.npy") for name in ("labels", "predictions"))
@@ -71,7 +71,7 @@ def per_class(final: Path, classes: list[str]) -> wandb.Table:
 
 
 def figures_of(experiment: Experiment, records: list[Record]) -> dict[str, wandb.Plotly]:
-    """Which fields matter, and all trials as lines through them: a figure each a recipe, as on the page."""
+    """Return the search figures of the page: which fields matter, and all trials as lines through them, by recipe."""
     from tune.reporting.report import search_figures
 
     return {name: wandb.Plotly(figure) for name, figure in search_figures(experiment, records).items()}

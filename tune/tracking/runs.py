@@ -1,4 +1,4 @@
-"""What W&B is shown of an experiment: a run for each trial and final, and one for the search."""
+"""The W&B runs of an experiment: one for each trial and final, and one for the search."""
 
 import json
 import shutil
@@ -26,41 +26,41 @@ from tune.tracking.results import confusion, curves, figures_of, leaderboard, pe
 from tune.tracking.sweeps import shown_sweep
 
 SWEEP = "wandb.json"
-"""Where an experiment keeps the id of its sweep."""
+"""The file in which an experiment keeps the id of its sweep."""
 
 INIT_PATIENCE, FINISH_PATIENCE = 25.0, 30.0
-"""Seconds that W&B gets to begin a run, and to take what is left of one."""
+"""Seconds that W&B gets to begin a run, and to finish one."""
 
 RETRY_AFTER = 1.0, 5.0
-"""Seconds after which W&B is asked again, the first time and at most; its client takes whole numbers alone."""
+"""Seconds before W&B's client retries: the first pause and the longest. It takes only whole numbers."""
 
 AGAIN_AFTER = (0.5, 1.0, 2.0)
-"""Seconds, for what its client does not try again by itself."""
+"""Seconds before each retry of a request that W&B's client does not retry by itself."""
 
 AT_A_TIME = 8
-"""Runs that are finished side by side, where that takes long."""
+"""Runs that are finished in parallel, as each may take long."""
 
 ARTIFACT_PATIENCE = 600
-"""The same of the files of a report or model; a search itself waits no longer than it does at its end."""
+"""Seconds that the files of a report or model get; a search itself waits no longer than it does at its end."""
 
 TESTED = {"final": "finals", "refit": "refits", "soup": "soups", "row": "rows"}
-"""The job types of what was tested, and the folders where it lies."""
+"""The job types of tested models, and their folders."""
 
 OF_THE_MACHINE = ("out", "cache", "storage", "address", "progress")
-"""Settings that say nothing of what is searched."""
+"""Settings that say nothing about the search itself."""
 
 WIDEST = 50
-"""Classes of a confusion matrix, which W&B is told cell by cell, and of curves."""
+"""The most classes for a confusion matrix, which W&B receives cell by cell, and for curves."""
 
 Say = Callable[[str], None]
 T = TypeVar("T")
 
 
 class Runs:
-    """The runs of an experiment. All have ids that follow from the study: what was sent before is gone on with.
+    """The runs of an experiment. Their ids follow from the study, so that runs that were sent before are continued.
 
     Attributes:
-        url: where W&B shows them; known when they are begun.
+        url: of the search's run in W&B; known once it is begun.
     """
 
     def __init__(self, experiment: Experiment, settings: Settings, *, online: bool, say: Say) -> None:
@@ -77,17 +77,17 @@ class Runs:
 
     @property
     def told(self) -> str:
-        """How many runs there are, in words."""
+        """The numbers of runs in words."""
         return f"trials {len(self._ended)}, finals {self._finals}"
 
     @property
     def folder(self) -> Path:
-        """Where W&B keeps runs that are not sent."""
+        """The folder where W&B keeps unsent runs."""
         return self._experiment.folder / "wandb"
 
     def begin(self, identity: str) -> None:
-        """Begin the run of the search, which shows whether W&B takes anything."""
-        shutil.rmtree(self.folder, ignore_errors=True)  # all is written again
+        """Begin the run of the search, which shows if W&B takes anything."""
+        shutil.rmtree(self.folder, ignore_errors=True)  # everything is written again
         self._identity = identity
         if self._settings.wandb_sweep and self._online:
             self._sweep = self._find_sweep()
@@ -105,7 +105,7 @@ class Runs:
             self._say(f"W&B: a sweep cannot be made offline; it is made by: toprung track {self._experiment}")
 
     def show(self, records: list[Record]) -> None:
-        """Show what is new of the trials."""
+        """Log new epochs and states of the trials."""
         for record in records:
             if record.number in self._ended:
                 continue
@@ -118,10 +118,10 @@ class Runs:
         if not self._reporting and len(self._ended) >= self._settings.trials:
             self._reporting = self._pool.submit(
                 import_module, "tune.reporting.report"
-            )  # takes seconds; now there is time
+            )  # takes seconds, for which there is time now
 
     def end(self, records: list[Record]) -> None:
-        """Show what came of the search: its finals, and its report, as far as there are any."""
+        """Log the results of the search: its finals and its report, as far as they exist."""
         stopped = bool(self._trials)
         for number in list(self._trials):
             self._end(records[number])
@@ -135,7 +135,7 @@ class Runs:
                 for folder in folders
             ]
             self._show_report(summary, records)
-        if stopped:  # by a person, and not failed; that is how W&B says so
+        if stopped:  # stopped by a person, not failed: this is W&B's way to say so
             self._search.mark_preempting()
         self._search.finish(exit_code=1 if stopped else 0)
         for ending in self._ending:
@@ -215,9 +215,9 @@ class Runs:
             run.mark_preempting()
         for done in [ending for ending in self._ending if ending.done()]:
             self._ending.remove(done)
-            done.result()  # or the error that it has failed by
+            done.result()  # or raises the error by which it failed
         self._ending.append(self._pool.submit(run.finish, 0 if record.state in ("complete", "pruned") else 1))
-        if record.state == "running":  # the search was stopped, and may be gone on with
+        if record.state == "running":  # the search was stopped, and may be resumed
             return
         self._ended.add(record.number)
         if record.value is not None and record.state != "failed":
@@ -289,7 +289,7 @@ class Runs:
             persistently(partial(artifact.wait, ARTIFACT_PATIENCE))
 
     def _find_sweep(self) -> str:
-        """The sweep of the search as ENTITY/PROJECT/ID, made where there is none yet."""
+        """Return the sweep of the search as ENTITY/PROJECT/ID, and make it if there is none yet."""
         if (self._experiment.folder / SWEEP).is_file():
             known: str = self._experiment.read(SWEEP)["sweep"]
             return known
@@ -302,7 +302,7 @@ class Runs:
 
 
 def persistently(do: Callable[[], T]) -> T:
-    """Do what W&B's client asks its server for by itself, where it gives up sooner than where it streams."""
+    """Retry a request of W&B's client, which gives up sooner on requests of its own than on streams."""
     for pause in AGAIN_AFTER:
         try:
             return do()
@@ -320,7 +320,7 @@ def _log_epochs(run: wandb.Run, epochs: list[dict[str, float]], values: Mapping[
 
 
 def _go_on() -> None:
-    """What W&B is to do when a person stops a run there: a search decides for itself which trials go on."""
+    """Do nothing if a person stops a run in W&B: the search itself decides which trials go on."""
 
 
 def _stop(sweep: str) -> None:

@@ -1,4 +1,4 @@
-"""One trial that a W&B sweep has drawn: what an agent starts, in a process of its own, without Ray."""
+"""One trial that a W&B sweep has drawn. An agent starts it in a process of its own, without Ray."""
 
 import os
 import signal
@@ -22,18 +22,18 @@ from tune.settings.settings import Settings
 from tune.tracking.sweeps import configuration, drawn_by
 
 FINISH_PATIENCE = 20.0
-"""Seconds to send what is left: an agent that wants a trial to stop kills it after thirty."""
+"""Seconds to send the remaining data: an agent that stops a trial kills it after thirty."""
 
 
 class Stopped(BaseException):
-    """W&B, or a person there, wants the trial to stop; no error, and nothing that a recipe may catch."""
+    """The request of W&B, or of a person there, to stop the trial. It is no error, and no recipe may catch it."""
 
 
 def train(settings: Settings) -> None:
-    """Train what the sweep has drawn, log every epoch, and stop when told; test images are not looked at.
+    """Train the configuration that the sweep has drawn, log every epoch, and stop on request; test images are not read.
 
     Raises:
-        InputError: it was not started by an agent, or the sweep draws what there is not.
+        InputError: no agent started the process, or the sweep draws something that does not exist.
     """
     if "WANDB_SWEEP_ID" not in os.environ:
         raise InputError("--sweep-trial: is for the agents of a sweep; start some with: toprung agent SWEEP")
@@ -56,7 +56,7 @@ def train(settings: Settings) -> None:
 
 
 def _train(settings: Settings, tracked: wandb.Run) -> str:
-    """Train it; returns how it ended."""
+    """Train the drawn configuration, and return its final state."""
     recipe, values = drawn_by(dict(tracked.config), settings.recipes)
     import_recipes(settings.recipes)
     space = configuration(space_of(recipe), values)
@@ -64,7 +64,7 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     (prepared,) = prepare_views([spec_of(settings, view)], cache=Path(settings.cache))
     space = space.within(type(space).clamped(prepared.shape, type(space).domains()))
     ran = {"recipe": recipe, **space.active(), "seed": settings.seed}
-    drawn = dict(tracked.config)  # which W&B keeps as it is, though not all of it is trained, or fits the data
+    drawn = dict(tracked.config)  # W&B keeps it as it is, though not all of it is trained, or fits the data
     new = {key: value for key, value in {**ran, "data": settings.data, "trained": ran}.items() if key not in drawn}
     tracked.config.update(new)  # type: ignore[no-untyped-call]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -86,7 +86,7 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
 
 
 def _only(settings: Settings, recipe: str, space: Space) -> Settings:
-    """The settings of a search of nothing but a configuration: its weights alone are wanted."""
+    """Return the settings of a search of a single configuration, so that only its weights are loaded."""
     fixed = {f"{recipe}.{name}": str(value) for name, value in space.active().items()}
     return settings.model_copy(update={"recipes": (recipe,), "set": fixed})
 

@@ -1,4 +1,4 @@
-"""Search spaces as W&B sweeps: one that shows what a search tries, and one that drives trials by itself."""
+"""Search spaces as W&B sweeps: one that displays a search's trials, and one that drives trials by itself."""
 
 import shlex
 from collections.abc import Iterable, Mapping
@@ -19,9 +19,9 @@ RUN = "tune/run.py"
 
 
 def shown_sweep(experiment: "Experiment") -> dict[str, Any]:
-    """The sweep in which W&B shows the trials of a search, which it has no part in choosing.
+    """Return the sweep in which W&B displays the trials of a search; it has no part in choosing them.
 
-    A field that several recipes have is one parameter, over all that any of them searches.
+    A field that several recipes have is one parameter, over the union of their searched domains.
     """
     settings = experiment.settings
     domains: dict[str, list[Domain]] = {}
@@ -38,18 +38,18 @@ def shown_sweep(experiment: "Experiment") -> dict[str, Any]:
 
 
 def driving_sweep(settings: Settings, flags: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """The sweep by which W&B chooses configurations, each of which an agent trains.
+    """Return the sweep by which W&B chooses configurations, each of which an agent trains.
 
-    W&B knows no conditions: every parameter is always drawn, and a trial uses those that matter in it. With several
-    recipes they are called RECIPE.FIELD, as in --set.
+    W&B knows no conditions: it always draws every parameter, and a trial uses those that matter in it. With several
+    recipes, parameters are called RECIPE.FIELD, as in --set.
 
     Args:
-        settings: whose recipes, ranges and stopping rule it has.
+        settings: the source of recipes, ranges and stopping rule.
         flags: the settings that a person gave, by name; trials get the same.
         method: bayes, random or grid.
 
     Raises:
-        InputError: a grid of what has no finite number of values.
+        InputError: a grid of a parameter that has no finite number of values.
     """
     parameters: dict[str, Any] = {"recipe": {"values": list(settings.recipes)}}
     for recipe in settings.recipes:
@@ -83,7 +83,7 @@ def driving_sweep(settings: Settings, flags: Mapping[str, Any], method: str) -> 
 
 
 def parameter(domain: Domain) -> dict[str, Any]:
-    """A domain as a parameter of a sweep; both ends of its ranges are inclusive, as here."""
+    """Return a domain as a parameter of a sweep; both ends of its ranges are inclusive, as here."""
     match domain:
         case Choice((only,)):
             return {"value": only}
@@ -102,7 +102,7 @@ def parameter(domain: Domain) -> dict[str, Any]:
 
 
 def joined(domains: Iterable[Domain]) -> Domain:
-    """A domain that has all that these have."""
+    """Return a domain that contains all of these."""
     return reduce(_joined, domains)
 
 
@@ -136,10 +136,10 @@ def _flag(name: str, value: Any) -> list[str]:
 
 
 def configuration(space: type[Space], values: Mapping[str, Any]) -> Space:
-    """What a sweep has drawn, as a configuration; numbers that rounding has moved are moved back into their ranges.
+    """Make a configuration of a sweep's values; numbers that rounding moved out of their ranges are moved back.
 
     Raises:
-        InputError: a field that there is not, or a value outside its domain by more than that.
+        InputError: an unknown field, or a value that is outside its domain by more than rounding.
     """
     moved = dict(values)
     for name, value in values.items():
@@ -152,10 +152,10 @@ def configuration(space: type[Space], values: Mapping[str, Any]) -> Space:
 
 
 def drawn_by(values: Mapping[str, Any], recipes: Iterable[str]) -> tuple[str, dict[str, Any]]:
-    """The recipe that a sweep has drawn, and what it has drawn for its fields.
+    """Return the recipe that a sweep has drawn, and the values for its fields.
 
     Raises:
-        InputError: it has drawn no recipe, or one that the sweep does not name.
+        InputError: the sweep has drawn no recipe, or one that it does not name.
     """
     names = list(recipes)
     recipe = values.get("recipe")

@@ -1,4 +1,4 @@
-"""How a search ends before its trials are used up: by its time budget, or asked to by a person or the machine."""
+"""The end of a search before its trials are used up: by its time budget, by a person or by the machine."""
 
 import signal
 import time
@@ -14,7 +14,7 @@ from search_spaces import InputError
 from tune.experiment.study import SearchStudy
 
 NOTE_EVERY = 5.0
-"""Seconds between notes of the time used, which a resumed search goes on from."""
+"""Seconds between notes of the time used, from which a resumed search continues."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -22,11 +22,11 @@ class Interrupted(KeyboardInterrupt):
 
 
 class HopelessError(InputError):
-    """The search has ended because its trials fail alike."""
+    """The search has ended because its trials all fail with the same error."""
 
 
 class Deadline(Stopper):
-    """Ends a search when its time is used up, or when a person or the machine asks it to stop."""
+    """A stopper that ends a search when its time is used up, or when a person or the machine asks it to stop."""
 
     def __init__(self, study: SearchStudy, budget: float | None) -> None:
         self._study, self._budget = study, budget
@@ -38,12 +38,12 @@ class Deadline(Stopper):
         self.hopeless: Callable[[], str | None] = lambda: None
 
     def used(self) -> float:
-        """Seconds that the search has run, earlier processes included."""
+        """Return the seconds that the search has run, earlier processes included."""
         return self._before + time.monotonic() - self._began
 
     @contextmanager
     def sparing(self) -> Iterator[None]:
-        """What is done meanwhile is no search: it is not counted against the budget, and a signal ends it at once."""
+        """Suspend searching: the time inside does not count against the budget, and a signal ends the work at once."""
         self.searching, self._sparing_from = False, self.used()
         try:
             yield
@@ -56,11 +56,11 @@ class Deadline(Stopper):
 
     @property
     def over(self) -> bool:
-        """Whether the time for searching is used up."""
+        """True if the time for searching is used up."""
         return self._budget is not None and self.used() - self._all_spared() >= self._budget
 
     def stop_all(self) -> bool:
-        """Ray asks after every event."""
+        """Return True if the search must end. Ray asks after every event."""
         if time.monotonic() - self._noted > NOTE_EVERY:
             self.note()
         return self.interrupted or self.over or self.hopeless() is not None
@@ -71,21 +71,21 @@ class Deadline(Stopper):
         self._noted = time.monotonic()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """No trial is stopped by itself here."""
+        """Return False: no trial is stopped on its own here."""
         return False
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        """Return an empty state: Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
         return {}
 
 
 @contextmanager
 def stopping(deadline: Deadline, console: Console, place: str) -> Iterator[None]:
-    """Ctrl-C or SIGTERM ends the search in order, during the finals at once; a second one always at once.
+    """End the search in order on Ctrl-C or SIGTERM, during the finals at once. A second signal always ends it at once.
 
     Raises:
-        Interrupted: at once, by the first.
-        KeyboardInterrupt: at once, by the second.
+        Interrupted: by the first signal, if it ends the work at once.
+        KeyboardInterrupt: by the second signal.
     """
     again = False
 
@@ -100,7 +100,7 @@ def stopping(deadline: Deadline, console: Console, place: str) -> Iterator[None]
     before = {number: signal.signal(number, stop) for number in signals}
     try:
         yield
-    except KeyboardInterrupt:  # where Ray waits, it makes one of its own out of any
+    except KeyboardInterrupt:  # while waiting, Ray replaces any KeyboardInterrupt by its own
         if again:
             raise
         raise Interrupted from None

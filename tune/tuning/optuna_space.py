@@ -1,4 +1,4 @@
-"""A search space in Optuna's dialect: define-by-run, conditions included."""
+"""The search space in Optuna's define-by-run form, conditions included."""
 
 from typing import cast
 
@@ -10,7 +10,7 @@ from search_spaces import Choice, Domain, Domains, Float, Int, Space, Value, hol
 def suggest(trial: Trial, recipe: str, space: type[Space], domains: Domains) -> Space:
     """Draw a configuration of `space` within `domains`; parameters are named `recipe.field`.
 
-    A field whose conditions do not hold, or that has one value only, is no parameter.
+    A field is no parameter if its conditions do not hold, or if it has only one value.
     """
     active: dict[str, Value] = {}
     for name, conditions in space.conditions().items():
@@ -20,7 +20,7 @@ def suggest(trial: Trial, recipe: str, space: type[Space], domains: Domains) -> 
 
 
 def parameters(recipe: str, configuration: Space, domains: Domains) -> dict[str, Value]:
-    """The Optuna parameters with which `suggest` draws `configuration`."""
+    """Return the Optuna parameters with which `suggest` draws `configuration`."""
     return {f"{recipe}.{k}": v for k, v in configuration.active().items() if _only(domains[k]) is None}
 
 
@@ -38,14 +38,14 @@ def _draw(trial: Trial, name: str, domain: Domain) -> Value:
 
 
 def _only(domain: Domain) -> Value | None:
-    """The value of a domain that has just one."""
+    """Return the value of a domain that has only one, else None."""
     if isinstance(domain, Choice):
         return domain.options[0] if len(domain.options) == 1 else None
     return domain.low if domain.low == domain.high else None
 
 
 def values_of(domain: Domain) -> tuple[Value, ...]:
-    """All values of a domain that has finitely many; none where it has not."""
+    """Return all values of a finite domain, or an empty tuple for an infinite one."""
     only = _only(domain)
     if only is not None:
         return (only,)

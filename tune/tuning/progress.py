@@ -1,4 +1,4 @@
-"""One screen of live progress in a terminal, plain lines elsewhere."""
+"""Live progress: one screen in a terminal, plain lines elsewhere."""
 
 import time
 from collections import Counter
@@ -26,7 +26,7 @@ REDRAW_EVERY = 0.25
 
 
 class Progress(Callback):
-    """Shows how a search goes on. A context manager; Ray calls it between events."""
+    """A callback that shows the progress of a search. It is a context manager; Ray calls it between events."""
 
     def __init__(
         self, console: Console, settings: Settings, study: SearchStudy, used: Callable[[], float], *, concurrent: int
@@ -55,12 +55,12 @@ class Progress(Callback):
             self._console.print(self._line(), soft_wrap=True, highlight=False)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Ray has handled an event."""
+        """Redraw if it is time. Ray calls this after each event."""
         if time.monotonic() - self._drawn > (REDRAW_EVERY if self._live else PLAIN_EVERY):
             self._show()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        """Return an empty state: Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
         return {}
 
     def _show(self) -> None:
@@ -114,9 +114,10 @@ class Progress(Callback):
 
 
 def seconds_left(records: list[Record], settings: Settings) -> float | None:
-    """What trials and finals to come will take, from what those that ended took, a recipe; None before enough ended.
+    """Estimate the seconds that remaining trials and finals need; None until each recipe has a trial that ended.
 
-    A trial that runs longer than most is taken for one that is not stopped early; finals are none of those.
+    The estimate uses the times of each recipe's own trials. A running trial that has already taken longer than the mean
+    is taken for one that is not stopped early. Finals are never stopped early.
     """
     left, of_default = 0.0, 0.0
     share = settings.trials / len(settings.recipes)
@@ -133,11 +134,11 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
         seeds = 1 if space_of(recipe).deterministic else len(settings.seeds_of_finals)
         of_seeds = seeds * longest * (1 if settings.final_train == "train" else 2)
         left += settings.final_top * of_seeds
-        of_default = max(of_default, of_seeds)  # of which recipe is not known before there is a winner
+        of_default = max(of_default, of_seeds)  # the recipe of the default point is not known before there is a winner
     return left + of_default
 
 
 def best_records(records: list[Record], settings: Settings) -> dict[str, Record]:
-    """Each recipe's best trial so far."""
+    """Return each recipe's best trial so far."""
     best = choose(records, settings.milestones, 1, maximize=settings.maximize)
     return {record.recipe: record for record in best}

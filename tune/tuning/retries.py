@@ -1,4 +1,4 @@
-"""Trainings outside of Tune, in tasks that Ray begins again on another worker whenever theirs dies."""
+"""Trainings outside of Tune, in tasks that Ray retries on another worker if theirs dies."""
 
 import json
 import time
@@ -15,28 +15,28 @@ from tune.cluster.resources import is_alive, this_node
 T = TypeVar("T")
 
 ATTEMPTS = 3
-"""How often a process begins a training in all that fails by its own error, or whose worker dies; lost nodes aside."""
+"""The most tries per process that may end by an error or a worker's death; tries on lost nodes do not count."""
 
 GIVEN_UP = 90.0
-"""Seconds after which a node that is still there was not lost; Ray takes up to a minute to give one up."""
+"""Seconds after which a node that is still alive was not lost. Ray takes up to a minute to declare one dead."""
 
 
 def trainer(cpus: float, gpus: float) -> Any:
-    """`attempt` as a task of Ray's that gets so many cores and GPUs; a lost node costs it nothing but time."""
+    """Return `attempt` as a Ray task with `cpus` cores and `gpus` GPUs; a lost node costs it only time."""
     return ray.remote(attempt).options(num_cpus=cpus, num_gpus=gpus, max_retries=-1)
 
 
 def attempt(place: SyncedFolder, name: str, train: Callable[..., T], *arguments: Any) -> T:
-    """What `train` returns, in a task.
+    """Run `train` in a task, and return its result.
 
     Args:
-        place: the folder in which attempts are noted, with its copy.
-        name: of the training in it, with slashes.
+        place: the folder in which tries are noted, with its copy.
+        name: of the training in that folder, with slashes.
         train: a function of a module.
-        arguments: its own.
+        arguments: of `train`.
 
     Raises:
-        RuntimeError: the worker of three earlier attempts died, and not with its node.
+        RuntimeError: the workers of three earlier tries died, and their nodes did not.
     """
     folder, _, last = name.rpartition("/")
     with _noted(place, f"{folder}/.{last}.attempts"):
@@ -45,8 +45,8 @@ def attempt(place: SyncedFolder, name: str, train: Callable[..., T], *arguments:
 
 @contextmanager
 def _noted(place: SyncedFolder, file: str) -> Iterator[None]:
-    """Note an attempt in a file, which is there until one of them ends."""
-    job = ray.get_runtime_context().get_job_id()  # of an earlier driver, workers died with it
+    """Note a try in a file, which exists until one try ends."""
+    job = ray.get_runtime_context().get_job_id()  # workers of an earlier driver died with it
     before = [each for each in json.loads(place.read(file) or "[]") if each["job"] == job]
     place.write(file, json.dumps([*before, {"job": job, "node": this_node()}]))
     try:
@@ -59,9 +59,9 @@ def _noted(place: SyncedFolder, file: str) -> Iterator[None]:
 
 
 def _refuse(nodes: list[str]) -> None:
-    """Raise an error if so many workers died on these nodes that nothing else can be expected.
+    """Raise RuntimeError if ATTEMPTS workers died on nodes that are still alive, as another try would fail, too.
 
-    Ray may have told of a worker's death before it knew that the node is lost: that is waited for.
+    Ray may report a worker's death before it knows that the node is lost, so the function waits until that is certain.
     """
     end = time.monotonic() + GIVEN_UP
     while len(died := [node for node in nodes if is_alive(node)]) >= ATTEMPTS:

@@ -1,9 +1,9 @@
-"""What the sampler sees: a study in memory for each recipe, made from the study on disk.
+"""The sampler's own data: a study in memory for each recipe, made from the study on disk.
 
-TPE divides all trials of a study into good and bad ones. In one study for all recipes, a recipe that is good at
-once would be all of the good ones and the others would be drawn blindly. A study each also allows the truth on disk
-to differ from what steers the sampler: a diverged trial is FAIL there, and the worst of the PRUNED here, so that
-TPE, which does not look at failures, keeps away.
+TPE divides all trials of a study into good and bad ones. If all recipes shared one study, a recipe that is good at once
+would supply all of the good ones, and the others would be drawn blindly. Separate studies also let the sampler see
+something else than the disk records: a diverged trial is FAIL on disk but the worst of the PRUNED here. TPE ignores
+failures; the pruned trial makes it keep away from that configuration.
 """
 
 import warnings
@@ -25,15 +25,15 @@ from tune.experiment.trial_record import Record
 from tune.tuning.optuna_space import parameters, suggest, values_of
 
 PATIENCE = 100
-"""Draws in a row that bring nothing new, after which a recipe is exhausted, unless what is left can be listed."""
+"""Draws in a row without a new configuration, after which a recipe is exhausted unless its space can be listed."""
 
 LISTED = 10_000
-"""Configurations of a space that is listed as a whole."""
+"""The largest number of configurations of a space that is listed as a whole."""
 
 
 @dataclass(frozen=True)
 class Draw:
-    """A configuration that was not tried yet, with what Optuna keeps of how it was drawn."""
+    """A configuration that was not tried yet, with Optuna's record of its draw."""
 
     recipe: str
     config: dict[str, Value]
@@ -42,10 +42,10 @@ class Draw:
 
 
 class RecipeSampler:
-    """Proposes configurations of one recipe, or chooses among several, by TPE over the trials told so far.
+    """A sampler by TPE over the trials told so far, which proposes configurations of one recipe or of several.
 
-    Given the same trials, seed and position it proposes the same, so that a resumed search goes on as an
-    uninterrupted one: all that it remembers is also in the study on disk.
+    Given the same trials, seed and position, it makes the same proposal. A resumed search therefore continues like an
+    uninterrupted one: all of the sampler's state is also in the study on disk.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class RecipeSampler:
         self._running: dict[int, int] = {}
 
     def draw(self, position: int, tried: set[str]) -> Draw | None:
-        """A configuration whose `fingerprint` is not in `tried`, or None where nothing new is found.
+        """Draw a configuration whose `fingerprint` is not in `tried`; None if nothing new is found.
 
-        The default point of each recipe comes first, then the same with the other input variant, if that is searched,
-        and the other points to start from. `position` is the number that the trial will have.
+        The default point of each recipe comes first. Next is the same point with the other input variant, if that is
+        searched, and then the other starting points. `position` is the number that the trial will have.
         """
         for recipe, start in self._starts:
             if fingerprint(recipe, start.active()) not in tried:
@@ -87,12 +87,12 @@ class RecipeSampler:
         return self._ask(position, PATIENCE, tried)
 
     def _parameters(self, recipe: str, configuration: Space) -> dict[str, Any]:
-        """The Optuna parameters with which `_ask` draws a configuration."""
+        """Return the Optuna parameters with which `_ask` draws a configuration."""
         which = {"recipe": recipe} if len(self._domains) > 1 else {}
         return {**which, **parameters(recipe, configuration, self._domains[recipe])}
 
     def _left(self, tried: set[str]) -> list[dict[str, Any]]:
-        """The parameters of what is left of a small finite space; none where it is large or not finite."""
+        """Return the parameters of untried configurations in a small finite space; none if it is large or infinite."""
         left: dict[str, dict[str, Any]] = {}
         for recipe, domains in self._domains.items():
             options = [values_of(domain) for domain in domains.values()]
@@ -105,7 +105,7 @@ class RecipeSampler:
 
     def _ask(self, position: int, attempt: int, tried: set[str]) -> Draw | None:
         numbers = (self._seed, position, attempt)
-        # where TPE repeats itself, what is left is found at random
+        # if TPE repeats itself, find the rest at random
         self._study.sampler = (
             _tpe(self._startup, numbers) if attempt < PATIENCE // 2 else RandomSampler(seed=seed_of(*numbers))
         )
@@ -114,20 +114,20 @@ class RecipeSampler:
         recipe = trial.suggest_categorical("recipe", recipes) if len(recipes) > 1 else recipes[0]
         config = suggest(trial, recipe, space_of(recipe), self._domains[recipe]).active()
         if fingerprint(recipe, config) in tried:
-            self._study.tell(trial, state=TrialState.FAIL)  # TPE does not look at failures
+            self._study.tell(trial, state=TrialState.FAIL)  # TPE ignores failures
             return None
         self._running[position] = trial.number
         return Draw(recipe, config, trial.params, trial.distributions)
 
     def began(self, record: Record) -> None:
-        """Tell of a running trial that was drawn by an earlier process."""
+        """Add a running trial that an earlier process drew."""
         self._study.add_trial(
             create_trial(state=TrialState.RUNNING, params=record.params, distributions=record.distributions)
         )
         self._running[record.number] = len(self._study.get_trials(deepcopy=False)) - 1
 
     def ended(self, record: Record) -> None:
-        """Tell how a trial ended; the running one gives way to it."""
+        """Add a trial that has ended, in place of the running one."""
         if record.number in self._running:
             self._study.tell(self._running.pop(record.number), state=TrialState.FAIL)
         if record.state == "failed" and not record.diverged:
@@ -144,23 +144,23 @@ class RecipeSampler:
 
 
 def fingerprint(recipe: str, config: Mapping[str, Value]) -> str:
-    """What makes two trials the same: recipe and active fields."""
+    """Return the identity of a configuration: recipe and active fields. Trials with the same one are duplicates."""
     return f"{recipe} {sorted(config.items())}"
 
 
 def seed_of(*numbers: int) -> int:
-    """A seed that follows from others, independent of those of other numbers."""
+    """Derive a seed from numbers; other numbers give independent seeds."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 1)
 
 
 def _tpe(startup: int, numbers: tuple[int, ...]) -> TPESampler:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)  # group: conditional fields are modelled apart
+        warnings.simplefilter("ignore", ExperimentalWarning)  # group: conditional fields are modeled separately
         return TPESampler(n_startup_trials=startup, multivariate=True, group=True, seed=seed_of(*numbers))
 
 
 def _seen_otherwise(default: Space, domains: Domains) -> list[Space]:
-    """A default point with each other input variant: a difference that one draw beside another would not show."""
+    """Return a default point with each other input variant: random draws would not isolate that difference."""
     variants = domains["input_variant"]
     assert isinstance(variants, Choice)
     others = [variant for variant in variants.options if variant != default.input_variant]

@@ -1,6 +1,6 @@
-"""A Ray searcher over the study: proposes trials, keeps every result, closes trials as they end.
+"""A Ray searcher over the study: it proposes trials, keeps every result, and closes trials as they end.
 
-Ray asks `suggest` for trials, tells `on_trial_result` of every epoch that does not end a trial and
+Ray asks `suggest` for trials. It tells `on_trial_result` of every epoch that does not end a trial, and
 `on_trial_complete` of the one that does. Both write to the study before Ray goes on.
 """
 
@@ -28,15 +28,15 @@ from tune.tuning.sampler import RecipeSampler, fingerprint, seed_of
 from tune.tuning.trainable import trial_config
 
 ALIKE = 5
-"""So many trials that fail first and alike show that the fault is not theirs."""
+"""The number of first trials that must fail alike to show that the fault is not theirs."""
 
 NODE_DIED = "its node has died"
-"""What Ray says of an actor that was lost with its node; the error has no field for it."""
+"""Ray's message for an actor that was lost with its node; the error has no field for it."""
 
 
 @dataclass(frozen=True)
 class _Death:
-    """A worker that died without a word, and where: by its trial's fault, or with its node."""
+    """A worker's death without an error: its node and time. The trial caused it, unless the node was lost."""
 
     node: str | None
     when: float
@@ -47,23 +47,23 @@ class _Death:
 
     @property
     def certain(self) -> bool:
-        """Whether its node would be known to be lost by now; the driver's own was not."""
+        """True if a loss of its node would be known by now; the driver's own node was not lost."""
         return self.node in (None, this_node()) or time.monotonic() - self.when > GIVEN_UP
 
 
 class StudySearcher(Searcher):
-    """Proposes the trials of a search from a study, the unfinished ones of an earlier process first.
+    """A searcher that proposes the trials of a study, the unfinished ones of an earlier process first.
 
     Args:
         study: where everything is kept.
-        domains: what is searched of each recipe, clamped to the data.
+        domains: the searched domains of each recipe, clamped to the data.
         trials: how many there shall be in the study.
-        seed: what all draws and the seeds of all trials follow from.
+        seed: determines all draws and the seeds of all trials.
         adaptive: let the sampler choose the recipe, instead of giving each an equal share.
-        settings: what all trials have in common.
+        settings: the trial context.
         starts: configurations of each recipe to try after its default.
         slots: how many trials may run at a time.
-        errors: what Ray says that a trial has failed by, by Ray's id of the trial.
+        errors: the errors by which trials failed, by Ray's ids.
     """
 
     def __init__(
@@ -115,11 +115,11 @@ class StudySearcher(Searcher):
                 self._waiting.append(record.number)
             else:
                 self._close(record)
-                if record.state != "failed":  # what an earlier process failed by may have been mended since
+                if record.state != "failed":  # the cause of an earlier process's failures may have been fixed since
                     self._first.append(record)
 
     def suggest(self, trial_id: str) -> Any:
-        """The config of the next trial, one to go on with first; None to be asked again; FINISHED at the end."""
+        """Return the config of the next trial, unfinished ones first; None to be asked again, FINISHED at the end."""
         for number in tuple(self._in_doubt):
             self._in_doubt.remove(number)
             self._judge(number)
@@ -136,12 +136,12 @@ class StudySearcher(Searcher):
         return trial_config(record, self._study.attempt(record.number), self._settings)
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keep an epoch after which the trial goes on."""
+        """Keep the result of an epoch that does not end its trial."""
         self._node[result["number"]] = result["node"]
         self._keep(self._running[trial_id], result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        """Keep the last epoch and close the trial, as its end says."""
+        """Keep the last epoch, and close the trial in the state in which it ended."""
         number = self._running.pop(trial_id)
         node = self._node.pop(number, None)
         if error:
@@ -159,7 +159,7 @@ class StudySearcher(Searcher):
     def hopeless(self) -> str | None:
         """The error with which the first trials that ended have all failed, or None.
 
-        Divergence is none: it depends on the configuration, and the sampler keeps away from it.
+        Divergence does not count: it depends on the configuration, and the sampler keeps away from it.
         """
         if len(self._first) < ALIKE or any(record.state != "failed" or record.diverged for record in self._first):
             return None
@@ -167,7 +167,7 @@ class StudySearcher(Searcher):
         return self._first[0].note if len(kinds) == 1 else None
 
     def _draw(self) -> Record | None:
-        """Begin a new trial of the recipe with the fewest, or None where no recipe has anything new."""
+        """Begin a new trial of the recipe with the fewest, or return None if no recipe has anything new."""
         while groups := [group for group in self._samplers if group not in self._exhausted]:
             group = min(groups, key=lambda group: self._begun[group])
             number = len(self._study.records)
@@ -191,7 +191,7 @@ class StudySearcher(Searcher):
         self._study.report(number, result["epoch"], figures, result["best"], Heard(time.time(), result["worker"]))
 
     def _failed(self, number: int, node: str | None, error: Exception | None) -> None:
-        """Note what a trial failed by, an error of its own or the death of its worker; a lost connection is neither."""
+        """Note a failure, by the trial's own error or its worker's death; a lost connection counts as neither."""
         if isinstance(error, RayTaskError):
             self._failures[number].append(format_exception_only(error.cause)[-1].strip().splitlines()[-1])
         elif not isinstance(error, ActorUnavailableError) and NODE_DIED not in str(error):
@@ -200,9 +200,9 @@ class StudySearcher(Searcher):
         self._judge(number)
 
     def _judge(self, number: int) -> None:
-        """Begin a trial again, from its last checkpoint, until it has failed too often; a lost node is no failure.
+        """Retry a trial from its last checkpoint, until it has failed too often; a lost node is no failure.
 
-        Ray may tell of a worker's death before it knows that the node is lost: until then, a trial may have to wait.
+        Ray may report a worker's death before it knows that the node is lost. Until then, a trial may have to wait.
         """
         deaths = self._deaths[number] = [death for death in self._deaths[number] if not death.with_its_node]
         failures = self._failures[number]
@@ -224,7 +224,7 @@ class StudySearcher(Searcher):
         self._tried.add(fingerprint(record.recipe, record.config))
 
     def _close(self, record: Record) -> None:
-        """Tell the sampler, and keep checkpoints of each recipe's best complete trial only."""
+        """Tell the sampler, and keep the checkpoints of only each recipe's best complete trial."""
         self._sampler_of(record).ended(record)
         worse = record
         if record.state == "complete":
@@ -238,7 +238,7 @@ class StudySearcher(Searcher):
         self.discard(patience=0.0)
 
     def discard(self, patience: float = PATIENCE) -> None:
-        """Delete checkpoints of no more use; while the storage fails, and beyond patience, they are left for later."""
+        """Delete checkpoints no longer needed; leave them for later if the storage fails longer than `patience`."""
         place = replace(self._settings.place, patience=patience)
         with suppress(OSError):
             for number in sorted(self._useless):
@@ -254,11 +254,11 @@ class StudySearcher(Searcher):
         return self._samplers[self._group_of[record.recipe]]
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the study is the state."""
+        """Do nothing: the study is the state."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a resumed search makes a new searcher from the study."""
+        """Do nothing: a resumed search makes a new searcher from the study."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
+        """Return an empty state: Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
         return {}

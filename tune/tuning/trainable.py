@@ -1,6 +1,6 @@
-"""The one Ray trainable: drives any recipe's generator.
+"""The one Ray trainable, which drives any recipe's generator.
 
-Its process is used for one trial after another, of any recipe: data stays on the device, models do not.
+Its process trains one trial after another, of any recipe: data stays on the device, models do not.
 """
 
 import os
@@ -21,11 +21,11 @@ from tune.experiment.trial_files import TrialFiles
 from tune.experiment.trial_record import Record
 
 LEAK_BYTES = 64 * 2**20
-"""GPU memory that may stay allocated, beyond the data, without a model: cuBLAS keeps a workspace."""
+"""GPU memory that may stay allocated beyond the data after a model is released: cuBLAS keeps a workspace."""
 
 
 def trial_config(record: Record, attempt: str, settings: TrialSettings) -> dict[str, Any]:
-    """What Ray hands to the trainable: a trial's record, its attempt, and what all trials have in common."""
+    """Return the config that Ray passes to the trainable: a trial's record, attempt name and trial context."""
     return {
         "number": record.number,
         "recipe": record.recipe,
@@ -38,7 +38,7 @@ def trial_config(record: Record, attempt: str, settings: TrialSettings) -> dict[
 
 
 class RecipeTrial(Trainable):
-    """Trains one configuration, an epoch a step; the checkpoint is on disk before the epoch is reported."""
+    """A trainable of one configuration, an epoch a step; the checkpoint is on disk before the epoch is reported."""
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first trial of this process."""
@@ -46,12 +46,16 @@ class RecipeTrial(Trainable):
         self._files = TrialFiles(self._settings.place, config["number"])
         self._node = this_node()
         self._attempt: str = config["attempt"]
-        with suppress(OSError):  # what matters waits for the storage
+        with suppress(OSError):  # essential writes wait for the storage; this one need not
             self._files.write_node(self._attempt, self._node)
         self._results = results(config, self._settings, self._files)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        """Begin another trial in this process; or fail, so that Ray replaces it, where memory was left behind."""
+        """Begin another trial in this process.
+
+        Raises:
+            RuntimeError: the last trial left memory behind; Ray then replaces the process.
+        """
         self.cleanup()
         device = self._settings.device
         left = release(torch.device(device)) - data_bytes.get(device, 0)
@@ -61,7 +65,7 @@ class RecipeTrial(Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        """Train an epoch, evaluate it on val, save it."""
+        """Train an epoch, evaluate it on val, and save it."""
         try:
             return {**next(self._results), "node": self._node, "worker": f"{gethostname()} {os.getpid()}"}
         except Exception:
@@ -70,7 +74,7 @@ class RecipeTrial(Trainable):
             raise
 
     def cleanup(self) -> None:
-        """Let go of the model, and of what this machine has of its checkpoints where they are kept in a bucket."""
+        """Release the model; if checkpoints are kept in a bucket, also delete this machine's copies of them."""
         self._results.close()
         if self._settings.copied_to:
             self._files.discard_local_checkpoints()
@@ -79,11 +83,11 @@ class RecipeTrial(Trainable):
 def results(
     config: dict[str, Any], settings: TrialSettings, files: TrialFiles
 ) -> Generator[dict[str, Any], None, None]:
-    """A trial's results as Ray gets them, an epoch each, from its last checkpoint on.
+    """Yield a trial's results as Ray gets them, an epoch each, from its last checkpoint on.
 
-    "end" is empty while epochs follow, else complete or diverged; "best" is the best of the metric so far. Saved
-    epochs are reported again, from the last that the study knows on, and not trained again: the driver may have died
-    before it heard of them, or before it decided what follows.
+    "end" is empty while epochs follow, else "complete" or "diverged"; "best" is the best of the metric so far. Saved
+    epochs are not trained again, but are reported again from the last one that the study knows. The driver may have
+    died before it received them, or before it decided how the trial continues.
     """
     settings.prepare_process()
     space = space_of(config["recipe"]).of(config["config"])

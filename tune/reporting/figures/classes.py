@@ -1,7 +1,7 @@
-"""Figures of classes: what was confused, how well each was found, how many images there are of each.
+"""Figures of classes: confusions, metrics of each class, images of each class.
 
-One function each, returning a Plotly figure. Classes are placed by index and labelled by an escaped, shortened name,
-as Plotly reads HTML in labels and numbers in names.
+One function each, returning a Plotly figure. Classes are placed by index and labeled by an escaped, shortened name,
+because Plotly reads HTML in labels and numbers in names.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from tune.reporting.formatting import plotly_text
 from tune.reporting.results import Results
 
 MANY_CLASSES = 30
-"""With more, a confusion matrix cannot be read, and only the worst classes are drawn."""
+"""With more classes, a confusion matrix cannot be read, and only the worst classes are drawn."""
 LONGEST_LABEL = 18
 SPLIT_COLOURS = {"train": "#7A8794", "val": "#56B4E9", "test": "#E69F00"}
 FIGURE_MARKS = {"precision": ("#56B4E9", "diamond"), "recall": ("#E69F00", "square"), "f1": ("#CC79A7", "circle")}
@@ -22,7 +22,7 @@ NAMES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
 def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
-    """Counts on test, and their colours by `shades`; None with more classes than can be read."""
+    """Draw the counts on test, colored by `shades`; return None with too many classes to read."""
     found = shades(results, entry)
     if found is None:
         return None
@@ -54,7 +54,7 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
         constraintoward="left",
         showgrid=False,
         zeroline=False,
-        autotickangles=[0, 90],  # aslant, the last ones would be cut off
+        autotickangles=[0, 90],  # slanted labels would be cut off at the end
         **labels,
     )
     figure.update_yaxes(
@@ -72,10 +72,10 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
 
 
 def shades(results: Results, entry: dict[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
-    """A confusion matrix and how much colour its cells have, what is right above 0 and mistakes below.
+    """Return a confusion matrix and its cells' color strength: above 0 for correct predictions, below for mistakes.
 
-    A share of a row's images gives the colour; of mistakes its root, so that few of them are seen, too. None with more
-    classes than can be read.
+    The strength is the cell's share of its row's images. For mistakes it is the square root of the share, so that even
+    a few are visible. Return None with too many classes to read.
     """
     if len(results.classes) > MANY_CLASSES:
         return None
@@ -86,9 +86,9 @@ def shades(results: Results, entry: dict[str, Any]) -> tuple[NDArray[np.int64], 
 
 
 def reliability(entry: dict[str, Any]) -> Figure:
-    """How often models are right against how sure they are, as they are and with the temperature that val asks for.
+    """Draw accuracy against confidence, without and with the temperature fitted on val.
 
-    The larger a mark, the more predictions it stands for.
+    The larger a mark, the more predictions it represents.
     """
     calibration = entry["calibration"]
     figure = Figure(
@@ -118,7 +118,7 @@ def reliability(entry: dict[str, Any]) -> Figure:
 
 
 def confused_pairs(results: Results, entry: dict[str, Any], top: int = 20) -> list[dict[str, Any]]:
-    """The cells beside the diagonal with the most images: true class, predicted class, images, share of the true."""
+    """Return the largest off-diagonal cells: true class, predicted class, images, share of the true class's images."""
     counts = np.array(entry["confusion"])
     totals = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
@@ -137,7 +137,7 @@ def confused_pairs(results: Results, entry: dict[str, Any], top: int = 20) -> li
 
 
 def per_class(entry: dict[str, Any]) -> Figure:
-    """Precision, recall and F1 of each class on test, the hardest class on top."""
+    """Draw precision, recall and F1 of each class on test, the hardest class on top."""
     ranked = sorted(entry["per_class"].items(), key=lambda item: item[1]["f1"])[:MANY_CLASSES]
     names = [name for name, _ in ranked]
     places = list(range(len(ranked)))
@@ -172,7 +172,7 @@ def per_class(entry: dict[str, Any]) -> Figure:
 
 
 def class_counts(results: Results) -> Figure:
-    """Images of each class in each split, the largest class on top; with very many classes the ends of the list."""
+    """Draw the images of each class in each split, largest class on top; with very many classes, only both ends."""
     counts = results.card["counts"]
     ranked = sorted(results.classes, key=lambda name: -sum(counts[split].get(name, 0) for split in SPLIT_COLOURS))
     if len(ranked) > 2 * MANY_CLASSES:
@@ -201,7 +201,7 @@ def class_counts(results: Results) -> Figure:
 
 
 def _ends(figures: dict[str, float]) -> tuple[float, float]:
-    """The least and the largest of a class's figures."""
+    """Return the smallest and the largest of a class's figures."""
     values = [round(figures[key], 4) for key in NAMES]
     return min(values), max(values)
 

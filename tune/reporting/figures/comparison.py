@@ -1,4 +1,4 @@
-"""Figures of several experiments, a colour each."""
+"""Figures of several experiments, each in its own color."""
 
 from collections.abc import Sequence
 
@@ -23,9 +23,9 @@ from tune.reporting.formatting import plotly_text
 
 
 def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
-    """The best val metric so far of each experiment that has the metric of the first, against what it has cost.
+    """Draw the best val metric so far against its cost, for each experiment with the same metric as the first.
 
-    Those that were evaluated on other val images than the first are dotted.
+    Experiments evaluated on other val images than the first are dotted.
     """
     first, metric = contenders[0], contenders[0].metric
     drawn = [contender for contender in contenders if contender.metric == metric]
@@ -40,7 +40,7 @@ def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
         if not records:
             continue
         losses = [loss_of(record.value) for record in records]
-        best = np.abs(np.minimum.accumulate(losses))  # of a loss itself, of another metric without its minus
+        best = np.abs(np.minimum.accumulate(losses))  # a loss as it is, another metric without its minus sign
         bests.append(float(best[-1]))
         elsewhere = bool(unranked(contender, first))
         name = plotly_text(contender.name)
@@ -67,9 +67,9 @@ def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
 
 
 def winners_by_cost(contenders: Sequence[Contender]) -> Figure | None:
-    """What the accuracy of winners costs that were tested on the same images as the first.
+    """Draw accuracy against cost, for the winners that were tested on the same images as the first.
 
-    Latency is left out where it was not measured on one kind of processor.
+    Latency is left out unless all of it was measured on one kind of processor.
     """
     tested = [each for each in contenders if each.test and not untestable(each, contenders[0])]
     measured = {where(each.entry["model"]) for each in tested if each.entry["model"]}

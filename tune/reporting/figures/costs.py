@@ -1,4 +1,4 @@
-"""What accuracy costs: models by latency, parameters and size."""
+"""Figures of accuracy against cost: latency, parameters and size."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,15 +17,16 @@ def accuracy_by_cost(
     tested_on: str,
     costs: Mapping[str, str] = COSTS,
 ) -> Figure | None:
-    """Test accuracy with its interval against each cost, on a logarithm; None with fewer than two models.
+    """Draw test accuracy with its interval against each cost, on a log axis; return None with fewer than two models.
 
-    A line joins the models that no other beats in both. What costs nothing has no place on a logarithm.
+    A line joins the models that no other model beats in both. A cost of zero is not drawn, as it has no place on a log
+    axis.
 
     Args:
-        models: entries of recipes in `report.json`, by the names that are shown.
-        colours: by the same names.
-        tested_on: the split.
-        costs: what is drawn, and what it is called.
+        models: entries of recipes in `report.json`, by displayed name.
+        colours: colors by the same names.
+        tested_on: the split of the accuracy.
+        costs: titles of the axes, by the key of the cost in an entry's model.
     """
     models = {name: entry for name, entry in models.items() if entry["test"] and entry["model"]}
     if len(models) < 2:
@@ -74,7 +75,7 @@ def accuracy_by_cost(
 
 
 def _undominated(entries: Any, cost: str) -> list[dict[str, Any]]:
-    """Those that no other is as accurate as at a lower cost, or more accurate than at the same."""
+    """Return the models that no other one matches at a lower cost or exceeds at the same cost."""
     ranked = sorted(entries, key=lambda entry: (entry["model"][cost], -_accuracy(entry)))
     front: list[dict[str, Any]] = []
     for entry in ranked:

@@ -1,4 +1,4 @@
-"""Figures of the finals: what val promised, and what test held."""
+"""Figures of the finals: val accuracy against test accuracy."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from tune.reporting.formatting import metric, plotly_text
 from tune.reporting.summary import Summary
 
 SYMBOLS = {"best": "circle", "other": "circle-open", "default": "diamond-open"}
-"""The best finalist of a recipe, its others, and the default point of the winner's recipe."""
+"""Symbols of a recipe's best finalist, its other finalists, and the default point of the winner's recipe."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FinalLine:
-    """A training of the finals: whose, and the accuracy that it reached on val and on test."""
+    """A final: its recipe, trial and seed, and the accuracy that it reached on val and on test."""
 
     recipe: str
     trial: str
@@ -29,7 +29,7 @@ class FinalLine:
 
 
 def finals(summary: Summary) -> list[FinalLine]:
-    """All trainings of the finals on train alone, recipes by rank, the best first, the default point last."""
+    """Return all finals trained on train alone: recipes by rank, the best finalist first, the default point last."""
     found: list[FinalLine] = []
     for recipe, entry in summary["recipes"].items():
         for kind, finalist in (("best", entry), *(("other", other) for other in entry["finalists"])):
@@ -56,13 +56,13 @@ def _lines(recipe: str, trial: str, kind: str, finalist: Mapping[str, Any]) -> I
 
 
 def optimism(summary: Summary) -> float | None:
-    """How much higher accuracy is on val than on test, the mean over all finals; None where that says nothing."""
+    """Return val accuracy minus test accuracy, the mean over all finals; None without val metrics or a test split."""
     gaps = [line.val - line.test for line in finals(summary) if line.val is not None]
     return float(np.mean(gaps)) if gaps and summary["tested_on"] == "test" else None
 
 
 def val_against_test(summary: Summary, colours: Mapping[str, str]) -> Figure | None:
-    """Accuracy of each final on val and on test, with the line where both are equal; None without a test split."""
+    """Draw the val and test accuracy of each final, with the line of equality; return None without a test split."""
     lines = [line for line in finals(summary) if line.val is not None]
     if not lines or summary["tested_on"] != "test":
         return None

@@ -1,4 +1,4 @@
-"""The pictures of `report.md`: what the page draws by Plotly, for where no page can be opened."""
+"""The pictures of `report.md`: the page's Plotly figures, for places that cannot open a page."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,30 +38,30 @@ if TYPE_CHECKING:
 CURVES_HIGH = 400
 LONGEST_TITLE = 34
 LETTER = 8
-"""Pixels, more or less."""
+"""The approximate width of a letter in pixels."""
 WIDEST_CELL = 66
 DARK = 0.6
-"""Cells with a larger share that is right have white figures."""
+"""Cells with a larger share of correct predictions have white figures."""
 
 PLOTS = ("published", "leaderboard", "curves", "progress", "confusion")
-"""The pictures that there may be."""
+"""The names of all possible pictures."""
 
 
 @dataclass(frozen=True)
 class Plot:
-    """What is to be seen, in words, and the PNG file."""
+    """A picture: its description in words, and its PNG file."""
 
     alt: str
     content: bytes
 
 
 def file_of(name: str) -> str:
-    """Where a picture lies in an experiment's folder."""
+    """Return the path of a picture in an experiment's folder."""
     return f"report/{name}.png"
 
 
 def plots(results: Results, summary: Summary) -> dict[str, Plot]:
-    """The pictures by name; those are left out for which there is nothing to draw."""
+    """Draw the pictures, by name; leave out those with nothing to draw."""
     drawn = {
         "published": _rows(summary),
         "leaderboard": _leaderboard(results, summary),
@@ -73,7 +73,7 @@ def plots(results: Results, summary: Summary) -> dict[str, Plot]:
 
 
 def _rows(summary: Summary) -> Plot | None:
-    """Published and measured figures of rows, where they are of those from 0 to 1."""
+    """Draw published and measured figures of published rows, for the metrics from 0 to 1."""
     entries = summary["preset"]["rows"].values() if summary["preset"] else ()
     every = [(entry["title"], line) for entry in entries for line in _published.first_figures(entry)]
     shown = [(title, line) for title, line in every if line["metric"] != "loss" and _has_figure(line)]
@@ -107,7 +107,7 @@ def _has_figure(line: Mapping[str, Any]) -> bool:
 
 
 def _leaderboard(results: Results, summary: Summary) -> Plot | None:
-    """What each recipe's best reaches on test; the winner is on top."""
+    """Draw the test accuracy of each recipe's best; the winner is on top."""
     shown = [row for row in rows(summary) if summary["recipes"][row.recipe]["test"]]
     if not shown:
         return None
@@ -126,7 +126,7 @@ def _leaderboard(results: Results, summary: Summary) -> Plot | None:
 
 
 def _curves(results: Results) -> Plot | None:
-    """The learning curves of all trials, with the rungs."""
+    """Draw the learning curves of all trials, with the rungs."""
     found = learning(results)
     values = [value for curves in found.values() for curve in curves for value in curve.values]
     if not any(value is not None for value in values):
@@ -161,7 +161,7 @@ def _curves(results: Results) -> Plot | None:
 
 
 def _progress(results: Results) -> Plot | None:
-    """What each trial reached, and the best of each recipe so far, by number of trial."""
+    """Draw each trial's value and each recipe's best so far, by number of trial."""
     found = progress(results, "trials")
     if isinstance(found, str):
         return None
@@ -190,14 +190,14 @@ def _line(results: Results, recipe: str) -> dict[str, Any]:
 
 
 def _bests(results: Results) -> str:
-    """What each recipe has reached, in words."""
+    """Describe the best value of each recipe in words."""
     bests = ((recipe, results.best(recipe)) for recipe in results.settings.recipes)
     told = [f"{recipe} {metric(best.value)} in trial {best.number}" for recipe, best in bests if best]
     return f"; the best: {', '.join(told)}" if told else ""
 
 
 def _confusion(results: Results, summary: Summary) -> Plot | None:
-    """The confusion matrix of the winner; None with more classes than can be read."""
+    """Draw the confusion matrix of the winner; return None with too many classes to read."""
     winner = summary["winner"]
     entry = summary["recipes"][winner] if winner else None
     found = shades(results, entry) if entry else None
@@ -234,7 +234,7 @@ def _confusion(results: Results, summary: Summary) -> Plot | None:
 
 
 def _painted(shares: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Pixels (rows, columns, 3): what is right in one colour and mistakes in another, the less the nearer to white."""
+    """Return pixels (rows, columns, 3): correct predictions and mistakes in two colors; smaller shares are whiter."""
     strength = np.abs(shares)[..., None]
     pure = np.where(shares[..., None] >= 0, ImageColor.getrgb(RIGHT), ImageColor.getrgb(WRONG))
     return np.asarray((strength * pure + (1 - strength) * 255).round(), np.uint8)

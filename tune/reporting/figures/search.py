@@ -1,6 +1,6 @@
-"""Figures of the search: one function each, returning a Plotly figure, or a sentence where there is nothing to draw.
+"""Figures of the search: one function each, returning a Plotly figure, or a sentence if there is nothing to draw.
 
-Colours of text, grid and background are the page's; whatever comes from outside is escaped, as Plotly reads HTML.
+Colors of text, grid and background are the page's. Text from outside is escaped, as Plotly reads HTML.
 """
 
 import math
@@ -38,19 +38,19 @@ from tune.reporting.formatting import metric, plotly_text, setting
 from tune.reporting.results import Results
 
 FAINT = "rgba(128,128,128,.45)"
-"""What is seen on white and on black, and no more."""
+"""A color that is just visible on white and on black."""
 
 ENOUGH_TRIALS = 8
-"""Fewer say nothing of what a field does."""
+"""Fewer trials say nothing about a field's effect."""
 SHOWN_FIELDS = 12
 BOLD = 8
-"""About as many of many lines are to be seen well."""
+"""About this many lines stand out among many."""
 DRAWN_FIELDS = 6
-"""Side by side."""
+"""The number of fields drawn side by side."""
 
 
 def learning_curves(results: Results) -> Figure | str:
-    """Val metric by epoch of all trials; each recipe's best is bold, what was stopped is faint."""
+    """Draw the val metric by epoch of all trials; each recipe's best is bold, stopped trials are faint."""
     name = results.settings.metric
     found = learning(results)
     if not found:
@@ -66,7 +66,7 @@ def learning_curves(results: Results) -> Figure | str:
                     name=recipe,
                     legendgroup=recipe,
                     showlegend=curve.best,
-                    meta=curve.record.state,  # by this and by recipe the page shows and hides them
+                    meta=curve.record.state,  # the page shows and hides curves by state and recipe
                     opacity=curve.opacity,
                     line=_line(results, recipe, width=3 if curve.best else 1.3),
                     marker={"size": 6},
@@ -84,7 +84,7 @@ def learning_curves(results: Results) -> Figure | str:
 
 
 def history(results: Results, against: Against) -> Figure | str:
-    """What each trial reached, and the best of each recipe so far, against what it has cost until then."""
+    """Draw each trial's value and each recipe's best so far, against the cost until then."""
     found = progress(results, against)
     if isinstance(found, str):
         return found
@@ -121,9 +121,9 @@ def history(results: Results, against: Against) -> Figure | str:
 
 
 def importance(results: Results, recipe: str) -> Figure | str:
-    """How much each field of a recipe matters: to being among the best (PED-ANOVA), and to the metric at all (fANOVA).
+    """Draw the importance of a recipe's fields for being among the best (PED-ANOVA) and for the metric at all (fANOVA).
 
-    Of the second, fields that not all trials have are left out, as Optuna does.
+    fANOVA leaves out fields that not all trials have, as Optuna does.
     """
     records = valued(results, recipe)
     if len(records) < ENOUGH_TRIALS:
@@ -166,15 +166,15 @@ def importance(results: Results, recipe: str) -> Figure | str:
 
 
 def valued(results: Results, recipe: str) -> list[Record]:
-    """The trials of a recipe that ended with a value."""
+    """Return the trials of a recipe that ended with a value."""
     ended = (record for record in results.of(recipe) if record.state in ("complete", "pruned"))
     return [record for record in ended if results.loss_of(record.value) < math.inf]
 
 
 def parallel(results: Results, recipe: str) -> Figure | None:
-    """Each trial as a line through its fields to its value; None where there is nothing to compare.
+    """Draw each trial as a line through its fields to its value; return None if there is nothing to compare.
 
-    Lines of points, as Plotly's own parallel coordinates want WebGL, which not every browser has.
+    The lines are scatter traces, as Plotly's own parallel coordinates need WebGL, which not every browser has.
     """
     study, fields = _compared(results, recipe)
     if not fields:
@@ -187,7 +187,7 @@ def parallel(results: Results, recipe: str) -> Figure | None:
     ranks = np.argsort(np.argsort([-results.loss_of(record.value) for record in records], kind="stable"))
     figure = Figure()
     steep = max(2.0, len(records) / BOLD)
-    for number in np.argsort(ranks):  # the best above the others
+    for number in np.argsort(ranks):  # the best on top of the others
         share = ((ranks[number] + 1) / len(records)) ** steep
         figure.add_trace(
             Scatter(
@@ -216,11 +216,11 @@ def parallel(results: Results, recipe: str) -> Figure | None:
 
 
 def slices(results: Results, recipe: str) -> Figure | None:
-    """The value of each trial against each of the same fields."""
+    """Draw the value of each trial against each field of `parallel`; return None if there is nothing to compare."""
     study, fields = _compared(results, recipe)
     if not fields:
         return None
-    from optuna.visualization import plot_slice  # late, as it brings Matplotlib along
+    from optuna.visualization import plot_slice  # late, as it imports Matplotlib
 
     figure = plot_slice(study, params=fields, target_name=f"val {results.settings.metric}")
     later = {"colorscale": [[0, FAINT], [1, colour(results, recipe)]], "reversescale": False}
@@ -232,7 +232,7 @@ def slices(results: Results, recipe: str) -> Figure | None:
 
 
 def _compared(results: Results, recipe: str) -> tuple[optuna.Study, list[str]]:
-    """The trials of a recipe, and the fields that mattered most among those that all of them have."""
+    """Return the trials of a recipe, and the most important of the fields that all of them have."""
     records = valued(results, recipe)
     study = _study(results, records)
     if len(records) < ENOUGH_TRIALS or len({record.value for record in records}) == 1:
@@ -244,14 +244,14 @@ def _compared(results: Results, recipe: str) -> tuple[optuna.Study, list[str]]:
 
 @dataclass(frozen=True)
 class _Axis:
-    """An axis of parallel coordinates, from 0 to 1: where each trial crosses it, and what is written along it."""
+    """An axis of parallel coordinates, from 0 to 1: the place where each trial crosses it, and its tick labels."""
 
     places: list[float]
     ticks: list[tuple[float, str]]
 
     @classmethod
     def of(cls, values: Sequence[Any], kind: BaseDistribution | None) -> "_Axis":
-        """Words at even distances, what is drawn by its logarithm by powers of ten; without `kind` plain numbers."""
+        """Place words evenly, log-scale fields by base-10 logarithm, and values without `kind` as plain numbers."""
         if isinstance(kind, CategoricalDistribution):
             last = max(1, len(kind.choices) - 1)
             ticks = [(number / last, str(choice)) for number, choice in enumerate(kind.choices)]
@@ -266,7 +266,7 @@ class _Axis:
 
 
 def _study(results: Results, records: Sequence[Record]) -> optuna.Study:
-    """Trials of one recipe as Optuna's own figures want them, by the names of fields."""
+    """Return trials of one recipe as a study for Optuna's own figures, with parameters named by field."""
     study = optuna.create_study(direction="maximize" if results.settings.maximize else "minimize")
     for record in records:
         drawn = {name: kind for name, kind in record.distributions.items() if "." in name}  # not the choice of recipe
@@ -288,7 +288,7 @@ def _shares(study: optuna.Study, evaluator: BaseImportanceEvaluator) -> dict[str
 
 
 def _field(name: str) -> str:
-    """A field by its parameter's name."""
+    """Return the field's name, from the parameter's name."""
     return plotly_text(name.partition(".")[2])
 
 
@@ -310,6 +310,6 @@ def _hover(record: Record, first: str) -> str:
 
 
 def _line(results: Results, recipe: str, *, width: float) -> dict[str, object]:
-    """A recipe's line; where colours come around again it is dashed."""
+    """Return the style of a recipe's line; it is dashed if its color repeats."""
     dash = "dash" if dashed(results, recipe) else "solid"
     return {"color": colour(results, recipe), "width": width, "dash": dash}

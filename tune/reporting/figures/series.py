@@ -1,4 +1,4 @@
-"""What is drawn of the trials, whoever draws it: the page by Plotly, and the pictures of `report.md` by Matplotlib."""
+"""Series of the trials, drawn by Plotly for the page and by Matplotlib for the pictures of `report.md`."""
 
 import math
 from bisect import bisect_right
@@ -13,13 +13,13 @@ from tune.reporting.formatting import unit_of
 from tune.reporting.results import Results
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#808080")
-"""Okabe and Ito's colours for all kinds of sight, without the two that vanish on white or black."""
+"""Okabe and Ito's colors for all kinds of color vision, without the two that vanish on white or black."""
 
 OPACITY = {"complete": 0.75, "pruned": 0.38, "failed": 0.38, "running": 0.75}
 CROWD = 40
-"""With more trials their curves are fainter."""
+"""With more trials, their curves are fainter."""
 ENOUGH_POINTS = 20
-"""With fewer all are in sight."""
+"""With fewer points, all are in sight."""
 LARGEST = 1e30
 
 NO_EPOCH = "No trial has finished an epoch yet."
@@ -30,18 +30,21 @@ Against = Literal["trials", "epochs", "time"]
 
 
 def colour(results: Results, recipe: str) -> str:
-    """The colour of a recipe in all figures."""
+    """Return the color of a recipe in all figures."""
     return PALETTE[results.settings.recipes.index(recipe) % len(PALETTE)]
 
 
 def dashed(results: Results, recipe: str) -> bool:
-    """Whether a recipe's lines are, as its colour has come around again."""
+    """Return True if a recipe's lines are dashed because an earlier recipe has the same color."""
     return results.settings.recipes.index(recipe) >= len(PALETTE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """A trial's learning curve; `best` is whether it stands for its recipe. What is no number is None."""
+    """A trial's learning curve.
+
+    `best` is True if the trial represents its recipe. A value that is not a number is None.
+    """
 
     record: Record
     epochs: list[float]
@@ -51,7 +54,7 @@ class Curve:
 
 
 def learning(results: Results) -> dict[str, list[Curve]]:
-    """The learning curves by recipe, where there are any, in the order in which they are drawn: the best on top."""
+    """Return the learning curves by recipe, if there are any, in drawing order: the best is last, on top."""
     crowd = min(1.0, (CROWD / max(1, len(results.records))) ** 0.5)
     found = {}
     for recipe in results.settings.recipes:
@@ -73,7 +76,7 @@ def learning(results: Results) -> dict[str, list[Curve]]:
 
 
 def epochs_title(results: Results) -> str:
-    """What the axis of learning curves is called."""
+    """Return the title of the axis of learning curves."""
     rungs = (
         f" (dotted: rungs at {', '.join(map(str, results.settings.milestones))})" if results.settings.milestones else ""
     )
@@ -82,7 +85,7 @@ def epochs_title(results: Results) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """What the trials of a recipe reached, by their places on the axis, and the steps of the best so far."""
+    """Values of a recipe's trials, with their places on the axis, and the steps of the best so far."""
 
     records: list[Record]
     places: list[float]
@@ -92,10 +95,10 @@ class Progress:
 
 
 def progress(results: Results, against: Against) -> tuple[dict[str, Progress], str] | str:
-    """Progress by recipe, and what the axis is called; a sentence where there is nothing to draw.
+    """Return progress by recipe and the title of the axis, or a sentence if there is nothing to draw.
 
-    The place of a trial is, of trials, how many were begun before it, of epochs how many had been trained when it
-    ended, of time when it did.
+    A trial's place is, against trials, the number of trials begun before it; against epochs, the number of epochs
+    trained by its end; against time, the time of its end.
     """
     places = places_of(results.records, against)
     if not places:
@@ -122,7 +125,7 @@ def progress(results: Results, against: Against) -> tuple[dict[str, Progress], s
 
 
 def places_of(records: list[Record], against: Against) -> dict[int, float]:
-    """Where each trial stands on the axis, by its number; time in seconds. Empty where that was not noted."""
+    """Return each trial's place on the axis, by its number; times are in seconds. Empty if they were not recorded."""
     if against == "trials":
         return {record.number: record.number for record in records}
     ends = {record.number: record.heard[max(record.heard)].at for record in records if record.heard}
@@ -136,12 +139,12 @@ def places_of(records: list[Record], against: Against) -> dict[int, float]:
 
 
 def axis_of(against: Against, longest: float) -> tuple[str, float]:
-    """What the axis is called, and how many of what `places_of` counts are one of its units."""
+    """Return the title of the axis, and its unit in the counts or seconds of `places_of`."""
     return {"trials": ("trial", 1.0), "epochs": ("epochs trained", 1.0), "time": unit_of(longest)}[against]
 
 
 def window_of(results: Results, values: Iterable[float | None]) -> tuple[float, float] | None:
-    """The part of the axis where trials differ, with every recipe's best."""
+    """Return the part of the axis where trials differ, including every recipe's best."""
     bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
     return window(values, bests, maximize=results.settings.maximize)
 
@@ -149,9 +152,9 @@ def window_of(results: Results, values: Iterable[float | None]) -> tuple[float, 
 def window(
     values: Iterable[float | None], bests: Iterable[float | None], *, maximize: bool
 ) -> tuple[float, float] | None:
-    """The part of the axis where lines differ: of the points below all of `bests`, some may lie outside.
+    """Return the part of the axis where lines differ; some points worse than all of `bests` may lie outside.
 
-    None with so few that all can be in sight.
+    Return None with so few points that all can be in sight.
     """
     points = [value for value in values if value is not None]
     if len(points) < ENOUGH_POINTS:
@@ -167,10 +170,10 @@ def window(
 
 
 def step_of(count: int) -> int:
-    """Between ticks of an axis of epochs or trials."""
+    """Return the distance between ticks of an axis of epochs or trials."""
     return max(1, math.ceil(count / 10))
 
 
 def rounded(value: float | None) -> float | None:
-    """Five digits are enough to draw; what is too large for an axis is as good as no number."""
+    """Round to five digits, which are enough to draw; return None for NaN and values too large for an axis."""
     return float(f"{value:.5g}") if value is not None and abs(value) < LARGEST else None

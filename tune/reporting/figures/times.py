@@ -1,4 +1,4 @@
-"""Figures of the search's time: what each worker did when, and what the time went to."""
+"""Figures of the search's time: a timeline of each worker, and the shares of its activities."""
 
 from collections import defaultdict
 from dataclasses import dataclass
@@ -24,11 +24,14 @@ class Stretch:
     begin: float
     end: float
     seconds: float
-    """Of training and evaluation alone."""
+    """The seconds of training and evaluation alone."""
 
 
 def stretches(records: list[Record]) -> list[Stretch]:
-    """What workers did, by time. What a machine that died had trained and not reported is not known."""
+    """Return the workers' stretches, by time.
+
+    Epochs that a node trained but did not report before it died are unknown.
+    """
     found: list[Stretch] = []
     for record in records:
         for epoch, heard in record.heard.items():
@@ -44,7 +47,7 @@ def stretches(records: list[Record]) -> list[Stretch]:
 
 
 def workers(results: Results) -> Figure | str:
-    """What each worker did when: a line of trials a worker."""
+    """Draw a timeline of trials, one line per worker."""
     found = stretches(results.records)
     if not found:
         return "No worker has trained an epoch yet."
@@ -88,10 +91,10 @@ def workers(results: Results) -> Figure | str:
 
 
 def shares(results: Results) -> list[tuple[str, str]]:
-    """What the workers' time went to, in words; empty before there was any.
+    """Return the shares of activities in the workers' time, in words; empty before there was any.
 
-    A worker's time is from its first epoch to its last. Evaluation and training are told apart by images per second.
-    Of experiments from before loading was noted, it is a part of training.
+    A worker's time runs from its first epoch to its last. Images per second tell training from evaluation. In
+    experiments without recorded loading times, loading is a part of training.
     """
     found = stretches(results.records)
     spans: dict[str, tuple[float, float]] = {}

@@ -29,7 +29,7 @@ REPORT = "report/index.html"
 
 @dataclass(frozen=True, kw_only=True)
 class ExperimentRow:
-    """An experiment's line; what it has no figure for is a dash."""
+    """An experiment's line; a missing figure is a dash."""
 
     rank: str
     contender: Contender
@@ -60,7 +60,7 @@ class RecipeRow:
 
 
 def comparison_table(side: SideBySide) -> Table:
-    """The experiments, the best on top; fits into 80 columns."""
+    """Return a table of the experiments, best on top; it fits into 80 columns."""
     table = board(
         "experiment",
         "winner",
@@ -89,7 +89,7 @@ def comparison_table(side: SideBySide) -> Table:
 
 
 def comparison_page(side: SideBySide, folder: Path) -> str:
-    """The page as HTML; links to experiments' reports are relative to `folder`, in which it is to lie."""
+    """Return the page as HTML; links to experiments' reports are relative to `folder`, the page's own folder."""
     figures = Figures()
     notes = {
         "progress": figures.place("progress", progress(side.all, "trials")),
@@ -128,19 +128,19 @@ def comparison_page(side: SideBySide, folder: Path) -> str:
 
 
 def _metric_of(side: SideBySide) -> str:
-    """The metric of all experiments, else what stands for several."""
+    """Return the metric of all experiments, or a placeholder if there are several."""
     metrics = {contender.metric for contender in side.all}
     return metrics.pop() if len(metrics) == 1 else "metric"
 
 
 def _tested_on(side: SideBySide) -> str:
-    """The split that all were tested on, else what stands for two."""
+    """Return the split that all experiments were tested on, or a placeholder if there are two."""
     splits = {contender.results.tested_on for contender in side.all}
     return splits.pop() if len(splits) == 1 else "test or val"
 
 
 def _facts(side: SideBySide) -> list[tuple[str, str]]:
-    """What stands beside the answer."""
+    """Return the facts shown beside the answer."""
     facts = []
     if side.best and side.best.test:
         test = side.best.test
@@ -157,7 +157,7 @@ def _facts(side: SideBySide) -> list[tuple[str, str]]:
 
 
 def _board(side: SideBySide, folder: Path) -> list[tuple[str, list[ExperimentRow]]]:
-    """The lines of the experiments by group, and why a group is not ranked with the first."""
+    """Return the lines of the experiments by group, with the reason why a group is not ranked with the first."""
     drawn = dict(zip(_names(side), bars([each.test and each.test["accuracy"] for each in side.all]), strict=True))
     return [
         (
@@ -198,7 +198,7 @@ def _row(side: SideBySide, contender: Contender, bar: Bar | None, link: str | No
 
 
 def _recipes(side: SideBySide) -> list[tuple[str, list[RecipeRow]]]:
-    """The lines of all recipes of all experiments, by group as above."""
+    """Return the lines of all recipes of all experiments, by the same groups."""
     tests = [entry["test"] for each in side.all for entry in each.summary["recipes"].values()]
     drawn = iter(bars([test and test["accuracy"] for test in tests]))
     bar_of = {(each.name, recipe): next(drawn) for each in side.all for recipe in each.summary["recipes"]}
@@ -229,7 +229,7 @@ def _names(side: SideBySide) -> list[str]:
 
 
 def _link(contender: Contender, folder: Path) -> str | None:
-    """The way from a folder to an experiment's own page; none where that is in a bucket, or was not written."""
+    """Return the link from a folder to an experiment's own page; None if the page is in a bucket or was not written."""
     experiment = contender.results.experiment
     page = experiment.folder / REPORT
     if experiment.url or not page.is_file():

@@ -1,4 +1,4 @@
-"""Images in a page: small pictures in the page itself, of test with what they are and were taken for."""
+"""Small images embedded in a page; those of the test set come with their true and predicted classes."""
 
 from base64 import b64encode
 from collections import defaultdict
@@ -14,12 +14,12 @@ from tune.finals.finalists import Final
 from tune.finals.test_samples import Example, Kind
 
 EXACT = 32
-"""Images of up to this side are kept as they are; of larger ones little is seen of what WebP leaves out."""
+"""The longest side of images kept without loss; in larger ones the loss by WebP is hardly visible."""
 QUALITY = 80
 
 
 def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, Any]]:
-    """The examples of a kind, as a page shows them."""
+    """Return the test-set samples of a kind, as a page shows them."""
     shown = [Example(**example) for example in final.examples]
     return [
         {
@@ -35,7 +35,7 @@ def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, Any
 
 
 def by_class(samples: Samples | None, classes: list[str]) -> dict[str, list[dict[str, Any]]]:
-    """The samples of train as a page shows them, by the name of their class."""
+    """Return the train-set samples as a page shows them, by the name of their class."""
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     if samples is not None:
         for image, label, name in zip(samples.images, samples.labels, samples.names.tolist(), strict=True):
@@ -48,7 +48,7 @@ def _shown(image: NDArray[np.uint8], name: str) -> dict[str, Any]:
 
 
 def _source(image: NDArray[np.uint8]) -> str:
-    """An image (C, H, W) as a URL that holds it."""
+    """Encode an image (C, H, W) as a data URL."""
     pixels = image[0] if len(image) == 1 else image.transpose(1, 2, 0)
     file = BytesIO()
     Image.fromarray(pixels).save(file, "WEBP", quality=QUALITY, lossless=max(image.shape) <= EXACT)

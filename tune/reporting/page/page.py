@@ -1,4 +1,4 @@
-"""The page: everything a person wants to see of an experiment, in one file that needs no network."""
+"""The page of an experiment: everything a person wants to see, in one file that needs no network."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -37,23 +37,23 @@ class Setting:
 
     @property
     def differs(self) -> bool:
-        """Whether the default is another."""
+        """Return True if the value is not the default."""
         return self.value != self.default
 
 
 def _states(results: Results) -> dict[State, int]:
-    """How many of the learning curves are of trials of each state that there is."""
+    """Count the trials with a learning curve by state; leave out states without any."""
     counts = Counter(record.state for record in results.records if record.epochs)
     return {state: counts[state] for state in STATES if counts[state]}
 
 
 def page(results: Results, summary: Summary) -> str:
-    """The page as HTML."""
+    """Return the page as HTML."""
     figures = Figures()
     colours = {recipe: colour(results, recipe) for recipe in summary["recipes"]}
     learnt = _search_figures.learning_curves(results)
     if isinstance(learnt, Figure):
-        learnt.update_layout(showlegend=False)  # there are buttons
+        learnt.update_layout(showlegend=False)  # the page has buttons instead
     notes = {
         "curves": figures.place("curves", learnt),
         "history": figures.place("history", _search_figures.history(results, "trials")),
@@ -104,7 +104,7 @@ def page(results: Results, summary: Summary) -> str:
 
 
 def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
-    """What stands beside the answer."""
+    """Return the facts shown beside the answer."""
     facts = [("data", _short(results.card["source"]))]
     if summary["winner"]:
         entry = summary["recipes"][summary["winner"]]
@@ -131,13 +131,13 @@ def _facts(results: Results, summary: Summary) -> list[tuple[str, str]]:
 
 
 def _short(source: str) -> str:
-    """The last part of a source; with the folder of a pattern of files."""
+    """Return the last part of a source; a pattern of files keeps its folder."""
     path = Path(source)
     return f"{path.parent.name}/{path.name}" if "*" in path.name else path.name or source
 
 
 def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figures) -> dict[str, Any]:
-    """What is shown of one recipe."""
+    """Return the values shown for one recipe, and place its figures."""
     panel: dict[str, Any] = {
         "recipe": recipe,
         "colour": colour(results, recipe),
@@ -164,7 +164,7 @@ def _panel(results: Results, recipe: str, entry: dict[str, Any], figures: Figure
 
 
 def _classes(results: Results, name: str, entry: dict[str, Any], figures: Figures) -> list[dict[str, Any]]:
-    """Place the figures of what was right and wrong on test; returns the pairs that were confused most."""
+    """Place the figures of correct and wrong predictions on test; return the most confused pairs of classes."""
     figures.place(f"confusion-{name}", _class_figures.confusion(results, entry))
     figures.place(f"classes-{name}", _class_figures.per_class(entry))
     return _class_figures.confused_pairs(results, entry)
@@ -173,7 +173,7 @@ def _classes(results: Results, name: str, entry: dict[str, Any], figures: Figure
 def _rows(
     results: Results, entries: dict[str, Any], own_changes: list[list[str]], figures: Figures
 ) -> list[dict[str, Any]]:
-    """What is shown of each published row."""
+    """Return the values shown for each published row, and place its figures."""
     return [
         {
             "id": f"row-{name}",
@@ -187,7 +187,7 @@ def _rows(
 
 
 def _configuration(results: Results, recipe: str, entry: dict[str, Any]) -> list[Setting]:
-    """The best configuration beside the default, which was the first trial."""
+    """Return the best configuration beside the default, which was the first trial."""
     if entry["config"] is None:
         return []
     default = results.experiment.default(recipe)

@@ -1,4 +1,4 @@
-"""What all pages are made with: the templates, the figures and their library, intervals as bars."""
+"""Rendering of all pages: the templates, the figures and their library, intervals as bars."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from plotly.offline import get_plotlyjs
 from tune.reporting.formatting import duration, finite, interval, metric, percent, printable, setting, signed, spread
 
 PADDING = 0.06
-"""Of the scale of bars, on either side."""
+"""The margin on either side of the bars, as a fraction of their range."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Bar:
 
 
 def bars(intervals: Sequence[Mapping[str, float] | None]) -> list[Bar | None]:
-    """Intervals on one scale."""
+    """Return intervals as bars on one scale."""
     low = min((each["low"] for each in intervals if each), default=0.0)
     high = max((each["high"] for each in intervals if each), default=1.0)
     margin = PADDING * (high - low) or 0.01
@@ -45,13 +45,13 @@ def bars(intervals: Sequence[Mapping[str, float] | None]) -> list[Bar | None]:
 
 
 class Figures:
-    """The figures of a page by the id of their place; a sentence or nothing takes the place of a figure."""
+    """Figures of a page by the id of their place; a sentence or nothing may replace a figure."""
 
     def __init__(self) -> None:
         self.drawn: dict[str, Any] = {}
 
     def place(self, name: str, figure: Figure | str | None) -> str | None:
-        """Keep a figure to be drawn at `name`; what is no figure is handed back."""
+        """Keep a figure to be drawn at `name`; return anything else unchanged."""
         if not isinstance(figure, Figure):
             return figure
         content = finite(figure.to_plotly_json())
@@ -61,7 +61,7 @@ class Figures:
 
 
 def render(template: str, figures: Figures, **values: Any) -> str:
-    """A page as HTML, from a template that extends base.html."""
+    """Render a page as HTML, from a template that extends base.html."""
     return (
         _environment()
         .get_template(template)
