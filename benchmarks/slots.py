@@ -20,7 +20,7 @@ from ray.cluster_utils import Cluster
 from tune.cli import main as toprung
 from tune.cluster.resources import Resources
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 TARGET = 1.15
 EPOCH = 1.0
@@ -93,7 +93,7 @@ def main() -> None:
     sys.exit(judge(records, arguments.nodes * arguments.slots))
 
 
-def judge(records: list[Record], slots: int) -> int:
+def judge(records: list[TrialRecord], slots: int) -> int:
     """Print how busy the slots were; returns 1 where that is not enough."""
     ends = [[epoch["lr"] for epoch in record.epochs] for record in records]
     spans = [(trial[0] - EPOCH, trial[-1]) for trial in ends]

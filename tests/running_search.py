@@ -19,7 +19,7 @@ from search_spaces import InputError
 from tune.experiment.folder import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import copy_database
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 RUN = [sys.executable, str(Path(__file__).parent.parent / "tune" / "run.py")]
 """What runs a search on this machine; its flags follow."""
@@ -42,7 +42,7 @@ class RunningSearch:
     """
 
     def __init__(
-        self, command: Sequence[str], records: Callable[[], list[Record]], env: Mapping[str, str] | None = None
+        self, command: Sequence[str], records: Callable[[], list[TrialRecord]], env: Mapping[str, str] | None = None
     ) -> None:
         """Start it.
 
@@ -87,8 +87,8 @@ class RunningSearch:
         return self.output + self.errors
 
     def until(
-        self, what: str, true: Callable[[list[Record]], bool], *, hold: bool = False, wait: float = WAIT
-    ) -> list[Record]:
+        self, what: str, true: Callable[[list[TrialRecord]], bool], *, hold: bool = False, wait: float = WAIT
+    ) -> list[TrialRecord]:
         """Wait until its study is as wanted, and return that.
 
         Args:
@@ -136,7 +136,7 @@ class RunningSearch:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
-    def _look(self, true: Callable[[list[Record]], bool]) -> list[Record] | None:
+    def _look(self, true: Callable[[list[TrialRecord]], bool]) -> list[TrialRecord] | None:
         """The study, where it can be read and is as wanted."""
         try:
             found = self._records()
@@ -145,7 +145,7 @@ class RunningSearch:
         return found if true(found) else None
 
 
-def records_of(experiment: Path | str) -> list[Record]:
+def records_of(experiment: Path | str) -> list[TrialRecord]:
     """The trials of an experiment, in its folder or bucket.
 
     Raises:
@@ -156,7 +156,7 @@ def records_of(experiment: Path | str) -> list[Record]:
         return study.records
 
 
-def records_in(file: Path, name: str) -> list[Record]:
+def records_in(file: Path, name: str) -> list[TrialRecord]:
     """The trials of a study in a file of SQLite's, from a copy: its writer is not disturbed by it.
 
     Raises:
@@ -170,6 +170,6 @@ def records_in(file: Path, name: str) -> list[Record]:
             return study.records
 
 
-def decisions(records: list[Record]) -> list[tuple[object, ...]]:
+def decisions(records: list[TrialRecord]) -> list[tuple[object, ...]]:
     """What two searches have in common that decided the same: all but times and attempts."""
     return [(r.number, r.recipe, r.config, r.seed, r.state, r.values) for r in records]

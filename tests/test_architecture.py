@@ -176,3 +176,15 @@ def test_run_py_takes_its_folder_off_the_path_before_it_imports_the_rest(tmp_pat
 def test_run_py_has_no_logic() -> None:
     tree = ast.parse((ROOT / "tune" / "run.py").read_text())
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_docstrings_begin_with_a_noun_or_a_verb(package: str) -> None:
+    """A docstring that begins with a clause has to be read twice."""
+    clause = re.compile(r"(What|Whether|Who|Whose|Where|How|Of|That|Which|Those)\b")
+    for path in modules(package):
+        for node in ast.walk(ast.parse(path.read_text())):
+            for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
+                if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
+                    text = str(statement.value.value).strip()
+                    assert not clause.match(text), f"{path}:{statement.lineno}: {text.splitlines()[0]}"

@@ -29,12 +29,12 @@ from tune.experiment.input_variants import View, folder_of, folders_of, main_vie
 from tune.experiment.planned_rows import PlannedRow, planned_rows
 from tune.experiment.pretrained import pretrained_weights
 from tune.experiment.study import SearchStudy
-from tune.experiment.study_backup import Mirror, mirrored
+from tune.experiment.study_backup import StudyBackup, backed_up
 from tune.experiment.train_samples import keep_samples
-from tune.experiment.trial_context import DATA_FILES, TrialSettings
+from tune.experiment.trial_context import DATA_FILES, TrialContext
 from tune.experiment.trial_files import TrialFiles
 from tune.experiment.trial_ranking import choose
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Candidate, Finalist, load_default, load_finalists, winner_of
 from tune.finals.published_rows import run_rows, starting_points
 from tune.finals.soups import pool_of, run_soups
@@ -77,17 +77,17 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
     with ExitStack() as stack:
         with experiment.created(), ExitStack() as undo:
             taken = stack.enter_context(experiment.locked())
-            mirror = Mirror.of(experiment, settings)
-            if mirror:
-                mirror.clear()
-            url = mirror.url if mirror else experiment.storage_with(settings)
+            backup = StudyBackup.of(experiment, settings)
+            if backup:
+                backup.clear()
+            url = backup.url if backup else experiment.storage_with(settings)
             # Create the study before the settings. The settings make the folder an experiment to other processes, which
             # would create tables in a study that has none.
             study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
             undo.callback(study.close)
             undo.callback(study.delete)  # in a storage that others share, the name would stay taken
-            if mirror:
-                mirror.copy()
+            if backup:
+                backup.copy()
             if preset:
                 experiment.write(PRESET, file_of(str(settings.preset)).read_text())
             experiment.write(SETTINGS, settings.dump())
@@ -97,7 +97,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             undo.pop_all()
         stack.enter_context(closing(study))
         study.taken = taken
-        stack.enter_context(mirrored(mirror, study, console))
+        stack.enter_context(backed_up(backup, study, console))
         stack.enter_context(tracked(experiment, url, settings, console))
         return _run(experiment, study, resources, console)
 
@@ -126,10 +126,10 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
     with ExitStack() as stack:
         with working(console, f"looking whether another machine searches in {experiment}"):
             taken = stack.enter_context(experiment.locked())
-        mirror = Mirror.of(experiment, settings)
-        if mirror:
-            mirror.fetch(settings.name)
-        url = mirror.url if mirror else experiment.storage
+        backup = StudyBackup.of(experiment, settings)
+        if backup:
+            backup.fetch(settings.name)
+        url = backup.url if backup else experiment.storage
         study = stack.enter_context(closing(SearchStudy.load(url, settings.name)))
         study.taken = taken
         begun = sum(record.counts for record in study.records)
@@ -138,9 +138,9 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         _write_data(experiment, views, weights)  # the same data, with the paths of this machine
         _prepare_nodes(experiment, settings, views, weights, resources, console)
         study.begin_process()
-        if mirror:  # before any trial begins: a process that resumes elsewhere is then a later one
-            patiently(mirror.copy)
-        stack.enter_context(mirrored(mirror, study, console))
+        if backup:  # before any trial begins: a process that resumes elsewhere is then a later one
+            patiently(backup.copy)
+        stack.enter_context(backed_up(backup, study, console))
         experiment.write(SETTINGS, settings.dump())
         if before != now:
             earlier.append({**before, "trials": len(study.records)})
@@ -208,9 +208,9 @@ def _prepare_nodes(
         _heed(on_node(there.host, [*findings, *differences(there, here)]), console)
 
 
-def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialSettings:
+def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialContext:
     """Return the trial context of a search."""
-    return TrialSettings(
+    return TrialContext(
         folders=folders_of(experiment, searched_views(settings)),
         experiment=str(experiment.folder),
         copied_to=experiment.url,
@@ -307,9 +307,9 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
 
 def _finals(
     experiment: Experiment,
-    chosen: list[Record],
+    chosen: list[TrialRecord],
     resources: Resources,
-    of_trials: TrialSettings,
+    of_trials: TrialContext,
     deadline: Deadline,
     console: Console,
 ) -> tuple[list[Finalist], list[str]]:
@@ -380,7 +380,7 @@ def _train_rows(
     experiment: Experiment,
     rows: list[PlannedRow],
     resources: Resources,
-    trial_settings: TrialSettings,
+    trial_settings: TrialContext,
     deadline: Deadline,
     console: Console,
 ) -> list[str]:
@@ -400,7 +400,7 @@ def _search(
     experiment: Experiment,
     study: SearchStudy,
     resources: Resources,
-    trial_settings: TrialSettings,
+    trial_settings: TrialContext,
     at: list[int],
     rows: list[PlannedRow],
     deadline: Deadline,

@@ -20,7 +20,7 @@ from pathlib import Path
 from tests.cluster.lab import Lab, missing
 from tests.cluster.ray_hosts import AHEAD, RayHosts
 from tests.running_search import RunningSearch
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.settings.milestones import milestones
 
 ROOT = Path(__file__).parent.parent.parent
@@ -195,7 +195,7 @@ class Chaos:
         self.search.close()
         self.search = self.hosts.resume(flags)
 
-    def run(self, count: int) -> list[Record]:
+    def run(self, count: int) -> list[TrialRecord]:
         """Let so many faults happen, then the search end; returns its trials."""
         self.search.until(
             "two trials", lambda found: sum(record.state == "running" for record in found) >= len(WORKERS), wait=WAIT
@@ -222,7 +222,7 @@ class Chaos:
             now = self.hosts.records()
             running = {number: len(now[number].epochs) for number in running if now[number].state == "running"}
 
-        def went_on(now: list[Record]) -> bool:
+        def went_on(now: list[TrialRecord]) -> bool:
             return sum(len(each.epochs) for each in now) > sum(len(each.epochs) for each in before) and all(
                 number < len(now) and (now[number].state != "running" or len(now[number].epochs) > epochs)
                 for number, epochs in running.items()
@@ -246,7 +246,7 @@ class Chaos:
         )
 
 
-def losses(before: list[Record], after: list[Record]) -> int:
+def losses(before: list[TrialRecord], after: list[TrialRecord]) -> int:
     """Epochs and ends of trials that were known before, and are not afterwards."""
     lost = 0
     for old in before:
@@ -259,7 +259,7 @@ def losses(before: list[Record], after: list[Record]) -> int:
     return lost
 
 
-def faults_of(records: list[Record]) -> list[str]:
+def faults_of(records: list[TrialRecord]) -> list[str]:
     """What does not hold of a finished search, in lines."""
     wrong = []
     if [record.number for record in records] != list(range(len(records))):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.cluster.lab import SHARED, Lab
 from tests.running_search import RUN, TRIAL, RunningSearch, records_in
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4"
 """After 15 seconds, where Ray by itself takes a minute to give up a node."""
@@ -67,12 +67,12 @@ class RayHosts:
         """Send the process that trains on a host a signal, such as STOP; returns whether there is one."""
         return self.lab.run(host, f"pkill -{signal} -n -f '{TRIAL}' && echo sent || true").strip() == "sent"
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialRecord]:
         """The study as the head has it; none before there is one."""
         files = list(self.lab.home("head").glob(f".cache/toprung/studies/{self.name}-*.db"))
         return records_in(files[0], self.name) if files and (self.folder / "settings.yaml").is_file() else []
 
-    def copied(self) -> list[Record]:
+    def copied(self) -> list[TrialRecord]:
         """The study as the shared folder has it."""
         file = self.folder / "study.db"
         return records_in(file, self.name) if file.is_file() else []

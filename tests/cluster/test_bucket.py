@@ -14,7 +14,7 @@ from tests.buckets import make_bucket, s3_server
 from tests.running_search import RUN, RunningSearch, decisions, records_of
 from trainables.storage.synced_folder import SyncedFolder
 from tune.cli import main
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_a_machine_is_lost_with_its_disk_and_another_goes_on(
     search += ["--out", f"{bucket}/team/", "--final-train", "train+val"]
     with start(url, laptop / "one", *search, "--name", "lost") as first:
 
-        def one_has_ended_and_one_is_in_the_middle(found: list[Record]) -> bool:
+        def one_has_ended_and_one_is_in_the_middle(found: list[TrialRecord]) -> bool:
             ended = {record.number for record in found if record.state != "running"}
             begun = {int(name.split("/")[1]) for name in listed(there) if name.endswith("history.json")}
             return bool(ended and begun - ended)

@@ -10,7 +10,7 @@ from ray.cluster_utils import Cluster
 
 from tests.cluster.ray_hosts import AHEAD
 from tests.running_search import RUN, RunningSearch, decisions, records_in, records_of
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
 
@@ -88,7 +88,7 @@ def ahead(cluster: Cluster, node: str) -> float:
     return float(said.stdout.split()[-1])
 
 
-def on_the_head(cache: Path, name: str) -> list[Record]:
+def on_the_head(cache: Path, name: str) -> list[TrialRecord]:
     """What the head's own study has, of which the folder of the experiment has but a copy."""
     files = list(cache.glob(f"studies/{name}-*.db"))
     return records_in(files[0], name) if files else []

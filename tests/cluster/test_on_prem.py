@@ -19,7 +19,7 @@ from sklearn.datasets import load_digits
 from tests.buckets import ENVIRONMENT, SERVE
 from tests.cluster.lab import LAUNCHER, SHARED, Lab
 from tests.running_search import TRIAL, RunningSearch, records_in
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 ROOT = Path(__file__).parent.parent.parent
 CLUSTER = "ray {} /root/cluster.yaml"
@@ -118,7 +118,7 @@ def submit(lab: Lab, name: str, flags: str) -> RunningSearch:
 def test_every_host_runs_what_was_synced_to_it(cluster: Lab) -> None:
     for host in ("head", "one", "two"):
         said = cluster.run(host, "cd / && python -c 'import tune.cli; print(tune.cli.__file__)'")
-        assert said == "/root/toprung/tune/cli.py\n"
+        assert said == "/root/toprung/tune/cli/__init__.py\n"
 
 
 def test_only_who_has_the_token_is_answered(cluster: Lab) -> None:
@@ -202,11 +202,11 @@ def trains(lab: Lab, host: str) -> bool:
     return lab.run(host, f"pgrep -c -f '{TRIAL}' || true").strip() == "1"
 
 
-def records(lab: Lab, name: str) -> list[Record]:
+def records(lab: Lab, name: str) -> list[TrialRecord]:
     """Of a search whose results are in the shared folder."""
     file = lab.shared / "results" / name / "study.db"
     return records_in(file, name) if file.exists() else []
 
 
-def epochs(records: list[Record]) -> int:
+def epochs(records: list[TrialRecord]) -> int:
     return sum(len(record.epochs) for record in records)

@@ -9,7 +9,7 @@ import pytest
 from tests.cluster.lab import Lab, require_lab
 from tests.cluster.ray_hosts import RayHosts
 from tests.running_search import RunningSearch
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 ROOT = Path(__file__).parent.parent.parent
 EPOCHS = 12
@@ -78,7 +78,7 @@ def stop(hosts: RayHosts, host: str, search: RunningSearch) -> tuple[int, int]:
     )
     assert hosts.send_trial(host, "STOP")
 
-    def gained(found: list[Record]) -> list[int]:
+    def gained(found: list[TrialRecord]) -> list[int]:
         return [len(now.epochs) - len(old.epochs) for now, old in zip(found[:2], before, strict=True)]
 
     # by the other: meanwhile the driver is told of all that was written, and asks for more

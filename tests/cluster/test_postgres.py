@@ -9,12 +9,12 @@ import yaml
 from tests.postgres import PASSWORD, Postgres
 from tune.cli import main
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 
-def records(postgres: Postgres, name: str) -> list[Record]:
+def records(postgres: Postgres, name: str) -> list[TrialRecord]:
     study = SearchStudy.load(postgres.url, name)
     study.close()
     return study.records
@@ -75,7 +75,7 @@ def test_what_cannot_be_begun_leaves_no_study_behind(
 def test_a_server_that_stays_away_ends_the_search_in_a_line_and_it_goes_on_later(
     postgres: Postgres, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tune.experiment.study.PATIENCE", 0.5)
+    monkeypatch.setattr("tune.experiment.study.STORAGE_TIMEOUT_S", 0.5)
     report, gone = SearchStudy.report, []
 
     def switched_off(study: SearchStudy, number: int, *arguments: Any) -> None:

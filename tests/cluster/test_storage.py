@@ -14,7 +14,7 @@ from tests.cluster.lab import require_lab
 from tests.running_search import RUN, RunningSearch, decisions, records_of
 from tune.cli import main
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 MINUTE = 61.0
 """Seconds that a fault lasts: it is time that is given, and not some tries."""
@@ -102,11 +102,11 @@ def test_a_storage_that_fails_for_a_while_changes_no_decision(disk: Disk, cache:
     assert (disk.seen / "x" / "report" / "index.html").is_file()
 
 
-def at_least(trials: int) -> Callable[[list[Record]], bool]:
+def at_least(trials: int) -> Callable[[list[TrialRecord]], bool]:
     return lambda found: len(found) >= trials
 
 
-def records_on(disk: Disk) -> list[Record]:
+def records_on(disk: Disk) -> list[TrialRecord]:
     """From a copy, as SQLite does not find its way to what only others see; InputError where there is no study yet."""
     with TemporaryDirectory() as copy:
         for file in (disk.seen / "x").glob("study.db*"):

@@ -16,7 +16,7 @@ from trainables.storage.synced_folder import SyncedFolder
 from tune.cli import main
 from tune.experiment.folder import Experiment
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.finals.training import wait_for
 from tune.tuning.retries import trainer
 
@@ -41,23 +41,23 @@ def experiment(ray_session: None, tmp_path_factory: pytest.TempPathFactory, cach
 
 
 @pytest.fixture(scope="module")
-def records(experiment: Path) -> list[Record]:
+def records(experiment: Path) -> list[TrialRecord]:
     opened = Experiment.open(experiment)
     return SearchStudy.load(opened.storage, opened.settings.name).records
 
 
 @pytest.fixture(scope="module")
-def probes(records: list[Record]) -> dict[str, Record]:
+def probes(records: list[TrialRecord]) -> dict[str, TrialRecord]:
     return {str(r.config["behaviour"]): r for r in records if r.recipe == "probe"}
 
 
-def test_no_configuration_is_trained_twice_and_an_exhausted_recipe_leaves_its_share(records: list[Record]) -> None:
+def test_no_configuration_is_trained_twice_and_an_exhausted_recipe_leaves_its_share(records: list[TrialRecord]) -> None:
     assert sorted(str(r.config["behaviour"]) for r in records if r.recipe == "probe") == sorted(BEHAVIOURS)
     assert sum(r.recipe == "knn" for r in records) == 7
     assert all(r.state != "running" for r in records)
 
 
-def test_a_trial_with_an_error_fails_with_its_traceback(experiment: Path, probes: dict[str, Record]) -> None:
+def test_a_trial_with_an_error_fails_with_its_traceback(experiment: Path, probes: dict[str, TrialRecord]) -> None:
     record = probes["raise"]
     assert (record.state, record.note, record.attempts) == ("failed", "ArithmeticError: as it was told", 3)
     assert [epoch["epoch"] for epoch in record.epochs] == [1]
@@ -70,7 +70,7 @@ def test_a_trial_with_an_error_fails_with_its_traceback(experiment: Path, probes
     assert len(processes) == 3, "an error may leave anything behind"
 
 
-def test_divergence_ends_a_trial_and_is_said_with_its_epoch(probes: dict[str, Record]) -> None:
+def test_divergence_ends_a_trial_and_is_said_with_its_epoch(probes: dict[str, TrialRecord]) -> None:
     record = probes["diverge"]
     assert record.state == "failed"
     assert record.diverged
@@ -78,23 +78,23 @@ def test_divergence_ends_a_trial_and_is_said_with_its_epoch(probes: dict[str, Re
     assert [epoch["epoch"] for epoch in record.epochs] == [1]
 
 
-def test_a_trial_whose_worker_died_goes_on_from_its_last_checkpoint(probes: dict[str, Record]) -> None:
+def test_a_trial_whose_worker_died_goes_on_from_its_last_checkpoint(probes: dict[str, TrialRecord]) -> None:
     record = probes["die"]
     assert (record.state, record.attempts) == ("complete", 2)
     assert [epoch["epoch"] for epoch in record.epochs] == [1, 2, 3, 4]
 
 
-def test_a_trial_whose_worker_always_dies_is_given_up(probes: dict[str, Record]) -> None:
+def test_a_trial_whose_worker_always_dies_is_given_up(probes: dict[str, TrialRecord]) -> None:
     record = probes["die-always"]
     assert (record.state, record.attempts, record.note) == ("failed", 3, "its worker died 3 times")
 
 
-def test_the_others_are_not_disturbed(records: list[Record], probes: dict[str, Record]) -> None:
+def test_the_others_are_not_disturbed(records: list[TrialRecord], probes: dict[str, TrialRecord]) -> None:
     assert probes["train"].state == "complete"
     assert {r.state for r in records if r.recipe == "knn"} == {"complete"}
 
 
-def test_checkpoints_of_failed_trials_are_gone(experiment: Path, probes: dict[str, Record]) -> None:
+def test_checkpoints_of_failed_trials_are_gone(experiment: Path, probes: dict[str, TrialRecord]) -> None:
     for record in probes.values():
         if record.state == "failed":
             assert not (experiment / "trials" / f"{record.number:05d}" / "checkpoints").exists()
@@ -104,7 +104,7 @@ def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tune.tuning.searcher.ATTEMPTS", 1)  # each takes a process
-    for module in ("searcher", "search"):
+    for module in ("tuning.searcher", "search"):
         monkeypatch.setattr(f"tune.{module}.ALIKE", 3)
     arguments = [
         "--data", "digits", "--limit", "100", "--max-epochs", "2", "--grace-period", "2", "--trials", "50",

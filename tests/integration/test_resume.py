@@ -14,7 +14,7 @@ import pytest
 
 from tests.running_search import RUN, TRIAL, RunningSearch, decisions, records_of
 from tune.cli import main
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -36,7 +36,7 @@ def arguments(out: Path, cache: Path) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(ray_session: None, out: Path, arguments: list[str]) -> list[Record]:
+def undisturbed(ray_session: None, out: Path, arguments: list[str]) -> list[TrialRecord]:
     assert main(["search", *arguments, "--name", "undisturbed"]) == 0
     return records_of(out / "undisturbed")
 
@@ -52,18 +52,18 @@ def start(out: Path, arguments: list[str]) -> Callable[..., RunningSearch]:
     return started
 
 
-def in_the_middle(found: list[Record]) -> bool:
+def in_the_middle(found: list[TrialRecord]) -> bool:
     return len(found) >= 4 and any(r.state == "running" and 1 <= len(r.epochs) <= 6 for r in found)
 
 
 def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had_been(
-    out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch]
+    out: Path, undisturbed: list[TrialRecord], start: Callable[..., RunningSearch]
 ) -> None:
     """First the process of a trial is killed, then that of the search, then Ctrl-C stops it."""
     hit: list[int] = []
 
-    def hold_another(search: RunningSearch) -> list[Record]:
-        def another_trains(found: list[Record]) -> bool:
+    def hold_another(search: RunningSearch) -> list[TrialRecord]:
+        def another_trains(found: list[TrialRecord]) -> bool:
             return (
                 bool(found) and found[-1].epochs != [] and found[-1].state == "running" and found[-1].number not in hit
             )
@@ -101,7 +101,7 @@ def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had
 
 
 def test_ctrl_c_twice_stops_at_once_whatever_trains_and_nothing_is_lost_and_nobody_else_can_resume_it_before(
-    out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch], capsys: pytest.CaptureFixture[str]
+    out: Path, undisturbed: list[TrialRecord], start: Callable[..., RunningSearch], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with start("twice") as search:
         search.until("a trial in the middle", in_the_middle, hold=True)
@@ -121,7 +121,7 @@ def test_ctrl_c_twice_stops_at_once_whatever_trains_and_nothing_is_lost_and_nobo
 
 
 def test_ctrl_c_in_the_finals_stops_at_once_and_the_finals_that_were_trained_are_kept(
-    out: Path, undisturbed: list[Record], start: Callable[..., RunningSearch]
+    out: Path, undisturbed: list[TrialRecord], start: Callable[..., RunningSearch]
 ) -> None:
     shutil.copytree(out / "undisturbed", out / "finals")
     for name in ("report.json", "report.md"):

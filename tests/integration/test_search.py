@@ -22,7 +22,7 @@ from trainables import Classifier
 from tune.cli import main
 from tune.experiment.folder import Experiment
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -32,7 +32,7 @@ PROBE = Path(__file__).parent.parent / "recipes"
 QUICK = ["--data", "digits", "--limit", "200", "--max-epochs", "6", "--grace-period", "1", "--reduction-factor", "2"]
 
 
-def records(experiment: Path) -> list[Record]:
+def records(experiment: Path) -> list[TrialRecord]:
     opened = Experiment.open(experiment)
     return SearchStudy.load(opened.storage, opened.settings.name).records
 

@@ -15,7 +15,7 @@ from tests.wandb_files import WrittenRun, runs_in
 from tests.wandb_server import KEY, Run, WandbServer, wandb_server
 from tune.cli import main
 from tune.experiment.trial_ranking import rung_of
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -216,7 +216,7 @@ def came_of(experiment: Path) -> list[Any]:
     return [*decisions(records_of(experiment)), summary["winner"], summary["recipes"][summary["winner"]]["config"]]
 
 
-def same(run: Run | WrittenRun, record: Record) -> None:
+def same(run: Run | WrittenRun, record: TrialRecord) -> None:
     """A run says what the study does."""
     config = {"recipe": record.recipe, **record.config, "trial": record.number, "seed": record.seed}
     assert run.values == config

@@ -14,7 +14,7 @@ import search_spaces
 from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
 from trainables import Classifier
 from trainables.training.protocol import build_of, train_of
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.settings.settings import load, make
 
 pytestmark = pytest.mark.usefixtures("_forgets_recipes")
@@ -184,7 +184,7 @@ def test_an_installed_package_brings_its_recipes(tmp_path: Path) -> None:
 
 def test_a_worker_is_told_of_the_folders(tmp_path: Path) -> None:
     written(tmp_path, "mine")
-    settings = TrialSettings(
+    settings = TrialContext(
         folders={},
         experiment="",
         device="cpu",

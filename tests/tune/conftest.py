@@ -53,7 +53,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     from tune.experiment.environment import environment
     from tune.experiment.folder import Experiment
     from tune.experiment.study import SearchStudy
-    from tune.experiment.trial_context import TrialSettings
+    from tune.experiment.trial_context import TrialContext
     from tune.finals.finalists import load_finalists
     from tune.finals.training import train_final
     from tune.reporting.report import write_report
@@ -65,7 +65,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     experiment.write("environment.json", environment("cpu", 1))
     prepare(DataSpec(source="digits", limit=300), cache=cache).write(experiment.folder)
     study = SearchStudy.create(experiment.storage, "done", maximize=True)
-    trial = TrialSettings(
+    trial = TrialContext(
         folders={"whole": str(experiment.folder)},
         experiment=str(experiment.folder),
         device="cpu",

@@ -6,7 +6,6 @@ killed build are removed by the next build.
 
 import hashlib
 import json
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +93,9 @@ def ensure_store(
             if store is not None:
                 return store, False
             _sweep(cache, own=key)
-            threads = threads or min(_cores(), _MOST_THREADS)
+            from joblib import cpu_count  # late, as it takes time: most uses find the store
+
+            threads = threads or min(cpu_count(), _MOST_THREADS)
             _build(source.contents(), image_size, variant, cache / key, progress, threads)
     except OSError as error:
         raise InputError(
@@ -202,8 +203,3 @@ def _build(
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
-
-
-def _cores() -> int:
-    """Return the number of cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -23,7 +23,7 @@ from trainables.storage.files import whole
 
 T = TypeVar("T")
 
-PATIENCE = 120.0
+STORAGE_TIMEOUT_S = 120.0
 """Seconds for which failing storage is retried: it may be gone for a minute."""
 
 
@@ -32,7 +32,7 @@ def is_url(place: str) -> bool:
     return "://" in place
 
 
-def patiently(do: Callable[[], T], patience: float = PATIENCE) -> T:
+def patiently(do: Callable[[], T], patience: float = STORAGE_TIMEOUT_S) -> T:
     """Call `do`, which uses some storage, and retry for a while if it fails.
 
     Raises:
@@ -73,7 +73,7 @@ class SyncedFolder:
 
     folder: Path
     copy: str | None = None
-    patience: float = PATIENCE
+    patience: float = STORAGE_TIMEOUT_S
 
     def __str__(self) -> str:
         return self.copy or str(self.folder)

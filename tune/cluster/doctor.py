@@ -31,7 +31,7 @@ from tune.settings.settings import HERE, Settings
 LATE = 3.0
 """Seconds that W&B has to answer, and seconds by which clocks may differ."""
 
-PATIENCE = 120.0
+NODE_REPLY_TIMEOUT_S = 120.0
 """Seconds that a node has to answer. An idle node first imports PyTorch, maybe from a slow disk."""
 
 OPEN = "open all TCP ports between the nodes of the cluster, in their security group or firewall"
@@ -178,7 +178,7 @@ def _visits(settings: Settings, here: Machine) -> Iterator[Finding]:
     reached = [peer for peer in all_nodes if peer.node not in cut_off]
     with mark(place) as seen:
         visit = partial(_visit, seen, reached, places_of(settings), settings.recipes, settings.recipes_from)
-        for answer, _, _ in on_each_node(visit, but=cut_off, patience=PATIENCE):
+        for answer, _, _ in on_each_node(visit, but=cut_off, patience=NODE_REPLY_TIMEOUT_S):
             now = time.time()
             if answer.result is None:
                 yield Finding("error", "nodes", answer.problem)

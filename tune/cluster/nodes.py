@@ -16,11 +16,11 @@ from search_spaces import InputError
 from trainables.storage.synced_folder import SyncedFolder, reason_of
 from tune.cluster.machine import Machine, look
 from tune.cluster.resources import alive_nodes, is_alive
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 
 T = TypeVar("T")
 
-SILENT = "it is overloaded, or a firewall closes the ports of Ray's workers: open all TCP ports between the nodes"
+NO_REPLY = "it is overloaded, or a firewall closes the ports of Ray's workers: open all TCP ports between the nodes"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +92,7 @@ def mark(place: SyncedFolder) -> Iterator[Mark]:
 
 
 def prepare_nodes(
-    shown: Sequence[TrialSettings], places: Mapping[str, str], *, progress: Callable[[int, int], None]
+    shown: Sequence[TrialContext], places: Mapping[str, str], *, progress: Callable[[int, int], None]
 ) -> list[tuple[Machine, bool]]:
     """Have each live node check that it has what trials need, and copy images and weights to its own disk.
 
@@ -156,7 +156,10 @@ def on_each_node(
             if ready:
                 result, problem = ray.get(done)
             else:
-                result, problem = None, f"node {node['NodeManagerHostname']}: no answer within {patience:g} s; {SILENT}"
+                result, problem = (
+                    None,
+                    f"node {node['NodeManagerHostname']}: no answer within {patience:g} s; {NO_REPLY}",
+                )
         except ray.exceptions.RayError as error:
             if not is_alive(node["NodeID"]):
                 continue  # a lost node needs to see nothing
@@ -184,7 +187,7 @@ def _call(ask: Callable[[], Any]) -> tuple[Any, str]:
         return None, f"{here}: {reason_of(error)}"
 
 
-def _prepare(seen: Mark, shown: list[TrialSettings], places: dict[str, str]) -> Machine:
+def _prepare(seen: Mark, shown: list[TrialContext], places: dict[str, str]) -> Machine:
     seen.answer()
     for settings in shown:
         settings.prepare_process()

@@ -9,7 +9,7 @@ import ray
 
 from tune.cluster.resources import alive_nodes
 
-PATIENCE = 3.0
+CONNECT_TIMEOUT_S = 3.0
 """Seconds that a port has to answer."""
 
 NEIGHBOURS = 3
@@ -82,7 +82,7 @@ def unreached(tried: Sequence[Peer]) -> dict[str, str]:
 
 def _problem(address: str, number: int) -> str:
     try:
-        socket.create_connection((address, number), PATIENCE).close()
+        socket.create_connection((address, number), CONNECT_TIMEOUT_S).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -1,6 +1,5 @@
 """The environment that a search runs in: machine, versions of packages, threads."""
 
-import os
 import platform
 from importlib.metadata import version
 from typing import Any
@@ -16,6 +15,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     On a cluster, these are the head's. The cluster's GPUs have no name if the head has none.
     """
     import torch
+    from joblib import cpu_count
 
     from trainables.inference.cost import device_name
 
@@ -24,7 +24,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "platform": platform.platform(),
         "processor": device_name(torch.device("cpu")),
         "cpu": torch.backends.cpu.get_cpu_capability(),
-        "cores": os.cpu_count(),
+        "cores": cpu_count(),
         "device": device_name(torch.device("cuda")) if device == "cuda" and torch.cuda.is_available() else device,
         "threads": threads,
         "packages": {name: version(name) for name in PACKAGES},

@@ -16,10 +16,10 @@ from trainables.storage.synced_folder import SyncedFolder, patiently, reason_of
 LEASE = ".searching.json"
 """The search lock's file, which its holder rewrites again and again to show that it is alive."""
 
-BEAT = 5.0
+HEARTBEAT_S = 5.0
 """Seconds after which the holder rewrites the file."""
 
-SILENT = 3 * BEAT
+LOST_AFTER_S = 3 * HEARTBEAT_S
 """Seconds of silence after which the holder is taken for lost."""
 
 Taken = Callable[[], InputError | None]
@@ -30,8 +30,8 @@ Taken = Callable[[], InputError | None]
 def leased(place: SyncedFolder) -> Iterator[Taken]:
     """Hold the search lock of a place, so that only this process searches there.
 
-    Clocks are not compared, because those of machines differ. A process that was cut off for longer than `SILENT` may
-    find that another has taken over. It then has to end.
+    Clocks are not compared, because those of machines differ. A process that was cut off for longer than `LOST_AFTER_S`
+    may find that another has taken over. It then has to end.
 
     Raises:
         InputError: another process searches there, or the place is out of reach.
@@ -48,7 +48,7 @@ def leased(place: SyncedFolder) -> Iterator[Taken]:
         yield lambda: lease.taken
     finally:
         ended.set()
-        thread.join(SILENT)
+        thread.join(LOST_AFTER_S)
         if lease.taken is None:
             with suppress(OSError):
                 lease.give_back()
@@ -65,22 +65,22 @@ class _Lease:
 
     def take(self) -> None:
         """Take the lock as soon as nobody holds it, or raise an error if its holder is alive."""
-        found, end = self._read(), time.monotonic() + SILENT
+        found, end = self._read(), time.monotonic() + LOST_AFTER_S
         while found and time.monotonic() < end:
-            time.sleep(BEAT / 5)
+            time.sleep(HEARTBEAT_S / 5)
             now = self._read()
             if now and now != found:
                 raise self._searched_by(now)
             found = now
         self._write()
-        time.sleep(BEAT / 5)  # another process may have found it free too: the last to write holds it
+        time.sleep(HEARTBEAT_S / 5)  # another process may have found it free too: the last to write holds it
         now = self._read()
         if now and not self._is_own(now):
             raise self._searched_by(now)
 
     def keep(self, ended: threading.Event) -> None:
         """Rewrite the file again and again, until another process has taken the lock."""
-        while not ended.wait(BEAT):
+        while not ended.wait(HEARTBEAT_S):
             with suppress(OSError):
                 now = self._read()
                 if now and not self._is_own(now):

@@ -25,9 +25,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, Program
 from sqlalchemy.pool import NullPool
 
 from search_spaces import InputError, Value
-from trainables.storage.synced_folder import PATIENCE, patiently
+from trainables.storage.synced_folder import STORAGE_TIMEOUT_S, patiently
 from tune.experiment.search_lock import Taken
-from tune.experiment.trial_record import Heard, Record, State
+from tune.experiment.trial_record import Heard, State, TrialRecord
 
 T = TypeVar("T")
 
@@ -75,7 +75,7 @@ class SearchStudy:
         attrs = storage.get_study_user_attrs(self._id)
         self.process, self.writer = int(attrs.get("process", 1)), str(attrs.get("writer", ""))
         self._ids: dict[int, int] = {}
-        self._patience = PATIENCE
+        self._patience = STORAGE_TIMEOUT_S
         self.gone: InputError | None = None
         self.taken: Taken = lambda: None
 
@@ -156,7 +156,7 @@ class SearchStudy:
         seed: int,
         params: dict[str, Any],
         distributions: dict[str, BaseDistribution],
-    ) -> Record:
+    ) -> TrialRecord:
         """Add a running trial, in one transaction."""
         attrs = {"recipe": recipe, "config": dict(config), "seed": seed, "attempts": 1}
         trial = create_trial(state=TrialState.RUNNING, params=params, distributions=distributions, user_attrs=attrs)
@@ -176,7 +176,7 @@ class SearchStudy:
         self.records.append(_record(trial))
         return self.records[-1]
 
-    def again(self, number: int) -> Record:
+    def again(self, number: int) -> TrialRecord:
         """Count another attempt at a running trial."""
         record = self.records[number]
         record.attempts += 1
@@ -197,7 +197,7 @@ class SearchStudy:
         if heard:
             record.heard[epoch] = heard
 
-    def end(self, number: int, state: Literal["complete", "pruned", "failed"], note: str = "") -> Record:
+    def end(self, number: int, state: Literal["complete", "pruned", "failed"], note: str = "") -> TrialRecord:
         """Close a trial as failed, or as complete or pruned with the best value so far, as in Optuna."""
         record, trial = self.records[number], self._trial(number)
         if note:
@@ -272,7 +272,7 @@ class WatchedStudy:
         """The id that distinguishes the search from all others, even from those of the same name."""
         return str(self._storage.get_study_user_attrs(self._id)["identity"])
 
-    def records(self) -> list[Record]:
+    def records(self) -> list[TrialRecord]:
         """Return all trials as they are now, by number."""
         return [_record(trial) for trial in self._storage.get_all_trials(self._id, deepcopy=False)]
 
@@ -356,11 +356,11 @@ def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
     connection.execute("PRAGMA synchronous=NORMAL")
 
 
-def _record(trial: FrozenTrial) -> Record:
+def _record(trial: FrozenTrial) -> TrialRecord:
     attrs, values = trial.user_attrs, trial.intermediate_values
     kept = {epoch: dict(attrs[f"epoch {epoch}"]) for epoch in sorted(values)}
     heard = {epoch: Heard(*figures.pop(HEARD)) for epoch, figures in kept.items() if HEARD in figures}
-    return Record(
+    return TrialRecord(
         number=trial.number,
         recipe=attrs["recipe"],
         config=attrs["config"],

@@ -25,16 +25,16 @@ from tune.experiment.folder import SQLITE, STUDY, Experiment
 from tune.experiment.study import SearchStudy
 from tune.settings.settings import HERE, Settings
 
-EVERY = 30.0
+COPY_EVERY_S = 30.0
 """Seconds after which the study is copied even if no trial has ended."""
 
-LOOK = 1.0
+LOOK_EVERY_S = 1.0
 """Seconds between checks for trials that have ended."""
 
 logger = logging.getLogger("ray.toprung")  # a child of Ray's logger, which writes the driver's log
 
 
-class Mirror:
+class StudyBackup:
     """A study's file on this machine, and its study backup.
 
     Attributes:
@@ -46,7 +46,7 @@ class Mirror:
         self.file, self.place = file, place
 
     @classmethod
-    def of(cls, experiment: Experiment, settings: Settings) -> "Mirror | None":
+    def of(cls, experiment: Experiment, settings: Settings) -> "StudyBackup | None":
         """Return an experiment's study backup; None in a single machine's folder, or if a person named a storage."""
         if settings.storage or (settings.address == HERE and experiment.url is None):
             return None
@@ -102,42 +102,42 @@ class Mirror:
 
 
 @contextmanager
-def mirrored(mirror: Mirror | None, study: SearchStudy, console: Console) -> Iterator[None]:
-    """Back up a study whenever a trial has ended, and every `EVERY` seconds; retry if the storage is gone."""
-    if mirror is None:
+def backed_up(backup: StudyBackup | None, study: SearchStudy, console: Console) -> Iterator[None]:
+    """Back up a study whenever a trial has ended, and every `COPY_EVERY_S` seconds; retry if the storage is gone."""
+    if backup is None:
         yield
         return
     done = threading.Event()
-    thread = threading.Thread(target=_keep_copying, args=(mirror, study, done), daemon=True)
+    thread = threading.Thread(target=_keep_copying, args=(backup, study, done), daemon=True)
     thread.start()
     try:
         yield
     finally:
         done.set()
-        thread.join(EVERY)
+        thread.join(COPY_EVERY_S)
         try:
             if not study.taken():
-                mirror.copy()
+                backup.copy()
         except (OSError, sqlite3.Error) as error:
             console.print(
-                f"warning: the study could not be copied to {mirror.place}: {error}; it is in {mirror.file} of "
+                f"warning: the study could not be copied to {backup.place}: {error}; it is in {backup.file} of "
                 "this machine, from which --resume goes on",
                 style="yellow",
             )
 
 
-def _keep_copying(mirror: Mirror, study: SearchStudy, done: threading.Event) -> None:
+def _keep_copying(backup: StudyBackup, study: SearchStudy, done: threading.Event) -> None:
     ended, copied = -1, time.monotonic()
-    while not done.wait(LOOK):
+    while not done.wait(LOOK_EVERY_S):
         now = sum(record.state != "running" for record in study.records)
         if study.taken():
             return
-        if now == ended and time.monotonic() - copied < EVERY - LOOK:
+        if now == ended and time.monotonic() - copied < COPY_EVERY_S - LOOK_EVERY_S:
             continue
         try:
-            mirror.copy()
+            backup.copy()
         except (OSError, sqlite3.Error) as error:
-            logger.warning("the study could not be copied to %s: %s; it is tried again", mirror.place, error)
+            logger.warning("the study could not be copied to %s: %s; it is tried again", backup.place, error)
         else:
             ended, copied = now, time.monotonic()
 

@@ -19,7 +19,7 @@ DATA_FILES = (*PREPARED, "weights.json")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrialSettings:
+class TrialContext:
     """Settings shared by all trials of a search.
 
     Attributes:

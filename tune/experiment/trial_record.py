@@ -21,7 +21,7 @@ class Heard:
 
 
 @dataclass(kw_only=True)
-class Record:
+class TrialRecord:
     """One trial as the study knows it.
 
     Attributes:
@@ -77,7 +77,7 @@ class Record:
         return sum(epoch["seconds"] for epoch in self.epochs)
 
 
-def record_of(records: list[Record], number: int) -> Record:
+def record_of(records: list[TrialRecord], number: int) -> TrialRecord:
     """Return the trial with this number.
 
     Raises:

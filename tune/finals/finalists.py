@@ -13,7 +13,7 @@ from search_spaces import Value
 from trainables.data import TrainOn
 from trainables.training.protocol import Metrics
 from tune.experiment.folder import FINAL
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.finals.intervals import Interval, intervals
 from tune.settings.settings import Settings
 
@@ -171,7 +171,7 @@ class Candidate:
     trial: int | None = None
 
     @classmethod
-    def of(cls, record: Record) -> "Candidate":
+    def of(cls, record: TrialRecord) -> "Candidate":
         """Make a candidate of a trial's configuration."""
         return cls(record.recipe, record.config, record.number)
 

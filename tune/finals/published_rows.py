@@ -14,7 +14,7 @@ from tune.experiment.input_variants import (
     folders_of,
 )
 from tune.experiment.planned_rows import PlannedRow
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final
 from tune.finals.training import train_final, wait_for
 from tune.tuning.retries import trainer
@@ -29,7 +29,7 @@ def result_of(row: PlannedRow, experiment: Experiment) -> Final | None:
 def run_rows(
     experiment: Experiment,
     rows: list[PlannedRow],
-    settings: TrialSettings,
+    settings: TrialContext,
     *,
     cpus: float,
     gpus: float,
@@ -61,7 +61,7 @@ def run_rows(
     return failures
 
 
-def train_row(settings: TrialSettings, row: PlannedRow, seed: int, *scores: dict[str, float]) -> None:
+def train_row(settings: TrialContext, row: PlannedRow, seed: int, *scores: dict[str, float]) -> None:
     """Train a published row's configuration, or the one that scored best, for all its epochs, and test the last.
 
     `scores` are those of `cross_validate`, in the order of the candidates.
@@ -85,7 +85,7 @@ def score_of(row: PlannedRow, number: int) -> str:
     return f"rows/.{row.name}.scores/{number}.json"
 
 
-def cross_validate(settings: TrialSettings, row: PlannedRow, number: int, seed: int) -> dict[str, float]:
+def cross_validate(settings: TrialContext, row: PlannedRow, number: int, seed: int) -> dict[str, float]:
     """Return the mean accuracy over stratified folds and the seconds it took, as scikit-learn's `GridSearchCV` scores.
 
     `number` is that of the candidate. The result is kept in a file, from which a resumed search takes it.

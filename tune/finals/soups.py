@@ -25,7 +25,7 @@ from trainables.training.iterate import release
 from trainables.training.metrics import EVALUATION_BATCH, evaluate
 from trainables.training.protocol import build_of
 from tune.experiment.folder import FINAL
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist, Tested
 from tune.finals.training import carry_out, conclude, data_of
 from tune.settings.settings import Settings
@@ -75,7 +75,7 @@ def load_soups(folder: Path, pool: Sequence[Final]) -> list[Soup]:
 
 def run_soups(
     pools: Sequence[Sequence[Final]],
-    settings: TrialSettings,
+    settings: TrialContext,
     *,
     cpus: float,
     gpus: float,
@@ -94,7 +94,7 @@ def run_soups(
     return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
 
 
-def make_soup(settings: TrialSettings, kind: Kind, pool: Sequence[Final], name: str) -> None:
+def make_soup(settings: TrialContext, kind: Kind, pool: Sequence[Final], name: str) -> None:
     """Choose members from `pool`, the best on val first, average and test them once, and write to the folder `name`.
 
     For finals that were trained on train and val, the same trainings on train alone decide which members are chosen.

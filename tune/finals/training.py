@@ -29,7 +29,7 @@ from trainables.training.checkpoints import weights_of
 from trainables.training.iterate import release, run
 from trainables.training.metrics import Evaluation, evaluate
 from tune.experiment.folder import FINAL
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Candidate, Final, refit_folder
 from tune.finals.test_samples import chosen, examples
 from tune.tuning.retries import trainer
@@ -41,7 +41,7 @@ LEAST = 60000.0
 def run_finals(
     candidates: Sequence[Candidate],
     seeds: list[int],
-    settings: TrialSettings,
+    settings: TrialContext,
     *,
     cpus: float,
     gpus: float,
@@ -65,7 +65,7 @@ def run_finals(
 
 def run_refits(
     finals: Iterable[Final],
-    settings: TrialSettings,
+    settings: TrialContext,
     *,
     cpus: float,
     gpus: float,
@@ -82,7 +82,7 @@ def run_refits(
 
 def carry_out(
     jobs: Mapping[str, Callable[[], None]],
-    settings: TrialSettings,
+    settings: TrialContext,
     *,
     cpus: float,
     gpus: float,
@@ -128,7 +128,7 @@ def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, in
 
 
 def train_final(
-    settings: TrialSettings,
+    settings: TrialContext,
     recipe: str,
     config: dict[str, Value],
     trial: int | None,
@@ -181,7 +181,7 @@ def train_final(
     release(data.device)
 
 
-def data_of(settings: TrialSettings, space: Space, train_on: TrainOn) -> tuple[TrainData, str]:
+def data_of(settings: TrialContext, space: Space, train_on: TrainOn) -> tuple[TrainData, str]:
     """Return the data that a configuration is trained and evaluated on, and the folder of the evaluation data."""
     data = settings.load(space.input_variant, train_on)
     eval_variant = settings.eval_variant or space.input_variant
@@ -191,7 +191,7 @@ def data_of(settings: TrialSettings, space: Space, train_on: TrainOn) -> tuple[T
 
 
 def conclude(
-    settings: TrialSettings,
+    settings: TrialContext,
     name: str,
     model: nn.Module,
     data: TrainData,

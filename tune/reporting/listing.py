@@ -10,7 +10,7 @@ from rich.text import Text
 
 from search_spaces import InputError
 from tune.experiment.folder import Experiment
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.settings.settings import SETTINGS, load
 
 NOTHING = "\N{EN DASH}"
@@ -48,7 +48,7 @@ def experiments(folder: Path) -> Table:
     return table
 
 
-def trials(records: Iterable[Record], metric: str, *, searched: bool) -> Table:
+def trials(records: Iterable[TrialRecord], metric: str, *, searched: bool) -> Table:
     """Return a table of all trials, by number; `searched` is True while the search is running."""
     table = _table(left=("#", "recipe"), fold=("state", "note"), right=("epochs", f"val {metric}", "seconds"))
     for record in records:
@@ -65,12 +65,12 @@ def trials(records: Iterable[Record], metric: str, *, searched: bool) -> Table:
     return table
 
 
-def state_of(record: Record, *, searched: bool) -> str:
+def state_of(record: TrialRecord, *, searched: bool) -> str:
     """Return the state of a trial; a running trial that no process trains is stopped until the search resumes."""
     return "stopped" if record.state == "running" and not searched else record.state
 
 
-def trial(record: Record) -> tuple[Table, Table]:
+def trial(record: TrialRecord) -> tuple[Table, Table]:
     """Return a trial's configuration and the figures of its epochs."""
     fields = _table(left=("field",), right=("value",))
     for name, value in record.config.items():

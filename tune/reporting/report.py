@@ -11,7 +11,7 @@ from trainables.storage.files import whole
 from tune.experiment.folder import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import looked_at
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Finalist
 from tune.reporting.best_models import write_best
 from tune.reporting.comparison import Contender, SideBySide
@@ -32,7 +32,7 @@ PAGE = "report/index.html"
 
 def write_report(
     experiment: Experiment,
-    records: list[Record],
+    records: list[TrialRecord],
     finalists: list[Finalist],
     failures: list[str],
     *,
@@ -79,7 +79,7 @@ def _write_plots(results: Results, summary: Summary) -> dict[str, str]:
     return {name: plot.alt for name, plot in drawn.items()}
 
 
-def search_figures(experiment: Experiment, records: list[Record]) -> dict[str, Figure]:
+def search_figures(experiment: Experiment, records: list[TrialRecord]) -> dict[str, Figure]:
     """Return the page's figures of each recipe's fields, if any, by `importance/RECIPE` and `parallel/RECIPE`."""
     results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
     drawn = {
@@ -90,7 +90,7 @@ def search_figures(experiment: Experiment, records: list[Record]) -> dict[str, F
     return {name: figure for name, figure in drawn.items() if isinstance(figure, Figure)}
 
 
-def curves(experiment: Experiment, records: list[Record]) -> Figure | None:
+def curves(experiment: Experiment, records: list[TrialRecord]) -> Figure | None:
     """Draw the learning curves of all trials, as on the page; return None if no trial has finished an epoch."""
     results = Results(experiment=experiment, records=records, finalists=[], failures=[], seconds=0.0)
     figure = learning_curves(results)

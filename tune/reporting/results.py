@@ -15,7 +15,7 @@ from tune.experiment.folder import Experiment
 from tune.experiment.planned_rows import PlannedRow, planned_rows
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_ranking import choose
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Finalist, load_default, load_finalists, winner_of
 from tune.finals.soups import Soup, load_soups, pool_of
 from tune.reporting.formatting import counted
@@ -36,7 +36,7 @@ class Results:
     """
 
     experiment: Experiment
-    records: list[Record]
+    records: list[TrialRecord]
     finalists: list[Finalist]
     failures: list[str]
     seconds: float
@@ -118,11 +118,11 @@ class Results:
         """The names of the classes, in the order of their indices."""
         return list(self.card["classes"])
 
-    def of(self, recipe: str) -> list[Record]:
+    def of(self, recipe: str) -> list[TrialRecord]:
         """Return the trials of a recipe, by number."""
         return [record for record in self.records if record.recipe == recipe]
 
-    def best(self, recipe: str) -> Record | None:
+    def best(self, recipe: str) -> TrialRecord | None:
         """Return the trial that represents a recipe before there are finals; None if no trial has a value."""
         chosen = choose(self.of(recipe), self.settings.milestones, 1, maximize=self.settings.maximize)
         return chosen[0] if chosen else None

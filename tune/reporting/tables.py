@@ -11,7 +11,7 @@ from search_spaces import Choice, Domain, Float, Int, space_of
 from trainables.training.iterate import TIMINGS
 from trainables.training.metric_names import VAL_METRICS
 from tune.experiment.trial_ranking import rung_of
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.reporting.formatting import printable
 from tune.reporting.results import Results
 
@@ -51,7 +51,7 @@ def trials_table(results: Results) -> pa.Table:
     return _table(schema, [_trial(record, results.settings.milestones) for record in results.records])
 
 
-def curves_table(records: Iterable[Record]) -> pa.Table:
+def curves_table(records: Iterable[TrialRecord]) -> pa.Table:
     """Return every epoch of every trial, with the trial's best-so-far metric."""
     rows: list[dict[str, Any]] = [
         {"number": r.number, "recipe": r.recipe, "best_so_far": r.values.get(int(figures["epoch"])), **figures}
@@ -70,7 +70,7 @@ def curves_table(records: Iterable[Record]) -> pa.Table:
     return _table(schema, rows)
 
 
-def _trial(record: Record, milestones: list[int]) -> dict[str, Any]:
+def _trial(record: TrialRecord, milestones: list[int]) -> dict[str, Any]:
     best = record.best_epoch or {}
     return {
         "number": record.number,

@@ -7,7 +7,7 @@ from pathlib import Path
 from search_spaces import InputError, Value
 from tune.experiment.epoch_log import row
 from tune.experiment.folder import Experiment
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Final
 
 FOLDER = "tensorboard"
@@ -25,7 +25,7 @@ def require_tensorboard() -> None:
         raise InputError("--tensorboard needs TensorBoard: pip install 'toprung[tensorboard]'") from None
 
 
-def write_events(experiment: Experiment, records: Iterable[Record], finals: Iterable[Final]) -> Path:
+def write_events(experiment: Experiment, records: Iterable[TrialRecord], finals: Iterable[Final]) -> Path:
     """Write all event files anew; return their folder."""
     folder = experiment.folder / FOLDER
     shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,6 @@ from search_spaces import Choice, Domain, InputError, Variant, add_recipes, narr
 from search_spaces.space.errors import meant
 from tune.settings.milestones import milestones
 
-METRICS = ("accuracy", "macro_f1", "weighted_f1", "loss")
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
 """The recipes that are searched by default: quick on any machine."""
 

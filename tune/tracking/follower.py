@@ -44,7 +44,7 @@ def main(argv: Sequence[str]) -> None:
     with redirect_stdout(sys.stderr):  # W&B prints
         runs = Runs(experiment, settings, online=mode == "online", say=lambda line: print(line, file=said))
         try:
-            mirror(runs, task["study"], settings.name, over)
+            follow(runs, task["study"], settings.name, over)
         except Exception as error:  # whatever the error, the study has all, and offline runs may work
             traceback.print_exc()
             if mode == "online":
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
     os._exit(0)  # W&B has nothing left to wait for
 
 
-def mirror(runs: Runs, study: str, name: str, over: Event) -> None:
+def follow(runs: Runs, study: str, name: str, over: Event) -> None:
     """Keep `runs` up to date with a study until the search is over, then show the results."""
     with closing(WatchedStudy(study, name)) as watched:
         runs.begin(watched.identity)

@@ -18,11 +18,11 @@ from tune.terminal.console import working
 
 LOG = "logs/wandb.log"
 
-PATIENCE = 55.0
+FINISH_TIMEOUT_S = 55.0
 """The most seconds that a search waits for W&B at its end."""
 
-ONLINE_PATIENCE = 38.0
-"""Seconds of PATIENCE after which unsent data are written to files, which takes some time, too."""
+ONLINE_TIMEOUT_S = 38.0
+"""Seconds of `FINISH_TIMEOUT_S` after which unsent data are written to files, which takes some time, too."""
 
 GAVE_UP = 3
 """The exit code for a W&B that does not take the data."""
@@ -35,19 +35,19 @@ OF_AN_AGENT = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WAND
 def tracked(experiment: Experiment, study: str, settings: Settings, console: Console) -> Iterator[None]:
     """Track the experiment in W&B during the block, if the settings say so; `study` is the URL of its study.
 
-    The search never waits for W&B, except at most `PATIENCE` at its end. Whatever the failure, the study has all the
-    data, and `toprung track` sends them later.
+    The search never waits for W&B, except `FINISH_TIMEOUT_S` at its end at most. Whatever fails, the study has all
+    the data, and `toprung track` sends them later.
     """
     if settings.wandb == "off":
         yield
         return
     modes = ["online", "offline"] if settings.wandb == "online" else ["offline"]
-    mirror = _Mirror(experiment, study, settings, modes, console, patience=ONLINE_PATIENCE)
+    tracker = _Tracker(experiment, study, settings, modes, console, patience=ONLINE_TIMEOUT_S)
     try:
         yield
     finally:
         with working(console, "W&B: sending what is left"):
-            mirror.end(PATIENCE)
+            tracker.end(FINISH_TIMEOUT_S)
 
 
 def track(experiment: Experiment, settings: Settings, console: Console) -> bool:
@@ -55,12 +55,12 @@ def track(experiment: Experiment, settings: Settings, console: Console) -> bool:
 
     Returns True if all of it is sent or, offline, written.
     """
-    mirror = _Mirror(experiment, experiment.storage, settings, [settings.wandb], console)
+    tracker = _Tracker(experiment, experiment.storage, settings, [settings.wandb], console)
     with working(console, f"W&B: {'sending' if settings.wandb == 'online' else 'writing'} runs"):
-        return mirror.end(None)
+        return tracker.end(None)
 
 
-class _Mirror:
+class _Tracker:
     """The tracking process in each mode in turn, until one succeeds.
 
     Each process learns from its standard input that the search is over, even if the search is killed.

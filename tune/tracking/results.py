@@ -9,7 +9,7 @@ import numpy as np
 import wandb
 
 from tune.experiment.folder import Experiment
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 
 def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
@@ -70,7 +70,7 @@ def per_class(final: Path, classes: list[str]) -> wandb.Table:
     return table
 
 
-def figures_of(experiment: Experiment, records: list[Record]) -> dict[str, wandb.Plotly]:
+def figures_of(experiment: Experiment, records: list[TrialRecord]) -> dict[str, wandb.Plotly]:
     """Return the search figures of the page: which fields matter, and all trials as lines through them, by recipe."""
     from tune.reporting.report import search_figures
 

@@ -20,7 +20,7 @@ import yaml
 from tune.experiment.epoch_log import row
 from tune.experiment.folder import FINAL, Experiment
 from tune.experiment.trial_ranking import rung_of
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.settings.settings import WANDB, Settings
 from tune.tracking.results import confusion, curves, figures_of, leaderboard, per_class
 from tune.tracking.sweeps import shown_sweep
@@ -28,7 +28,7 @@ from tune.tracking.sweeps import shown_sweep
 SWEEP = "wandb.json"
 """The file in which an experiment keeps the id of its sweep."""
 
-INIT_PATIENCE, FINISH_PATIENCE = 25.0, 30.0
+INIT_TIMEOUT_S, FINISH_TIMEOUT_S = 25.0, 30.0
 """Seconds that W&B gets to begin a run, and to finish one."""
 
 RETRY_AFTER = 1.0, 5.0
@@ -40,7 +40,7 @@ AGAIN_AFTER = (0.5, 1.0, 2.0)
 AT_A_TIME = 8
 """Runs that are finished in parallel, as each may take long."""
 
-ARTIFACT_PATIENCE = 600
+ARTIFACT_TIMEOUT_S = 600
 """Seconds that the files of a report or model get; a search itself waits no longer than it does at its end."""
 
 TESTED = {"final": "finals", "refit": "refits", "soup": "soups", "row": "rows"}
@@ -104,7 +104,7 @@ class Runs:
         elif self._settings.wandb_sweep:
             self._say(f"W&B: a sweep cannot be made offline; it is made by: toprung track {self._experiment}")
 
-    def show(self, records: list[Record]) -> None:
+    def show(self, records: list[TrialRecord]) -> None:
         """Log new epochs and states of the trials."""
         for record in records:
             if record.number in self._ended:
@@ -120,7 +120,7 @@ class Runs:
                 import_module, "tune.reporting.report"
             )  # takes seconds, for which there is time now
 
-    def end(self, records: list[Record]) -> None:
+    def end(self, records: list[TrialRecord]) -> None:
         """Log the results of the search: its finals and its report, as far as they exist."""
         stopped = bool(self._trials)
         for number in list(self._trials):
@@ -164,8 +164,8 @@ class Runs:
             x_file_stream_retry_wait_max_seconds=RETRY_AFTER[1],
             x_file_transfer_retry_wait_min_seconds=RETRY_AFTER[0],
             x_file_transfer_retry_wait_max_seconds=RETRY_AFTER[1],
-            init_timeout=INIT_PATIENCE,
-            finish_timeout=FINISH_PATIENCE,
+            init_timeout=INIT_TIMEOUT_S,
+            finish_timeout=FINISH_TIMEOUT_S,
             finish_timeout_raises=True,
             stop_fn=_go_on,
             sweep_id=self._sweep.rpartition("/")[2] if in_sweep and self._sweep else None,
@@ -186,7 +186,7 @@ class Runs:
             settings=own,
         )
 
-    def _begin(self, record: Record) -> wandb.Run:
+    def _begin(self, record: TrialRecord) -> wandb.Run:
         config = {"recipe": record.recipe, **record.config, "trial": record.number, "seed": record.seed}
         name = f"{record.recipe}-{record.number:05d}"
         run = self._run(f"trial-{record.number:05d}", name, "trial", config, [record.recipe], in_sweep=True)
@@ -197,7 +197,7 @@ class Runs:
         run.define_metric("epoch")
         run.define_metric("*", step_metric="epoch")
 
-    def _end(self, record: Record) -> None:
+    def _end(self, record: TrialRecord) -> None:
         run = self._trials.pop(record.number)
         best = record.best_epoch
         run.summary.update(
@@ -245,7 +245,7 @@ class Runs:
             if len(classes) <= WIDEST:
                 tables["test/confusion_matrix"] = confusion(folder, classes)
                 tables |= curves(folder, classes)
-            persistently(lambda: run.log(tables, step=len(epochs) + 1))
+            retry_request(lambda: run.log(tables, step=len(epochs) + 1))
         figures = {f"test/{name}": value for name, value in final["test"].items()}
         figures |= {f"val/{name}": value for name, value in final["val"].items()}
         cost = {f"model/{name}": value for name, value in (final["model"] or {}).items()}
@@ -261,9 +261,9 @@ class Runs:
         published = preset.rows[row].published if preset else {}
         return {f"published/{on}/{name}": value for on, figures in published.items() for name, value in figures.items()}
 
-    def _show_report(self, summary: Mapping[str, Any], records: list[Record]) -> None:
+    def _show_report(self, summary: Mapping[str, Any], records: list[TrialRecord]) -> None:
         shown = {"leaderboard": leaderboard(summary), **figures_of(self._experiment, records)}
-        persistently(lambda: self._search.log({"trials": len(self._ended), **shown}))
+        retry_request(lambda: self._search.log({"trials": len(self._ended), **shown}))
         winner = summary["winner"]
         if winner:
             test = summary["recipes"][winner]["test"]
@@ -278,15 +278,15 @@ class Runs:
         for file in ("report/index.html", "report.md", *pictures, "report.json", "trials.parquet", "curves.parquet"):
             if (folder / file).is_file():
                 report.add_file(str(folder / file), name=file)
-        sent = [persistently(lambda: self._search.log_artifact(report))]
+        sent = [retry_request(lambda: self._search.log_artifact(report))]
         if winner:
             entry = summary["recipes"][winner]
             facts = {key: entry[key] for key in ("config", "val", "test", "model", "weights")}
             model = wandb.Artifact(f"{name}-model", type="model", metadata={"recipe": winner, **facts})
             model.add_dir(str(folder / "best" / winner))
-            sent.append(persistently(lambda: self._search.log_artifact(model, aliases=["best"])))
+            sent.append(retry_request(lambda: self._search.log_artifact(model, aliases=["best"])))
         for artifact in sent if self._online else ():
-            persistently(partial(artifact.wait, ARTIFACT_PATIENCE))
+            retry_request(partial(artifact.wait, ARTIFACT_TIMEOUT_S))
 
     def _find_sweep(self) -> str:
         """Return the sweep of the search as ENTITY/PROJECT/ID, and make it if there is none yet."""
@@ -301,7 +301,7 @@ class Runs:
         return sweep
 
 
-def persistently(do: Callable[[], T]) -> T:
+def retry_request(do: Callable[[], T]) -> T:
     """Retry a request of W&B's client, which gives up sooner on requests of its own than on streams."""
     for pause in AGAIN_AFTER:
         try:

@@ -21,7 +21,7 @@ from tune.experiment.pretrained import pretrained_weights
 from tune.settings.settings import Settings
 from tune.tracking.sweeps import configuration, drawn_by
 
-FINISH_PATIENCE = 20.0
+FINISH_TIMEOUT_S = 20.0
 """Seconds to send the remaining data: an agent that stops a trial kills it after thirty."""
 
 
@@ -39,7 +39,7 @@ def train(settings: Settings) -> None:
         raise InputError("--sweep-trial: is for the agents of a sweep; start some with: toprung agent SWEEP")
     signal.signal(signal.SIGTERM, _stop)
     own = wandb.Settings(
-        silent=True, console="off", disable_git=True, finish_timeout=FINISH_PATIENCE,
+        silent=True, console="off", disable_git=True, finish_timeout=FINISH_TIMEOUT_S,
         stop_fn=lambda: os.kill(os.getpid(), signal.SIGTERM),
     )  # fmt: skip
     tracked = wandb.init(job_type="trial", settings=own)

@@ -17,7 +17,7 @@ import ray
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 
 class Rungs:
@@ -45,7 +45,7 @@ class RecipeASHA(FIFOScheduler):
         errors: the errors by which trials failed, by Ray's ids. Ray does not pass them to the searcher.
     """
 
-    def __init__(self, at: list[int], reduction_factor: int, *, maximize: bool, known: Iterable[Record]) -> None:
+    def __init__(self, at: list[int], reduction_factor: int, *, maximize: bool, known: Iterable[TrialRecord]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.errors: dict[str, Exception] = {}
         self._rungs: defaultdict[str, Rungs] = defaultdict(partial(Rungs, at, reduction_factor, maximize=maximize))

@@ -16,7 +16,7 @@ from rich.text import Text
 from search_spaces import space_of
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_ranking import choose
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.settings.settings import Settings
 from tune.terminal.console import clock
 
@@ -113,7 +113,7 @@ class Progress(Callback):
         return Group(head, table, Text("\n".join(running[:8]), style="dim"))
 
 
-def seconds_left(records: list[Record], settings: Settings) -> float | None:
+def seconds_left(records: list[TrialRecord], settings: Settings) -> float | None:
     """Estimate the seconds that remaining trials and finals need; None until each recipe has a trial that ended.
 
     The estimate uses the times of each recipe's own trials. A running trial that has already taken longer than the mean
@@ -138,7 +138,7 @@ def seconds_left(records: list[Record], settings: Settings) -> float | None:
     return left + of_default
 
 
-def best_records(records: list[Record], settings: Settings) -> dict[str, Record]:
+def best_records(records: list[TrialRecord], settings: Settings) -> dict[str, TrialRecord]:
     """Return each recipe's best trial so far."""
     best = choose(records, settings.milestones, 1, maximize=settings.maximize)
     return {record.recipe: record for record in best}

@@ -21,13 +21,13 @@ from optuna.samplers import RandomSampler, TPESampler
 from optuna.trial import TrialState, create_trial
 
 from search_spaces import Choice, Domains, Space, Value, space_of
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.tuning.optuna_space import parameters, suggest, values_of
 
-PATIENCE = 100
+MAX_REPEATED_DRAWS = 100
 """Draws in a row without a new configuration, after which a recipe is exhausted unless its space can be listed."""
 
-LISTED = 10_000
+MAX_LISTED = 10_000
 """The largest number of configurations of a space that is listed as a whole."""
 
 
@@ -76,7 +76,7 @@ class RecipeSampler:
             if fingerprint(recipe, start.active()) not in tried:
                 self._study.enqueue_trial(self._parameters(recipe, start))
                 break
-        for attempt in range(PATIENCE):
+        for attempt in range(MAX_REPEATED_DRAWS):
             drawn = self._ask(position, attempt, tried)
             if drawn:
                 return drawn
@@ -84,7 +84,7 @@ class RecipeSampler:
         if not left:
             return None
         self._study.enqueue_trial(left[seed_of(self._seed, position) % len(left)])
-        return self._ask(position, PATIENCE, tried)
+        return self._ask(position, MAX_REPEATED_DRAWS, tried)
 
     def _parameters(self, recipe: str, configuration: Space) -> dict[str, Any]:
         """Return the Optuna parameters with which `_ask` draws a configuration."""
@@ -96,7 +96,7 @@ class RecipeSampler:
         left: dict[str, dict[str, Any]] = {}
         for recipe, domains in self._domains.items():
             options = [values_of(domain) for domain in domains.values()]
-            if not all(options) or prod(map(len, options)) > LISTED:
+            if not all(options) or prod(map(len, options)) > MAX_LISTED:
                 continue
             for values in product(*options):
                 space = space_of(recipe).of(dict(zip(domains, values, strict=True)))
@@ -107,7 +107,7 @@ class RecipeSampler:
         numbers = (self._seed, position, attempt)
         # if TPE repeats itself, find the rest at random
         self._study.sampler = (
-            _tpe(self._startup, numbers) if attempt < PATIENCE // 2 else RandomSampler(seed=seed_of(*numbers))
+            _tpe(self._startup, numbers) if attempt < MAX_REPEATED_DRAWS // 2 else RandomSampler(seed=seed_of(*numbers))
         )
         trial = self._study.ask()
         recipes = list(self._domains)
@@ -119,14 +119,14 @@ class RecipeSampler:
         self._running[position] = trial.number
         return Draw(recipe, config, trial.params, trial.distributions)
 
-    def began(self, record: Record) -> None:
+    def began(self, record: TrialRecord) -> None:
         """Add a running trial that an earlier process drew."""
         self._study.add_trial(
             create_trial(state=TrialState.RUNNING, params=record.params, distributions=record.distributions)
         )
         self._running[record.number] = len(self._study.get_trials(deepcopy=False)) - 1
 
-    def ended(self, record: Record) -> None:
+    def ended(self, record: TrialRecord) -> None:
         """Add a trial that has ended, in place of the running one."""
         if record.number in self._running:
             self._study.tell(self._running.pop(record.number), state=TrialState.FAIL)

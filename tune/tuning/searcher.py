@@ -17,12 +17,12 @@ from ray.exceptions import ActorUnavailableError, RayTaskError
 from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
-from trainables.storage.synced_folder import PATIENCE
+from trainables.storage.synced_folder import STORAGE_TIMEOUT_S
 from tune.cluster.resources import is_alive, this_node
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_files import TrialFiles
-from tune.experiment.trial_record import DIVERGED, Heard, Record
+from tune.experiment.trial_record import DIVERGED, Heard, TrialRecord
 from tune.tuning.retries import ATTEMPTS, GIVEN_UP
 from tune.tuning.sampler import RecipeSampler, fingerprint, seed_of
 from tune.tuning.trainable import trial_config
@@ -74,7 +74,7 @@ class StudySearcher(Searcher):
         trials: int,
         seed: int,
         adaptive: bool,
-        settings: TrialSettings,
+        settings: TrialContext,
         starts: Mapping[str, Sequence[Space]],
         slots: Callable[[], int],
         errors: Mapping[str, Exception],
@@ -105,8 +105,8 @@ class StudySearcher(Searcher):
         self._deaths: defaultdict[int, list[_Death]] = defaultdict(list)
         self._in_doubt: set[int] = set()
         self._useless: set[int] = set()
-        self._first: list[Record] = []
-        self._best: dict[str, Record] = {}
+        self._first: list[TrialRecord] = []
+        self._best: dict[str, TrialRecord] = {}
         for record in study.records:
             if record.counts:
                 self._count(record)
@@ -166,7 +166,7 @@ class StudySearcher(Searcher):
         kinds = {re.sub(r"0x[0-9a-f]+|[0-9]+", "", record.note) for record in self._first}
         return self._first[0].note if len(kinds) == 1 else None
 
-    def _draw(self) -> Record | None:
+    def _draw(self) -> TrialRecord | None:
         """Begin a new trial of the recipe with the fewest, or return None if no recipe has anything new."""
         while groups := [group for group in self._samplers if group not in self._exhausted]:
             group = min(groups, key=lambda group: self._begun[group])
@@ -214,16 +214,16 @@ class StudySearcher(Searcher):
         else:
             self._in_doubt.add(number)
 
-    def _ended(self, record: Record) -> None:
+    def _ended(self, record: TrialRecord) -> None:
         if len(self._first) < ALIKE:
             self._first.append(record)
         self._close(record)
 
-    def _count(self, record: Record) -> None:
+    def _count(self, record: TrialRecord) -> None:
         self._begun[self._group_of[record.recipe]] += 1
         self._tried.add(fingerprint(record.recipe, record.config))
 
-    def _close(self, record: Record) -> None:
+    def _close(self, record: TrialRecord) -> None:
         """Tell the sampler, and keep the checkpoints of only each recipe's best complete trial."""
         self._sampler_of(record).ended(record)
         worse = record
@@ -237,7 +237,7 @@ class StudySearcher(Searcher):
         self._useless.add(worse.number)
         self.discard(patience=0.0)
 
-    def discard(self, patience: float = PATIENCE) -> None:
+    def discard(self, patience: float = STORAGE_TIMEOUT_S) -> None:
         """Delete checkpoints no longer needed; leave them for later if the storage fails longer than `patience`."""
         place = replace(self._settings.place, patience=patience)
         with suppress(OSError):
@@ -245,12 +245,12 @@ class StudySearcher(Searcher):
                 place.believe(TrialFiles(place, number).discard_checkpoints)
                 self._useless.remove(number)
 
-    def _better(self, one: Record, other: Record) -> bool:
+    def _better(self, one: TrialRecord, other: TrialRecord) -> bool:
         assert one.value is not None
         assert other.value is not None
         return one.value > other.value if self._study.maximize else one.value < other.value
 
-    def _sampler_of(self, record: Record) -> RecipeSampler:
+    def _sampler_of(self, record: TrialRecord) -> RecipeSampler:
         return self._samplers[self._group_of[record.recipe]]
 
     def save(self, checkpoint_path: str) -> None:

@@ -16,15 +16,15 @@ from ray.tune import Trainable
 from search_spaces import space_of
 from trainables.training.iterate import release, run
 from tune.cluster.resources import this_node
-from tune.experiment.trial_context import TrialSettings, data_bytes
+from tune.experiment.trial_context import TrialContext, data_bytes
 from tune.experiment.trial_files import TrialFiles
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 
 LEAK_BYTES = 64 * 2**20
 """GPU memory that may stay allocated beyond the data after a model is released: cuBLAS keeps a workspace."""
 
 
-def trial_config(record: Record, attempt: str, settings: TrialSettings) -> dict[str, Any]:
+def trial_config(record: TrialRecord, attempt: str, settings: TrialContext) -> dict[str, Any]:
     """Return the config that Ray passes to the trainable: a trial's record, attempt name and trial context."""
     return {
         "number": record.number,
@@ -42,7 +42,7 @@ class RecipeTrial(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first trial of this process."""
-        self._settings = TrialSettings(**config["settings"])
+        self._settings = TrialContext(**config["settings"])
         self._files = TrialFiles(self._settings.place, config["number"])
         self._node = this_node()
         self._attempt: str = config["attempt"]
@@ -80,9 +80,7 @@ class RecipeTrial(Trainable):
             self._files.discard_local_checkpoints()
 
 
-def results(
-    config: dict[str, Any], settings: TrialSettings, files: TrialFiles
-) -> Generator[dict[str, Any], None, None]:
+def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -> Generator[dict[str, Any], None, None]:
     """Yield a trial's results as Ray gets them, an epoch each, from its last checkpoint on.
 
     "end" is empty while epochs follow, else "complete" or "diverged"; "best" is the best of the metric so far. Saved

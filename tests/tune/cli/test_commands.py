@@ -191,7 +191,7 @@ def test_who_stops_reading_gets_no_traceback(command: str, code: int) -> None:
 def test_recipes_are_listed_with_their_fields(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     listed = capsys.readouterr().out
-    assert "knn: Nearest neighbours" in listed
+    assert "knn: Nearest neighbors" in listed
     assert "components         2..256 (log)             default 64, when reduce is pca" in listed
     assert "clip_norm          0..10                    default 0.0, searched only with --set" in listed
     assert "default adamw, searched adamw|sgd without --set" in listed

@@ -49,7 +49,7 @@ def test_a_port_that_nobody_listens_on_is_named_with_its_host(listening: int) ->
 
 
 def test_ports_that_do_not_answer_are_waited_for_side_by_side(silent: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ports, "PATIENCE", 0.3)
+    monkeypatch.setattr(ports, "CONNECT_TIMEOUT_S", 0.3)
     begun = time.monotonic()
     found = unreached([peer(str(number), raylet=silent, objects=silent) for number in range(20)])
     assert time.monotonic() - begun < 3

@@ -14,8 +14,8 @@ from tune.experiment.search_lock import LEASE, leased
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "BEAT", 0.05)
-    monkeypatch.setattr(module, "SILENT", 1.0)
+    monkeypatch.setattr(module, "HEARTBEAT_S", 0.05)
+    monkeypatch.setattr(module, "LOST_AFTER_S", 1.0)
 
 
 @pytest.fixture

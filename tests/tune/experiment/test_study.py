@@ -230,7 +230,7 @@ def test_what_was_written_before_the_server_was_gone_is_not_written_twice(
 def test_a_server_that_stays_away_is_an_error_and_then_at_once(
     postgres: Postgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "PATIENCE", 0.6)
+    monkeypatch.setattr(module, "STORAGE_TIMEOUT_S", 0.6)
     with closing(SearchStudy.create(postgres.url, "s", maximize=True)) as study:
         postgres.stop()
         try:

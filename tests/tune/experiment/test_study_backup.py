@@ -15,22 +15,22 @@ from trainables.storage.synced_folder import SyncedFolder
 from tune.experiment import study_backup as module
 from tune.experiment.folder import Experiment
 from tune.experiment.study import SearchStudy
-from tune.experiment.study_backup import Mirror, mirrored
-from tune.experiment.trial_record import Record
+from tune.experiment.study_backup import StudyBackup, backed_up
+from tune.experiment.trial_record import TrialRecord
 from tune.settings.settings import make
 
 CONSOLE = Console(quiet=True)
 
 
 @pytest.fixture
-def mirror(tmp_path: Path) -> Mirror:
+def backup(tmp_path: Path) -> StudyBackup:
     (tmp_path / "shared").mkdir()
-    return Mirror(tmp_path / "head.db", SyncedFolder(tmp_path / "shared"))
+    return StudyBackup(tmp_path / "head.db", SyncedFolder(tmp_path / "shared"))
 
 
 @pytest.fixture
-def study(mirror: Mirror) -> Iterator[SearchStudy]:
-    with closing(SearchStudy.create(mirror.url, "s", maximize=True)) as study:
+def study(backup: StudyBackup) -> Iterator[SearchStudy]:
+    with closing(SearchStudy.create(backup.url, "s", maximize=True)) as study:
         yield study
 
 
@@ -41,28 +41,28 @@ def trial(study: SearchStudy, end: bool = True) -> None:
         study.end(record.number, "complete")
 
 
-def copied(mirror: Mirror) -> list[Record]:
+def copied(backup: StudyBackup) -> list[TrialRecord]:
     """The records of the copy, read from a copy of its own: SQLite refuses a file that is replaced while it is open."""
-    shutil.copyfile(mirror.copied_to, own := mirror.copied_to.with_name("own.db"))
+    shutil.copyfile(backup.copied_to, own := backup.copied_to.with_name("own.db"))
     with closing(SearchStudy.load(f"sqlite:///{own}", "s")) as study:
         return study.records
 
 
-def test_the_copy_is_one_whole_file_of_what_was_written_so_far(mirror: Mirror, study: SearchStudy) -> None:
+def test_the_copy_is_one_whole_file_of_what_was_written_so_far(backup: StudyBackup, study: SearchStudy) -> None:
     trial(study)
     trial(study, end=False)
-    mirror.copy()
-    assert [path.name for path in mirror.copied_to.parent.iterdir()] == ["study.db"]
-    assert mirror.copied_to.read_bytes()[18:20] == b"\1\1", "written ahead, it would need more than one file"
+    backup.copy()
+    assert [path.name for path in backup.copied_to.parent.iterdir()] == ["study.db"]
+    assert backup.copied_to.read_bytes()[18:20] == b"\1\1", "written ahead, it would need more than one file"
     trial(study)
-    assert copied(mirror) == study.records[:2]
+    assert copied(backup) == study.records[:2]
 
 
-def test_on_another_head_it_goes_on_from_the_copy(mirror: Mirror, study: SearchStudy, tmp_path: Path) -> None:
+def test_on_another_head_it_goes_on_from_the_copy(backup: StudyBackup, study: SearchStudy, tmp_path: Path) -> None:
     trial(study)
-    mirror.copy()
+    backup.copy()
     trial(study)  # is lost
-    other = Mirror(tmp_path / "other.db", mirror.place)
+    other = StudyBackup(tmp_path / "other.db", backup.place)
     other.fetch("s")
     with closing(SearchStudy.load(other.url, "s")) as found:
         assert found.records == study.records[:1]
@@ -70,16 +70,16 @@ def test_on_another_head_it_goes_on_from_the_copy(mirror: Mirror, study: SearchS
         trial(found, end=False)
         assert found.attempt(1) == "02.01" != study.attempt(1)
     other.copy()
-    mirror.fetch("s")  # the first head is back
-    with closing(SearchStudy.load(mirror.url, "s")) as back:
+    backup.fetch("s")  # the first head is back
+    with closing(SearchStudy.load(backup.url, "s")) as back:
         assert [record.state for record in back.records] == ["complete", "running"]
 
 
 def test_of_two_processes_of_one_number_the_one_that_others_saw_counts(
-    mirror: Mirror, study: SearchStudy, tmp_path: Path
+    backup: StudyBackup, study: SearchStudy, tmp_path: Path
 ) -> None:
-    mirror.copy()
-    cut_off, other = (Mirror(tmp_path / f"{name}.db", mirror.place) for name in ("cut off", "other"))
+    backup.copy()
+    cut_off, other = (StudyBackup(tmp_path / f"{name}.db", backup.place) for name in ("cut off", "other"))
     for each in (cut_off, other):
         each.fetch("s")
         with closing(SearchStudy.load(each.url, "s")) as found:
@@ -92,95 +92,95 @@ def test_of_two_processes_of_one_number_the_one_that_others_saw_counts(
         assert [record.state for record in found.records] == ["complete"]
 
 
-def test_on_the_same_head_it_goes_on_from_what_was_written_last(mirror: Mirror, study: SearchStudy) -> None:
-    mirror.copy()
+def test_on_the_same_head_it_goes_on_from_what_was_written_last(backup: StudyBackup, study: SearchStudy) -> None:
+    backup.copy()
     trial(study)
-    mirror.fetch("s")
-    with closing(SearchStudy.load(mirror.url, "s")) as found:
+    backup.fetch("s")
+    with closing(SearchStudy.load(backup.url, "s")) as found:
         assert found.records == study.records
         found.begin_process()
-    mirror.fetch("s")  # and was killed before its first copy
-    with closing(SearchStudy.load(mirror.url, "s")) as found:
+    backup.fetch("s")  # and was killed before its first copy
+    with closing(SearchStudy.load(backup.url, "s")) as found:
         assert (found.process, len(found.records)) == (2, 1)
 
 
 def test_a_trial_that_has_ended_is_soon_in_the_copy(
-    mirror: Mirror, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
+    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK", 0.01)
-    with mirrored(mirror, study, CONSOLE):
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    with backed_up(backup, study, CONSOLE):
         trial(study)
         end = time.monotonic() + 10
-        while not (mirror.copied_to.exists() and copied(mirror) == study.records):
+        while not (backup.copied_to.exists() and copied(backup) == study.records):
             assert time.monotonic() < end
     trial(study)
-    assert len(copied(mirror)) == 1
+    assert len(copied(backup)) == 1
 
 
 def test_while_no_trial_ends_it_is_copied_from_time_to_time(
-    mirror: Mirror, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
+    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK", 0.01)
-    monkeypatch.setattr(module, "EVERY", 0.1)
-    with mirrored(mirror, study, CONSOLE):
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(module, "COPY_EVERY_S", 0.1)
+    with backed_up(backup, study, CONSOLE):
         for number in range(3):
             study.begin("knn", {"neighbors": number}, seed=0, params={}, distributions={})
             end = time.monotonic() + 10
-            while not (mirror.copied_to.exists() and copied(mirror) == study.records):
+            while not (backup.copied_to.exists() and copied(backup) == study.records):
                 assert time.monotonic() < end
 
 
 def test_a_storage_that_is_gone_for_a_while_loses_nothing(
-    mirror: Mirror, study: SearchStudy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "LOOK", 0.01)
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
     trial(study)
-    mirror.copy()
-    away = mirror.copied_to.parent.rename(mirror.copied_to.parent.with_name("away"))
-    with mirrored(mirror, study, CONSOLE):
+    backup.copy()
+    away = backup.copied_to.parent.rename(backup.copied_to.parent.with_name("away"))
+    with backed_up(backup, study, CONSOLE):
         trial(study)
         end = time.monotonic() + 10
         while "it is tried again" not in caplog.text:
             assert time.monotonic() < end
             time.sleep(0.01)
-        away.rename(mirror.copied_to.parent)
-        while copied(mirror) != study.records:
+        away.rename(backup.copied_to.parent)
+        while copied(backup) != study.records:
             assert time.monotonic() < end
 
 
 def test_who_was_taken_over_writes_and_copies_nothing(
-    mirror: Mirror, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
+    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "LOOK", 0.01)
-    mirror.copy()
+    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+    backup.copy()
     error = InputError("another searches there")
-    with mirrored(mirror, study, CONSOLE):
+    with backed_up(backup, study, CONSOLE):
         study.taken = lambda: error
         with pytest.raises(InputError, match="another searches there"):
             trial(study)
         time.sleep(0.1)
     study.taken = lambda: None
     trial(study)
-    assert copied(mirror) == []
+    assert copied(backup) == []
 
 
 def test_what_was_not_copied_in_the_end_is_said(
-    mirror: Mirror, study: SearchStudy, capsys: pytest.CaptureFixture[str]
+    backup: StudyBackup, study: SearchStudy, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    mirror.copied_to.parent.rmdir()
-    with mirrored(mirror, study, Console(width=1000)):
+    backup.copied_to.parent.rmdir()
+    with backed_up(backup, study, Console(width=1000)):
         pass
-    assert f"it is in {mirror.file} of this machine, from which --resume goes on" in capsys.readouterr().out
+    assert f"it is in {backup.file} of this machine, from which --resume goes on" in capsys.readouterr().out
     with pytest.raises((OSError, sqlite3.Error)):
-        mirror.copy()
+        backup.copy()
 
 
 def test_only_a_cluster_needs_one(tmp_path: Path) -> None:
     given = {"out": str(tmp_path), "cache": str(tmp_path / "cache"), "name": "e"}
     experiment = Experiment(tmp_path / "e")
-    assert Mirror.of(experiment, make(given)) is None
-    assert Mirror.of(experiment, make({**given, "address": "auto", "storage": "postgresql://u@h/d"})) is None
-    mirror = Mirror.of(experiment, make({**given, "address": "auto"}))
-    assert mirror is not None
-    assert mirror.copied_to == tmp_path / "e" / "study.db"
-    assert mirror.file.parent == tmp_path / "cache" / "studies"
+    assert StudyBackup.of(experiment, make(given)) is None
+    assert StudyBackup.of(experiment, make({**given, "address": "auto", "storage": "postgresql://u@h/d"})) is None
+    backup = StudyBackup.of(experiment, make({**given, "address": "auto"}))
+    assert backup is not None
+    assert backup.copied_to == tmp_path / "e" / "study.db"
+    assert backup.file.parent == tmp_path / "cache" / "studies"

@@ -20,7 +20,7 @@ from trainables.data import DataSpec, load_test, load_train, prepare
 from tune.experiment.folder import Experiment
 from tune.experiment.input_variants import View, views_of, views_of_row
 from tune.experiment.planned_rows import PlannedRow, plan
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final
 from tune.finals.published_rows import cross_validate, starting_points, train_row
 from tune.settings.preset import Preset, Row, file_of, read_preset, settings_with
@@ -36,8 +36,8 @@ def experiment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experim
     return Experiment(folder)
 
 
-def trial_settings(experiment: Experiment, into: Path, epochs: int = 1) -> TrialSettings:
-    return TrialSettings(
+def trial_settings(experiment: Experiment, into: Path, epochs: int = 1) -> TrialContext:
+    return TrialContext(
         folders={"whole": str(experiment.folder)},
         experiment=str(into),
         device="cpu",

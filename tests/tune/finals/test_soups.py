@@ -17,7 +17,7 @@ from trainables.data import DataSpec, Split, load_train, prepare
 from trainables.pretrained.weights import find_weights
 from trainables.storage.pretrained_files import write_weights
 from trainables.training.metrics import evaluate
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist
 from tune.finals.soups import Soup, average, load_soups, make_soup, pool_of
 from tune.finals.training import train_final
@@ -31,7 +31,7 @@ CONFIG = {
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrialSettings:
+def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrialContext:
     """Three seeds of a network that began with the same weights, each trained on train and on train and val."""
     folder = tmp_path_factory.mktemp("soups")
     prepare(DataSpec(source="digits", limit=120), cache=cache).write(folder)
@@ -40,7 +40,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrialSetti
     save_file(timm_finetune.untrained(NETWORK).state_dict(), file)
     weights = find_weights(timm_finetune, NETWORK, given=file, cache=folder)
     write_weights(folder, {f"timm_finetune.{NETWORK}": weights})
-    settings = TrialSettings(
+    settings = TrialContext(
         folders={"whole": str(folder)},
         experiment=str(folder),
         device="cpu",
@@ -58,13 +58,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrialSetti
     return settings
 
 
-def finals(settings: TrialSettings, folder: str = "finals") -> list[Final]:
+def finals(settings: TrialContext, folder: str = "finals") -> list[Final]:
     """The best on val first."""
     found = [Final.load(place) for place in (settings.place.folder / folder).iterdir()]
     return sorted(found, key=lambda final: (-final.val.get("accuracy", 0.0), final.seed))
 
 
-def test_the_uniform_soup_has_the_mean_of_all_weights_and_is_tested(trained: TrialSettings) -> None:
+def test_the_uniform_soup_has_the_mean_of_all_weights_and_is_tested(trained: TrialContext) -> None:
     pool = finals(trained)
     make_soup(trained, "uniform", pool, "soups/timm_finetune-uniform")
     (soup,) = load_soups(trained.place.folder, pool)
@@ -80,11 +80,11 @@ def test_the_uniform_soup_has_the_mean_of_all_weights_and_is_tested(trained: Tri
     assert load_soups(trained.place.folder, pool[:2]) == [], "it was made of others"
 
 
-def shape(settings: TrialSettings):  # type: ignore[no-untyped-def]
+def shape(settings: TrialContext):  # type: ignore[no-untyped-def]
     return load_train(Path(settings.folders["whole"]), torch.device("cpu")).shape
 
 
-def test_the_greedy_soup_leaves_out_what_spoils_it_on_val(trained: TrialSettings, tmp_path: Path) -> None:
+def test_the_greedy_soup_leaves_out_what_spoils_it_on_val(trained: TrialContext, tmp_path: Path) -> None:
     best, second, third = finals(trained)
     spoiled = tmp_path / "spoiled"
     shutil.copytree(third.folder, spoiled)
@@ -100,7 +100,7 @@ def test_the_greedy_soup_leaves_out_what_spoils_it_on_val(trained: TrialSettings
     assert soup.val["accuracy"] >= best.val["accuracy"]
 
 
-def test_members_are_chosen_on_train_alone_also_where_val_was_trained_on(trained: TrialSettings) -> None:
+def test_members_are_chosen_on_train_alone_also_where_val_was_trained_on(trained: TrialContext) -> None:
     pool = [
         replace(refit, val=final.val, val_of=final.folder)
         for final in finals(trained)
@@ -150,7 +150,7 @@ def test_statistics_of_batch_norms_are_those_of_train_and_frozen_ones_stay(tmp_p
     assert not soup.training
 
 
-def test_a_soup_of_one_is_that_one(trained: TrialSettings) -> None:
+def test_a_soup_of_one_is_that_one(trained: TrialContext) -> None:
     best = finals(trained)[0]
     data = load_train(Path(trained.folders["whole"]), torch.device("cpu"))
     model = timm_finetune.build(timm_finetune.TimmFineTuning.parse(CONFIG), data.shape)
@@ -180,7 +180,7 @@ def test_only_finals_of_the_same_network_and_beginning_are_mixed(tmp_path: Path)
     assert least[0].val["loss"] == min(final.val["loss"] for final in least)
 
 
-def test_what_a_soup_was_made_of_is_kept_with_it(trained: TrialSettings) -> None:
+def test_what_a_soup_was_made_of_is_kept_with_it(trained: TrialContext) -> None:
     pool = finals(trained)
     make_soup(trained, "uniform", pool, "soups/timm_finetune-uniform")
     kept = json.loads((trained.place.folder / "soups/timm_finetune-uniform/final.json").read_text())

@@ -10,9 +10,9 @@ from sklearn.datasets import load_digits
 from trainables.data import DataSpec, Split, has_test, prepare
 from trainables.data.thumbnails import LARGEST, thumbnails
 from trainables.training.metrics import confusion_matrix
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_ranking import choose
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Final, Finalist, load_finalists
 from tune.finals.intervals import bootstrap, wilson
 from tune.finals.test_samples import SHOWN, Example
@@ -20,8 +20,8 @@ from tune.finals.training import train_final
 from tune.settings.settings import Settings
 
 
-def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state: str = "pruned") -> Record:
-    return Record(
+def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state: str = "pruned") -> TrialRecord:
+    return TrialRecord(
         number=number, recipe=recipe, config={"lr": number}, seed=0, params={}, distributions={}, state=state,  # type: ignore[arg-type]
         epochs=[{"epoch": e + 1} for e in range(epochs)], values={e + 1: value for e in range(epochs)},
     )  # fmt: skip
@@ -31,7 +31,7 @@ def record(number: int, epochs: int, value: float, *, recipe: str = "mlp", state
 def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: Path, share: float) -> None:
     prepared = prepare(DataSpec(source="digits", split=(0.85 - share, 0.15, share), limit=100), cache=cache)
     prepared.write(tmp_path)
-    settings = TrialSettings(
+    settings = TrialContext(
         folders={"whole": str(tmp_path)},
         experiment=str(tmp_path),
         device="cpu",
@@ -49,7 +49,7 @@ def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: P
 def test_a_training_on_train_and_val_stops_where_it_is_told_to_and_is_chosen_by_the_one_on_train(
     digits_folder: Path, tmp_path: Path
 ) -> None:
-    settings = TrialSettings(
+    settings = TrialContext(
         folders={"whole": str(digits_folder)},
         experiment=str(tmp_path),
         device="cpu",
@@ -77,7 +77,7 @@ def test_a_training_on_train_and_val_stops_where_it_is_told_to_and_is_chosen_by_
 
 
 def test_a_final_keeps_its_surest_mistakes_and_a_sample_with_their_names(digits_folder: Path, tmp_path: Path) -> None:
-    settings = TrialSettings(
+    settings = TrialContext(
         folders={"whole": str(digits_folder)},
         experiment=str(tmp_path),
         device="cpu",

@@ -18,7 +18,7 @@ from trainables.training.metrics import Evaluation
 from tune.experiment.folder import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.train_samples import Samples
-from tune.experiment.trial_record import Heard, Record
+from tune.experiment.trial_record import Heard, TrialRecord
 from tune.finals.finalists import Finalist, load_finalists
 from tune.settings.settings import Settings
 from tune.tuning.optuna_space import suggest
@@ -78,7 +78,7 @@ class Story:
         *,
         note: str = "",
         **figures: float,
-    ) -> Record:
+    ) -> TrialRecord:
         """A trial with these values of the metric, an epoch each."""
         space = space_of(recipe)
         drawn = self._draws.ask()
@@ -94,19 +94,19 @@ class Story:
         return record if state == "running" else self.study.end(record.number, state, note)
 
     def final(
-        self, record: Record, *, seed: int, val: float, right: int, config: dict[str, Value] | None = None
+        self, record: TrialRecord, *, seed: int, val: float, right: int, config: dict[str, Value] | None = None
     ) -> None:
         """A trained and tested seed of a trial."""
         name, config = f"{record.recipe}-{record.number:05d}-{seed}", config or record.config
         self._final(name, record.recipe, config, record.number, seed=seed, val=val, right=right)
 
-    def refit(self, record: Record, *, seed: int, right: int) -> None:
+    def refit(self, record: TrialRecord, *, seed: int, right: int) -> None:
         """The same training as a final, on train and val."""
         name, own = f"{record.recipe}-{record.number:05d}-{seed}", {"train_on": "train+val", "val": {}}
         config, number = record.config, record.number
         self._final(name, record.recipe, config, number, seed=seed, val=0.0, right=right, folder="refits", own=own)
 
-    def soup(self, record: Record, kind: Literal["uniform", "greedy"], *, pool: list[str], right: int) -> None:
+    def soup(self, record: TrialRecord, kind: Literal["uniform", "greedy"], *, pool: list[str], right: int) -> None:
         """A soup of all finals of a pool."""
         own = {"kind": kind, "pool": pool, "members": pool}
         name, config = f"{record.recipe}-{kind}", record.config
@@ -203,7 +203,7 @@ class Story:
     def _metrics(self, labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> dict[str, float]:
         return Evaluation(losses=LOSSES, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
 
-    def finalists(self, *records: Record) -> list[Finalist]:
+    def finalists(self, *records: TrialRecord) -> list[Finalist]:
         numbers = [record.number for record in records]
         return load_finalists(self.experiment.folder, numbers, self.experiment.settings)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from reporting.stories import Story
-from tune.experiment.trial_record import Heard, Record
+from tune.experiment.trial_record import Heard, TrialRecord
 from tune.reporting.figures.search import history
 from tune.reporting.figures.times import shares, stretches, workers
 from tune.reporting.results import Results
@@ -15,8 +15,8 @@ def results_of(story: Story) -> Results:
     return Results(experiment=story.experiment, records=story.study.records, finalists=[], failures=[], seconds=0.0)
 
 
-def trained(number: int, *heard: Heard, seconds: float = 2.0) -> Record:
-    return Record(
+def trained(number: int, *heard: Heard, seconds: float = 2.0) -> TrialRecord:
+    return TrialRecord(
         number=number, recipe="mlp", config={}, seed=0, params={}, distributions={}, state="complete",
         epochs=[{"epoch": epoch, "seconds": seconds} for epoch, _ in enumerate(heard, start=1)],
         values={epoch: 0.5 for epoch, _ in enumerate(heard, start=1)},

@@ -10,13 +10,13 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
 from tune.experiment.trial_ranking import rung_of
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.settings.milestones import milestones
 from tune.tuning.asha import RecipeASHA, Rungs
 
 
-def record(number: int, values: list[float], recipe: str = "mlp", state: str = "pruned") -> Record:
-    return Record(
+def record(number: int, values: list[float], recipe: str = "mlp", state: str = "pruned") -> TrialRecord:
+    return TrialRecord(
         number=number, recipe=recipe, config={}, seed=0, params={}, distributions={}, state=state,  # type: ignore[arg-type]
         epochs=[{"epoch": e + 1} for e in range(len(values))], values={e + 1: v for e, v in enumerate(values)},
     )  # fmt: skip

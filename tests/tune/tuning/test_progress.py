@@ -7,15 +7,15 @@ import pytest
 from rich.console import Console
 
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_record import Record, State
+from tune.experiment.trial_record import State, TrialRecord
 from tune.settings.settings import make
 from tune.terminal.console import console_of
 from tune.tuning.progress import Progress, seconds_left
 
 
-def record(number: int, recipe: str, state: State, *seconds: float) -> Record:
+def record(number: int, recipe: str, state: State, *seconds: float) -> TrialRecord:
     epochs = [{"epoch": epoch, "seconds": each} for epoch, each in enumerate(seconds, start=1)]
-    return Record(
+    return TrialRecord(
         number=number, recipe=recipe, config={}, seed=0, params={}, distributions={}, state=state, epochs=epochs
     )
 

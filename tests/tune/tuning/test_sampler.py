@@ -4,7 +4,7 @@ import optuna
 import pytest
 
 from search_spaces import Choice, DataShape, Int, recipes, space_of
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.settings.settings import make
 from tune.tuning.optuna_space import parameters, suggest
 from tune.tuning.sampler import Draw, RecipeSampler, fingerprint, seed_of
@@ -20,14 +20,14 @@ def sampler(*names: str, seed: int = 0) -> RecipeSampler:
     return RecipeSampler({n: domains(n) for n in names or ("knn",)}, {}, seed=seed, startup=4, maximize=True)
 
 
-def record(number: int, draw: Draw, state: str = "complete", value: float = 0.5, note: str = "") -> Record:
-    return Record(
+def record(number: int, draw: Draw, state: str = "complete", value: float = 0.5, note: str = "") -> TrialRecord:
+    return TrialRecord(
         number=number, recipe=draw.recipe, config=draw.config, seed=0, params=draw.params,
         distributions=draw.distributions, state=state, values={1: value}, note=note,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
-def play(s: RecipeSampler, rounds: int, known: list[Record] | None = None) -> list[Record]:
+def play(s: RecipeSampler, rounds: int, known: list[TrialRecord] | None = None) -> list[TrialRecord]:
     """One trial after another, each better the nearer its neighbours are to 20."""
     records = list(known or [])
     for number in range(len(records), rounds):

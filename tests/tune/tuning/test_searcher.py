@@ -11,7 +11,7 @@ from ray.tune.search import Searcher
 from search_spaces import DataShape, space_of
 from trainables.storage.synced_folder import SyncedFolder
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_context import TrialSettings
+from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_files import TrialFiles
 from tune.tuning.searcher import StudySearcher
 
@@ -36,7 +36,7 @@ def study(tmp_path: Path) -> SearchStudy:
 def searcher(
     study: SearchStudy, tmp_path: Path, trials: int = 6, slots: Callable[[], int] = lambda: 4
 ) -> StudySearcher:
-    settings = TrialSettings(
+    settings = TrialContext(
         folders={"whole": str(tmp_path)}, experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
         metric="accuracy", maximize=True,
     )  # fmt: skip

@@ -11,26 +11,26 @@ import pytest
 from search_spaces import space_of
 from search_spaces.knn import KNN
 from trainables.data import TrainData
-from tune.experiment.trial_context import TrialSettings, data_bytes
+from tune.experiment.trial_context import TrialContext, data_bytes
 from tune.experiment.trial_files import TrialFiles
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.tuning.trainable import LEAK_BYTES, RecipeTrial, results, trial_config
 
 
 @pytest.fixture
-def settings(digits_folder: Path, tmp_path: Path) -> TrialSettings:
+def settings(digits_folder: Path, tmp_path: Path) -> TrialContext:
     (tmp_path / "splits").mkdir()
     for name in ("data.json", "splits/train.npy", "splits/val.npy"):  # trials have no way to test
         (tmp_path / name).symlink_to(digits_folder / name)
-    return TrialSettings(
+    return TrialContext(
         folders={"whole": str(tmp_path)}, experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
         metric="accuracy", maximize=True,
     )  # fmt: skip
 
 
-def run(recipe: str, settings: TrialSettings, *, attempt: int = 1, reported: int = 0) -> list[dict[str, Any]]:
+def run(recipe: str, settings: TrialContext, *, attempt: int = 1, reported: int = 0) -> list[dict[str, Any]]:
     config = space_of(recipe)().active()
-    record = Record(number=0, recipe=recipe, config=config, seed=1, params={}, distributions={}, attempts=attempt)
+    record = TrialRecord(number=0, recipe=recipe, config=config, seed=1, params={}, distributions={}, attempts=attempt)
     record.epochs = [{}] * reported
     return list(
         results(trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.place, 0))
@@ -38,7 +38,7 @@ def run(recipe: str, settings: TrialSettings, *, attempt: int = 1, reported: int
 
 
 @pytest.mark.parametrize("recipe", ["knn", "mlp"])
-def test_a_trial_that_had_ended_unheard_says_so_again_and_trains_nothing(recipe: str, settings: TrialSettings) -> None:
+def test_a_trial_that_had_ended_unheard_says_so_again_and_trains_nothing(recipe: str, settings: TrialContext) -> None:
     first = run(recipe, settings)
     assert [r["end"] for r in first] == [""] * (len(first) - 1) + ["complete"]
     for reported in (len(first) - 1, len(first)):
@@ -46,9 +46,9 @@ def test_a_trial_that_had_ended_unheard_says_so_again_and_trains_nothing(recipe:
         assert again == first[max(0, reported - 1) :]
 
 
-def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: TrialSettings) -> None:
+def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: TrialContext) -> None:
     config = space_of("mlp")().active()
-    record = Record(number=0, recipe="mlp", config=config, seed=1, params={}, distributions={})
+    record = TrialRecord(number=0, recipe="mlp", config=config, seed=1, params={}, distributions={})
     going = results(
         trial_config(record, f"01.{record.attempts:02d}", settings), settings, TrialFiles(settings.place, 0)
     )
@@ -59,7 +59,7 @@ def test_epochs_that_were_saved_but_not_heard_of_are_reported_again(settings: Tr
     assert [r["epoch"] for r in resumed] == [1, 2, 3]
 
 
-def test_a_process_that_begins_while_the_storage_is_gone_waits_for_it(settings: TrialSettings, tmp_path: Path) -> None:
+def test_a_process_that_begins_while_the_storage_is_gone_waits_for_it(settings: TrialContext, tmp_path: Path) -> None:
     gone = Path(settings.experiment).rename(tmp_path.parent / f"{tmp_path.name}-away")
     back = threading.Timer(0.5, gone.rename, (settings.experiment,))
     back.start()
@@ -67,7 +67,7 @@ def test_a_process_that_begins_while_the_storage_is_gone_waits_for_it(settings: 
     back.join()
 
 
-def test_best_is_the_best_so_far_of_the_metric(settings: TrialSettings) -> None:
+def test_best_is_the_best_so_far_of_the_metric(settings: TrialContext) -> None:
     for metric, maximize, pick in (("accuracy", True, max), ("loss", False, min)):
         settings = replace(settings, metric=metric, maximize=maximize)
         TrialFiles(settings.place, 0).discard_checkpoints()
@@ -77,12 +77,14 @@ def test_best_is_the_best_so_far_of_the_metric(settings: TrialSettings) -> None:
 
 
 def test_a_process_goes_on_with_a_trial_of_another_recipe_unless_memory_was_left_behind(
-    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+    settings: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tune.tuning.trainable.this_node", lambda: "here")
     configs = [
         trial_config(
-            Record(number=n, recipe=recipe, config=space_of(recipe)().active(), seed=1, params={}, distributions={}),
+            TrialRecord(
+                number=n, recipe=recipe, config=space_of(recipe)().active(), seed=1, params={}, distributions={}
+            ),
             "01.01",
             settings,
         )
@@ -102,11 +104,11 @@ def test_a_process_goes_on_with_a_trial_of_another_recipe_unless_memory_was_left
 
 
 def test_a_process_whose_trial_never_began_goes_on_with_another(
-    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+    settings: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tune.tuning.trainable.this_node", lambda: "here")
     monkeypatch.setattr("tune.tuning.trainable.data_bytes", {})
-    record = Record(number=0, recipe="knn", config=KNN().active(), seed=1, params={}, distributions={})
+    record = TrialRecord(number=0, recipe="knn", config=KNN().active(), seed=1, params={}, distributions={})
     config = trial_config(record, "01.01", settings)
     process = RecipeTrial(config)
     assert process.reset_config(config)
@@ -114,6 +116,6 @@ def test_a_process_whose_trial_never_began_goes_on_with_another(
     process.cleanup()
 
 
-def test_the_data_are_those_of_the_experiment(settings: TrialSettings, digits: TrainData) -> None:
+def test_the_data_are_those_of_the_experiment(settings: TrialContext, digits: TrainData) -> None:
     (result,) = run("knn", settings)
     assert result["figures"]["images_per_second"] > 0

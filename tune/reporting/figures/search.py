@@ -21,7 +21,7 @@ from optuna.importance import (
 from optuna.trial import TrialState, create_trial
 from plotly.graph_objects import Figure, Scatter
 
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.reporting.figures.series import (
     NO_EPOCH,
     Against,
@@ -165,7 +165,7 @@ def importance(results: Results, recipe: str) -> Figure | str:
     return figure
 
 
-def valued(results: Results, recipe: str) -> list[Record]:
+def valued(results: Results, recipe: str) -> list[TrialRecord]:
     """Return the trials of a recipe that ended with a value."""
     ended = (record for record in results.of(recipe) if record.state in ("complete", "pruned"))
     return [record for record in ended if results.loss_of(record.value) < math.inf]
@@ -265,7 +265,7 @@ class _Axis:
         return cls(places.tolist(), [(0.0, ends[0]), *([(1.0, ends[1])] if high > low else [])])
 
 
-def _study(results: Results, records: Sequence[Record]) -> optuna.Study:
+def _study(results: Results, records: Sequence[TrialRecord]) -> optuna.Study:
     """Return trials of one recipe as a study for Optuna's own figures, with parameters named by field."""
     study = optuna.create_study(direction="maximize" if results.settings.maximize else "minimize")
     for record in records:
@@ -302,7 +302,7 @@ def _text(value: Any) -> Any:
     return plotly_text(value) if isinstance(value, str) else value
 
 
-def _hover(record: Record, first: str) -> str:
+def _hover(record: TrialRecord, first: str) -> str:
     config = [f"{plotly_text(name)} {plotly_text(setting(value))}" for name, value in record.config.items()]
     lines = [", ".join(config[start : start + 4]) for start in range(0, len(config), 4)]
     head = f"<b>{plotly_text(record.recipe)}, trial {record.number}</b>, {record.state}"

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.reporting.formatting import unit_of
 from tune.reporting.results import Results
 
@@ -46,7 +46,7 @@ class Curve:
     `best` is True if the trial represents its recipe. A value that is not a number is None.
     """
 
-    record: Record
+    record: TrialRecord
     epochs: list[float]
     values: list[float | None]
     best: bool
@@ -87,7 +87,7 @@ def epochs_title(results: Results) -> str:
 class Progress:
     """Values of a recipe's trials, with their places on the axis, and the steps of the best so far."""
 
-    records: list[Record]
+    records: list[TrialRecord]
     places: list[float]
     values: list[float | None]
     step_places: list[float]
@@ -124,7 +124,7 @@ def progress(results: Results, against: Against) -> tuple[dict[str, Progress], s
     return (found, title) if found else NO_VALUE
 
 
-def places_of(records: list[Record], against: Against) -> dict[int, float]:
+def places_of(records: list[TrialRecord], against: Against) -> dict[int, float]:
     """Return each trial's place on the axis, by its number; times are in seconds. Empty if they were not recorded."""
     if against == "trials":
         return {record.number: record.number for record in records}

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from plotly.graph_objects import Figure, Scatter
 
-from tune.experiment.trial_record import Record
+from tune.experiment.trial_record import TrialRecord
 from tune.reporting.figures.series import colour
 from tune.reporting.formatting import duration, plotly_text, unit_of
 from tune.reporting.results import Results
@@ -17,7 +17,7 @@ SHOWN_WORKERS = 64
 class Stretch:
     """Epochs of a trial that a worker trained one after another; times in seconds since 1970."""
 
-    record: Record
+    record: TrialRecord
     worker: str
     first: int
     last: int
@@ -27,7 +27,7 @@ class Stretch:
     """The seconds of training and evaluation alone."""
 
 
-def stretches(records: list[Record]) -> list[Stretch]:
+def stretches(records: list[TrialRecord]) -> list[Stretch]:
     """Return the workers' stretches, by time.
 
     Epochs that a node trained but did not report before it died are unknown.
