@@ -35,7 +35,7 @@ def test_an_experiment_of_version_0_1_is_read_as_it_was(
     assert main(["list", str(older.folder.parent)]) == 0
     assert "0.9291" in capsys.readouterr().out
     assert main(["show", str(older.folder)]) == 0
-    assert capsys.readouterr().out.count("pruned") == 2
+    assert capsys.readouterr().out.count("complete") == 4
     assert main(["report", str(older.folder)]) == 0
     capsys.readouterr()
     after = older.read("report.json")

@@ -28,6 +28,8 @@ from tune.tracking.sweeps import shown_sweep
 SWEEP = "wandb.json"
 """The file in which an experiment keeps the id of its sweep."""
 
+REPORT = "tune.reporting.report"
+
 INIT_TIMEOUT_S, FINISH_TIMEOUT_S = 25.0, 30.0
 """Seconds that W&B gets to begin a run, and to finish one."""
 
@@ -116,9 +118,7 @@ class Runs:
             if record.state != "running":
                 self._end(record)
         if not self._reporting and len(self._ended) >= self._settings.trials:
-            self._reporting = self._pool.submit(
-                import_module, "tune.reporting.report"
-            )  # takes seconds, for which there is time now
+            self._reporting = self._pool.submit(import_module, REPORT)  # takes seconds, for which there is time now
 
     def end(self, records: list[TrialRecord]) -> None:
         """Log the results of the search: its finals and its report, as far as they exist."""
@@ -127,6 +127,8 @@ class Runs:
             self._end(records[number])
         if (self._experiment.folder / "report.json").is_file():
             summary = self._experiment.read("report.json")
+            # before several threads need it: threads that import it at the same time can wait for each other for ever
+            (self._reporting or self._pool.submit(import_module, REPORT)).result()
             tested = {job: self._tested(folder) for job, folder in TESTED.items()}
             self._finals = len(tested["final"])
             self._ending += [
