@@ -1,11 +1,5 @@
 """The names of the metrics, without importing torch as metrics.py does."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
-
 VAL_METRICS = (
     "loss", "accuracy", "macro_precision", "weighted_precision", "macro_recall", "weighted_recall", "macro_f1",
     "weighted_f1",

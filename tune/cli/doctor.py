@@ -3,18 +3,9 @@
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tune.cli.flags import (
-    add_config,
-    add_flags,
-    given_by,
-)
+from tune.cli.flags import add_config, add_flags, given_by
 from tune.cli.parser import Parser
-
-if TYPE_CHECKING:
-    pass
-
 
 LOOKED_AT = (
     "data", "image_column", "label_column", "cache", "recipes", "recipes_from", "out", "address", "cpus_per_trial",

@@ -4,13 +4,9 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from search_spaces import InputError
 from tune.cli.parser import Parser
-
-if TYPE_CHECKING:
-    pass
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:

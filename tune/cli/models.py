@@ -4,16 +4,9 @@ import argparse
 import sys
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tune.cli.flags import (
-    located,
-)
+from tune.cli.flags import located
 from tune.cli.parser import Parser
-
-if TYPE_CHECKING:
-    pass
-
 
 MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME, EXPERIMENT/soups/NAME"
 

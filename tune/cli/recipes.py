@@ -4,13 +4,9 @@ import argparse
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
 
 from search_spaces import Choice, InputError, add_recipes, recipes, space_of
 from tune.cli.parser import Parser
-
-if TYPE_CHECKING:
-    pass
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:

@@ -2,16 +2,9 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from tune.cli.flags import (
-    add_output,
-    located,
-)
+from tune.cli.flags import add_output, located
 from tune.cli.parser import Parser
-
-if TYPE_CHECKING:
-    pass
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:

@@ -4,7 +4,6 @@ import argparse
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from search_spaces import InputError
 from tune.cli.flags import (
@@ -15,10 +14,6 @@ from tune.cli.flags import (
     located,
 )
 from tune.cli.parser import Parser
-
-if TYPE_CHECKING:
-    pass
-
 
 SWEPT = (
     "data", "limit", "image_size", "variant", "image_column", "label_column", "box_column", "normalize_classes",

@@ -10,9 +10,7 @@ import numpy as np
 from search_spaces import Domains, Space, space_of
 from trainables.training.iterate import run
 from tune.experiment.folder import FINAL, Experiment
-from tune.experiment.input_variants import (
-    folders_of,
-)
+from tune.experiment.input_variants import folders_of
 from tune.experiment.planned_rows import PlannedRow
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final

@@ -1,10 +1,5 @@
 """The epochs at which early stopping compares trials."""
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
-
 
 def milestones(grace_period: int, reduction_factor: int, max_epochs: int) -> list[int]:
     """Return the epochs at which trials are compared: grace_period x reduction_factor^k, below `max_epochs`."""
