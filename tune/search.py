@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from search_spaces import InputError
-from trainables.data import Prepared, prepare_views
+from trainables.data import Prepared, prepare_input_variants
 from trainables.storage.pretrained_files import Weights, share_weights, write_weights
 from trainables.storage.synced_folder import patiently, reason_of
 from trainables.training.protocol import import_recipes
@@ -25,7 +25,15 @@ from tune.cluster.ray_session import connect, log_to, ray_session
 from tune.cluster.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.experiment.environment import environment
 from tune.experiment.folder import Experiment
-from tune.experiment.input_variants import View, folder_of, folders_of, main_view, searched_views, spec_of, views_of
+from tune.experiment.input_variants import (
+    InputVariant,
+    folder_of,
+    folders_of,
+    input_variants_of,
+    main_input_variant,
+    searched_input_variants,
+    spec_of,
+)
 from tune.experiment.planned_rows import PlannedRow, planned_rows
 from tune.experiment.pretrained import pretrained_weights
 from tune.experiment.study import SearchStudy
@@ -71,8 +79,8 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         )
     preset = read_preset(file_of(settings.preset)) if settings.preset else None
     _look_here(settings, console)
-    views = _prepare(settings, preset, console)
-    weights = pretrained_weights(settings, preset, views, console)
+    input_variants = _prepare(settings, preset, console)
+    weights = pretrained_weights(settings, preset, input_variants, console)
     resources = _resources(settings)
     with ExitStack() as stack:
         with experiment.created(), ExitStack() as undo:
@@ -91,9 +99,9 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             if preset:
                 experiment.write(PRESET, file_of(str(settings.preset)).read_text())
             experiment.write(SETTINGS, settings.dump())
-            _write_data(experiment, views, weights)
+            _write_data(experiment, input_variants, weights)
             experiment.write("environment.json", environment(resources.device, resources.threads))
-            _prepare_nodes(experiment, settings, views, weights, resources, console)
+            _prepare_nodes(experiment, settings, input_variants, weights, resources, console)
             undo.pop_all()
         stack.enter_context(closing(study))
         study.taken = taken
@@ -110,13 +118,13 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         Interrupted: the search was asked to stop, and stopped in order.
     """
     _look_here(settings, console)
-    views = _prepare(settings, experiment.preset, console)
-    if views[main_view(settings)].digest != experiment.read("data.json")["digest"]:
+    input_variants = _prepare(settings, experiment.preset, console)
+    if input_variants[main_input_variant(settings)].digest != experiment.read("data.json")["digest"]:
         raise InputError(
             f"--data {settings.data} is not what {experiment} was begun with: images, labels or splits "
             "differ; bring the data back, or begin a new experiment"
         )
-    weights = pretrained_weights(settings, experiment.preset, views, console)
+    weights = pretrained_weights(settings, experiment.preset, input_variants, console)
     resources = _resources(settings)
     before, now = experiment.read("environment.json"), environment(resources.device, resources.threads)
     earlier = before.pop("earlier", [])
@@ -135,8 +143,8 @@ def resume(experiment: Experiment, settings: Settings, console: Console) -> Path
         begun = sum(record.counts for record in study.records)
         if settings.trials < begun:
             raise InputError(f"--trials {settings.trials}: {experiment} has {begun} already; give as many or more")
-        _write_data(experiment, views, weights)  # the same data, with the paths of this machine
-        _prepare_nodes(experiment, settings, views, weights, resources, console)
+        _write_data(experiment, input_variants, weights)  # the same data, with the paths of this machine
+        _prepare_nodes(experiment, settings, input_variants, weights, resources, console)
         study.begin_process()
         if backup:  # before any trial begins: a process that resumes elsewhere is then a later one
             patiently(backup.copy)
@@ -181,7 +189,7 @@ def _resources(settings: Settings) -> Resources:
 def _prepare_nodes(
     experiment: Experiment,
     settings: Settings,
-    views: dict[View, Prepared],
+    input_variants: dict[InputVariant, Prepared],
     weights: dict[str, Weights],
     resources: Resources,
     console: Console,
@@ -191,13 +199,13 @@ def _prepare_nodes(
         return
     with working(console, "copying images and weights to where all nodes see them"):
         try:
-            for prepared in views.values():
+            for prepared in input_variants.values():
                 prepared.share(settings.out)
             share_weights(weights.values(), settings.out)
         except OSError as error:
             raise InputError(f"--out {settings.out}: cannot be written: {reason_of(error)}") from None
     of_trials = _trial_settings(experiment, settings, resources)
-    shown = [replace(of_trials, folders=folders_of(experiment, [view])) for view in views]
+    shown = [replace(of_trials, folders=folders_of(experiment, [input_variant])) for input_variant in input_variants]
     with working(console, "preparing the nodes") as say:
         found = prepare_nodes(
             shown, places_of(settings), progress=lambda done, total: say(f"preparing the nodes: {done} of {total}")
@@ -211,7 +219,7 @@ def _prepare_nodes(
 def _trial_settings(experiment: Experiment, settings: Settings, resources: Resources) -> TrialContext:
     """Return the trial context of a search."""
     return TrialContext(
-        folders=folders_of(experiment, searched_views(settings)),
+        folders=folders_of(experiment, searched_input_variants(settings)),
         experiment=str(experiment.folder),
         copied_to=experiment.url,
         shared=None if settings.address == HERE else settings.out,
@@ -224,18 +232,18 @@ def _trial_settings(experiment: Experiment, settings: Settings, resources: Resou
     )
 
 
-def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dict[View, Prepared]:
+def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dict[InputVariant, Prepared]:
     """Return the data in each input variant that the search or a published row uses."""
     import_recipes(settings.recipes)
-    views = views_of(preset, settings)
+    input_variants = input_variants_of(preset, settings)
     with working(console, f"reading {settings.data}") as say:
-        prepared = prepare_views(
-            [spec_of(settings, view) for view in views],
+        prepared = prepare_input_variants(
+            [spec_of(settings, input_variant) for input_variant in input_variants],
             cache=Path(settings.cache),
             progress=lambda done, total: say(f"decoding {settings.data}: {done} of {total} images"),
         )
-    found = dict(zip(views, prepared, strict=True))
-    if settings.final_train != "train" and not found[main_view(settings)].card["images"]["test"]:
+    found = dict(zip(input_variants, prepared, strict=True))
+    if settings.final_train != "train" and not found[main_input_variant(settings)].card["images"]["test"]:
         raise InputError(
             f"--final-train {settings.final_train}: there is no test split, and val does not measure what was trained "
             "on it; leave test some with --split, or train finals on train"
@@ -243,9 +251,11 @@ def _prepare(settings: Settings, preset: Preset | None, console: Console) -> dic
     return found
 
 
-def _write_data(experiment: Experiment, views: dict[View, Prepared], weights: dict[str, Weights]) -> None:
-    for view, prepared in views.items():
-        folder = folder_of(experiment, view)
+def _write_data(
+    experiment: Experiment, input_variants: dict[InputVariant, Prepared], weights: dict[str, Weights]
+) -> None:
+    for input_variant, prepared in input_variants.items():
+        folder = folder_of(experiment, input_variant)
         prepared.write(folder)
         write_weights(folder, weights)
         experiment.place.sub(os.path.relpath(folder, experiment.folder)).push(*DATA_FILES)

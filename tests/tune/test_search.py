@@ -30,7 +30,7 @@ def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPa
         "on_bad_image": "skip",
     }
     specs: list[DataSpec] = []
-    monkeypatch.setattr(search, "prepare_views", lambda asked, **_: specs.extend(asked) or [SimpleNamespace()])
+    monkeypatch.setattr(search, "prepare_input_variants", lambda asked, **_: specs.extend(asked) or [SimpleNamespace()])
     search._prepare(make({"data": "parquet:/x/*.parquet", **given}), None, Console(quiet=True))
     assert specs == [DataSpec(source="parquet:/x/*.parquet", **given)]
     assert {field.name for field in fields(DataSpec)} == {"source", *given}

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from trainables.data.decode import Box, BrokenImageError, decode
-from trainables.data.prepare import PREPARED, Prepared, prepare, prepare_views
+from trainables.data.prepare import PREPARED, Prepared, prepare, prepare_input_variants
 from trainables.data.spec import DataSpec, Shares
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ __all__ = [
     "load_train",
     "names_of",
     "prepare",
-    "prepare_views",
+    "prepare_input_variants",
 ]
 
 

@@ -81,11 +81,13 @@ def prepare(spec: DataSpec, *, cache: Path, progress: Progress | None = None) ->
     Raises:
         InputError: if the source cannot be used as the spec says.
     """
-    (prepared,) = prepare_views([spec], cache=cache, progress=progress)
+    (prepared,) = prepare_input_variants([spec], cache=cache, progress=progress)
     return prepared
 
 
-def prepare_views(specs: Sequence[DataSpec], *, cache: Path, progress: Progress | None = None) -> list[Prepared]:
+def prepare_input_variants(
+    specs: Sequence[DataSpec], *, cache: Path, progress: Progress | None = None
+) -> list[Prepared]:
     """Decode a data set once for each input variant, and split it once.
 
     All results have the same images, those that can be seen in every variant, and the split dealt for the first.
@@ -99,33 +101,39 @@ def prepare_views(specs: Sequence[DataSpec], *, cache: Path, progress: Progress 
     Raises:
         InputError: if the source cannot be used as a spec says.
     """
-    views: list[_Seen] = []
+    input_variants: list[_Seen] = []
     for spec in specs:
-        side = views[0].store.images.shape[-1] if views else None
-        views.append(_see(replace(spec, image_size=spec.image_size or side), cache, progress))
-    first = views[0]
+        side = input_variants[0].store.images.shape[-1] if input_variants else None
+        input_variants.append(_see(replace(spec, image_size=spec.image_size or side), cache, progress))
+    first = input_variants[0]
     classes = class_rules(
         first.store, normalize=first.spec.normalize_classes, drop_unseen=first.spec.drop_unseen_classes
     )
-    codes = _split(first, classes, seen_by_all=set.intersection(*(set(view.names) for view in views)))
+    codes = _split(
+        first, classes, seen_by_all=set.intersection(*(set(input_variant.names) for input_variant in input_variants))
+    )
     split_of = dict(zip(first.names, codes.tolist(), strict=True))
-    bad = list({image["path"]: image for view in views for image in view.store.bad}.values())
+    bad = list({image["path"]: image for input_variant in input_variants for image in input_variant.store.bad}.values())
     prepared = []
-    for view in views:
-        own = codes if view is first else np.array([split_of.get(name, UNASSIGNED) for name in view.names], np.int8)
+    for input_variant in input_variants:
+        own = (
+            codes
+            if input_variant is first
+            else np.array([split_of.get(name, UNASSIGNED) for name in input_variant.names], np.int8)
+        )
         card = describe(
-            view.spec,
-            view.source,
-            view.store,
+            input_variant.spec,
+            input_variant.source,
+            input_variant.store,
             classes,
             own,
-            names=view.names,
-            groups=view.groups,
+            names=input_variant.names,
+            groups=input_variant.groups,
             bad=bad,
-            decoded_now=view.decoded_now,
+            decoded_now=input_variant.decoded_now,
         )
         splits = {split: np.flatnonzero(own == code) for code, split in enumerate(SPLITS) if card["images"][split]}
-        prepared.append(Prepared(store=view.store, splits=splits, card=card))
+        prepared.append(Prepared(store=input_variant.store, splits=splits, card=card))
     return prepared
 
 
@@ -155,11 +163,11 @@ def _see(spec: DataSpec, cache: Path, progress: Progress | None) -> _Seen:
     return _Seen(spec=spec, source=source, store=store, names=names, groups=groups, decoded_now=decoded_now)
 
 
-def _split(view: _Seen, classes: Classes, *, seen_by_all: Collection[str]) -> Codes:
-    """Return the split of each image of a view, or UNASSIGNED."""
-    spec, store, groups = view.spec, view.store, view.groups
+def _split(input_variant: _Seen, classes: Classes, *, seen_by_all: Collection[str]) -> Codes:
+    """Return the split of each image in one input variant, or UNASSIGNED."""
+    spec, store, groups = input_variant.spec, input_variant.store, input_variant.groups
     labels = classes.labels(store)
-    kept = np.flatnonzero((labels != DROPPED) & np.array([name in seen_by_all for name in view.names]))
+    kept = np.flatnonzero((labels != DROPPED) & np.array([name in seen_by_all for name in input_variant.names]))
     codes = np.full(len(labels), UNASSIGNED, np.int8)
     codes[kept] = split_images(
         labels=labels[kept],

@@ -24,7 +24,7 @@ from tune.cluster.ports import Peer, near, peers, unreached
 from tune.cluster.ray_session import connect
 from tune.cluster.resources import allot, cluster_nodes, this_machine, this_node
 from tune.experiment.folder import try_writing
-from tune.experiment.input_variants import spec_of, views_of
+from tune.experiment.input_variants import input_variants_of, spec_of
 from tune.settings.preset import file_of, read_preset
 from tune.settings.settings import HERE, Settings
 
@@ -73,8 +73,8 @@ def _data(settings: Settings) -> Finding:
     """Check that this machine can list the data and read an image. Other nodes need not: they get decoded images."""
     try:
         preset = read_preset(file_of(settings.preset)) if settings.preset else None
-        for view in views_of(preset, settings):
-            contents = open_source(spec_of(settings, view)).contents()
+        for input_variant in input_variants_of(preset, settings):
+            contents = open_source(spec_of(settings, input_variant)).contents()
             contents.image(0)
     except BrokenImageError as error:
         return Finding("warning", "data", f"{contents.names[0]} is broken: {error}; see --on-bad-image of the search")

@@ -13,43 +13,43 @@ from tune.settings.settings import Settings
 
 
 @dataclass(frozen=True)
-class View:
+class InputVariant:
     """An input variant and the side of its images. Without `image_size`, the main input variant's side is used."""
 
-    variant: Variant
+    kind: Variant
     image_size: int | None
 
 
-Cards = Mapping[View, Mapping[str, Any]]
+Cards = Mapping[InputVariant, Mapping[str, Any]]
 """The descriptions of the data (`data.json`), by input variant."""
 
 
-def main_view(settings: Settings) -> View:
+def main_input_variant(settings: Settings) -> InputVariant:
     """Return the search's main input variant: whole images if it uses both. All input variants share its split."""
-    return View(settings.variants[0], settings.image_size)
+    return InputVariant(settings.variants[0], settings.image_size)
 
 
-def shown_to(space: Space, settings: Settings) -> View:
+def shown_to(space: Space, settings: Settings) -> InputVariant:
     """Return the input variant of a configuration."""
-    return View(space.input_variant, settings.image_size)
+    return InputVariant(space.input_variant, settings.image_size)
 
 
-def searched_views(settings: Settings) -> list[View]:
+def searched_input_variants(settings: Settings) -> list[InputVariant]:
     """Return the input variants that trials may have, by the domains of each recipe."""
     domains = (settings.domains(recipe)["input_variant"] for recipe in settings.recipes)
     variants = dict.fromkeys(variant for domain in domains for variant in _variants(domain))
-    return [View(variant, settings.image_size) for variant in variants]
+    return [InputVariant(variant, settings.image_size) for variant in variants]
 
 
-def spec_of(settings: Settings, view: View) -> DataSpec:
+def spec_of(settings: Settings, input_variant: InputVariant) -> DataSpec:
     """Return the specification of the data that settings name, in one input variant."""
     return DataSpec(
         source=settings.data,
-        image_size=view.image_size,
-        variant=view.variant,
+        image_size=input_variant.image_size,
+        variant=input_variant.kind,
         image_column=settings.image_column,
         label_column=settings.label_column,
-        box_column=settings.box_column if view.variant == "box" else None,
+        box_column=settings.box_column if input_variant.kind == "box" else None,
         normalize_classes=settings.normalize_classes,
         drop_unseen_classes=settings.drop_unseen_classes,
         split=settings.split,
@@ -98,39 +98,43 @@ def size_of(row: Row, settings: Settings) -> int | None:
     return min((size for size in (row.image_size, settings.image_size) if size is not None), default=None)
 
 
-def views_of_row(preset: Preset, row: Row, settings: Settings) -> list[View]:
+def input_variants_of_row(preset: Preset, row: Row, settings: Settings) -> list[InputVariant]:
     """Return the input variants of a row: its configurations', the first one's first, and the one for evaluation."""
     evaluated = eval_variant_of(preset, row, settings)
     variants = [*variants_of(preset, row, settings), *([evaluated] if evaluated else [])]
-    return [View(variant, size_of(row, settings)) for variant in dict.fromkeys(variants)]
+    return [InputVariant(variant, size_of(row, settings)) for variant in dict.fromkeys(variants)]
 
 
-def views_of(preset: Preset | None, settings: Settings) -> list[View]:
+def input_variants_of(preset: Preset | None, settings: Settings) -> list[InputVariant]:
     """Return the input variants of the search and of all rows, the search's main one first.
 
     Raises:
         InputError: a column of boxes is named, but no input variant uses boxes.
     """
     rows = rows_of(preset, settings).values() if preset else ()
-    shown = [view for row in rows if preset for view in views_of_row(preset, row, settings)]
-    views = list(dict.fromkeys([main_view(settings), *searched_views(settings), *shown]))
-    if settings.box_column is not None and all(view.variant == "whole" for view in views):
+    shown = [input_variant for row in rows if preset for input_variant in input_variants_of_row(preset, row, settings)]
+    input_variants = list(dict.fromkeys([main_input_variant(settings), *searched_input_variants(settings), *shown]))
+    if settings.box_column is not None and all(input_variant.kind == "whole" for input_variant in input_variants):
         raise InputError(
             f"--box-column {settings.box_column}: no box is looked at; leave it out, or add --variant box or either"
         )
-    return views
+    return input_variants
 
 
-def folder_of(experiment: Experiment, view: View) -> Path:
-    """Return the folder of the data as in `view`: the experiment's own for the main one, one in views/ for others."""
-    if view == main_view(experiment.settings):
+def folder_of(experiment: Experiment, input_variant: InputVariant) -> Path:
+    """Return the folder of an input variant's data: the experiment's own for the main one, one in views/ for others."""
+    if input_variant == main_input_variant(experiment.settings):
         return experiment.folder
-    return experiment.folder / "views" / (f"{view.variant}-{view.image_size}" if view.image_size else view.variant)
+    return (
+        experiment.folder
+        / "views"
+        / (f"{input_variant.kind}-{input_variant.image_size}" if input_variant.image_size else input_variant.kind)
+    )
 
 
-def folders_of(experiment: Experiment, views: list[View]) -> dict[Variant, str]:
-    """Return the folders of `views`, which have one size, by variant, as trials get them."""
-    return {view.variant: str(folder_of(experiment, view)) for view in views}
+def folders_of(experiment: Experiment, input_variants: list[InputVariant]) -> dict[Variant, str]:
+    """Return the folders of `input_variants`, which have one size, by variant, as trials get them."""
+    return {input_variant.kind: str(folder_of(experiment, input_variant)) for input_variant in input_variants}
 
 
 def _variants(domain: Any) -> tuple[Variant, ...]:

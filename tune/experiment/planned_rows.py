@@ -9,13 +9,13 @@ from trainables.data.spec import shares_text
 from tune.experiment.folder import Experiment
 from tune.experiment.input_variants import (
     Cards,
-    View,
+    InputVariant,
     eval_variant_of,
     folder_of,
+    input_variants_of,
+    input_variants_of_row,
     restricted,
     rows_of,
-    views_of,
-    views_of_row,
 )
 from tune.settings.preset import Preset, Row
 from tune.settings.settings import Settings
@@ -29,7 +29,7 @@ class PlannedRow:
         name, row: the name of the row, and the row as published.
         candidates: the active fields of each configuration; there is only one unless the row has a grid.
         epochs: the number of epochs to train.
-        views: its input variants, the first configuration's first, with the one for evaluation.
+        input_variants: its input variants, the first configuration's first, with the one for evaluation.
         eval_variant: the input variant for evaluation; None for the one that it is trained on.
         changes: the differences from the publication, a phrase each.
     """
@@ -38,7 +38,7 @@ class PlannedRow:
     row: Row
     candidates: list[dict[str, Value]]
     epochs: int
-    views: list[View]
+    input_variants: list[InputVariant]
     eval_variant: Variant | None
     changes: list[str]
 
@@ -53,7 +53,10 @@ def planned_rows(experiment: Experiment) -> list[PlannedRow]:
     preset, settings = experiment.preset, experiment.settings
     if preset is None:
         return []
-    cards = {view: Experiment(folder_of(experiment, view)).read("data.json") for view in views_of(preset, settings)}
+    cards = {
+        input_variant: Experiment(folder_of(experiment, input_variant)).read("data.json")
+        for input_variant in input_variants_of(preset, settings)
+    }
     return plan(preset, settings, cards)
 
 
@@ -67,8 +70,8 @@ def plan(preset: Preset, settings: Settings, cards: Cards) -> list[PlannedRow]:
 
 
 def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: Row) -> PlannedRow:
-    views = views_of_row(preset, row, settings)
-    card = cards[views[0]]
+    input_variants = input_variants_of_row(preset, row, settings)
+    card = cards[input_variants[0]]
     if row.train_on == "train+val" and not card["images"]["test"]:
         raise InputError(f"--split: row {name} is trained on train and val, but there is no test split; leave it some")
     space = space_of(row.recipe)
@@ -85,12 +88,12 @@ def _planned(preset: Preset, settings: Settings, cards: Cards, name: str, row: R
         row=row,
         candidates=[one.active() for one in found.values()],
         epochs=epochs,
-        views=views,
+        input_variants=input_variants,
         eval_variant=eval_variant,
         changes=[
             *row.changes,
             *moved,
-            *_scaled(preset, row, settings, epochs, views[0]),
+            *_scaled(preset, row, settings, epochs, input_variants[0]),
             *_other_data(preset, settings, card),
         ],
     )
@@ -109,13 +112,13 @@ def _epochs(preset: Preset, row: Row, settings: Settings) -> int:
     return min(row.epochs, settings.max_epochs) if settings.max_epochs < preset.max_epochs else row.epochs
 
 
-def _scaled(preset: Preset, row: Row, settings: Settings, epochs: int, view: View) -> Iterator[str]:
+def _scaled(preset: Preset, row: Row, settings: Settings, epochs: int, input_variant: InputVariant) -> Iterator[str]:
     """Yield what a person has made smaller."""
     if epochs < row.epochs:
         yield f"{epochs} of {row.epochs} epochs"
     size = row.image_size or preset.settings.get("image_size")
-    if size is not None and view.image_size != size:
-        yield f"images of {view.image_size} pixels, not {size}"
+    if size is not None and input_variant.image_size != size:
+        yield f"images of {input_variant.image_size} pixels, not {size}"
     if settings.limit:
         yield f"at most {settings.limit} images of train{', and val' if row.train_on == 'train+val' else ''}"
 

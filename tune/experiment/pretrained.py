@@ -12,7 +12,7 @@ from trainables.data import Prepared
 from trainables.pretrained.fine_tuning import count_stages
 from trainables.pretrained.weights import find_weights, zoo_of
 from trainables.storage.pretrained_files import Weights
-from tune.experiment.input_variants import View, main_view
+from tune.experiment.input_variants import InputVariant, main_input_variant
 from tune.experiment.planned_rows import plan
 from tune.settings.preset import Preset
 from tune.settings.settings import Settings
@@ -20,7 +20,7 @@ from tune.terminal.console import working
 
 
 def pretrained_weights(
-    settings: Settings, preset: Preset | None, views: Mapping[View, Prepared], console: Console
+    settings: Settings, preset: Preset | None, input_variants: Mapping[InputVariant, Prepared], console: Console
 ) -> dict[str, Weights]:
     """Find the pretrained weights of all networks that may be trained, by `RECIPE.MODEL`.
 
@@ -29,14 +29,18 @@ def pretrained_weights(
             are given although none are needed.
     """
     found = {}
-    rows = plan(preset, settings, {view: prepared.card for view, prepared in views.items()}) if preset else []
+    rows = (
+        plan(preset, settings, {input_variant: prepared.card for input_variant, prepared in input_variants.items()})
+        if preset
+        else []
+    )
     given = Path(settings.weights) if settings.weights else None
     kept = Path(settings.cache) / "weights"
     for recipe in settings.recipes:
         space = space_of(recipe)
         if not issubclass(space, FineTuning):
             continue
-        domains = space.clamped(views[main_view(settings)].shape, settings.domains(recipe))
+        domains = space.clamped(input_variants[main_input_variant(settings)].shape, settings.domains(recipe))
         published = [config for row in rows for config in row.candidates if row.row.recipe == recipe]
         _check_networks(recipe, domains, published, console)
         assert isinstance(domains["model"], Choice)

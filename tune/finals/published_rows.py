@@ -44,7 +44,7 @@ def run_rows(
         if result_of(row, experiment) is None:
             own = replace(
                 settings,
-                folders=folders_of(experiment, row.views),
+                folders=folders_of(experiment, row.input_variants),
                 eval_variant=row.eval_variant,
                 max_epochs=row.epochs,
             )

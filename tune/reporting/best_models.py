@@ -8,7 +8,7 @@ import yaml
 
 from search_spaces import Choice, Domain, Value, space_of
 from tune.experiment.folder import Experiment
-from tune.experiment.input_variants import View, folder_of, shown_to
+from tune.experiment.input_variants import InputVariant, folder_of, shown_to
 from tune.experiment.planned_rows import PlannedRow
 from tune.finals.finalists import Final, Tested
 from tune.finals.published_rows import result_of
@@ -104,15 +104,17 @@ def _write(results: Results, final: Final) -> None:
 
 
 def _write_row(results: Results, row: PlannedRow, final: Final) -> None:
-    view = View(space_of(final.recipe).of(final.config).input_variant, row.views[0].image_size)
-    data = Experiment(folder_of(results.experiment, view))
+    input_variant = InputVariant(
+        space_of(final.recipe).of(final.config).input_variant, row.input_variants[0].image_size
+    )
+    data = Experiment(folder_of(results.experiment, input_variant))
     results.experiment.write(f"rows/{row.name}/metrics.json", _metrics(results, final, data, _of_final(final)))
 
 
 def _data(results: Results, tested: Tested) -> Experiment:
     """Return the data in the input variant of a model from the search."""
-    view = shown_to(space_of(tested.recipe).of(tested.config), results.settings)
-    return Experiment(folder_of(results.experiment, view))
+    input_variant = shown_to(space_of(tested.recipe).of(tested.config), results.settings)
+    return Experiment(folder_of(results.experiment, input_variant))
 
 
 def _of_final(final: Final) -> dict[str, Any]:

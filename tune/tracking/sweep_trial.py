@@ -11,7 +11,7 @@ import wandb
 from rich.console import Console
 
 from search_spaces import InputError, Space, space_of
-from trainables.data import load_train, prepare_views
+from trainables.data import load_train, prepare_input_variants
 from trainables.storage.pretrained_files import write_weights
 from trainables.training.iterate import run
 from trainables.training.protocol import import_recipes
@@ -60,8 +60,8 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     recipe, values = drawn_by(dict(tracked.config), settings.recipes)
     import_recipes(settings.recipes)
     space = configuration(space_of(recipe), values)
-    view = shown_to(space, settings)
-    (prepared,) = prepare_views([spec_of(settings, view)], cache=Path(settings.cache))
+    input_variant = shown_to(space, settings)
+    (prepared,) = prepare_input_variants([spec_of(settings, input_variant)], cache=Path(settings.cache))
     space = space.within(type(space).clamped(prepared.shape, type(space).domains()))
     ran = {"recipe": recipe, **space.active(), "seed": settings.seed}
     drawn = dict(tracked.config)  # W&B keeps it as it is, though not all of it is trained, or fits the data
@@ -73,7 +73,9 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     with TemporaryDirectory(prefix="toprung-") as scratch:
         folder = Path(scratch)
         prepared.write(folder)
-        write_weights(folder, pretrained_weights(_only(settings, recipe, space), None, {view: prepared}, Console()))
+        write_weights(
+            folder, pretrained_weights(_only(settings, recipe, space), None, {input_variant: prepared}, Console())
+        )
         data = load_train(folder, device)
         for epoch in run(recipe, space, data, epochs=settings.max_epochs, seed=settings.seed):
             if epoch.diverged:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.space.errors import InputError
-from trainables.data import DataSpec, Prepared, parquet, prepare, prepare_views
+from trainables.data import DataSpec, Prepared, parquet, prepare, prepare_input_variants
 from trainables.data.parquet import ParquetShards
 
 from .pictures import garment, placed, png
@@ -77,7 +77,7 @@ def test_images_that_are_seen_in_two_ways_are_split_once(tmp_path: Path) -> None
     """Whole images are other pixels than what lies in their boxes, and would be dealt in another order."""
     write_hub(tmp_path / "d" / "x.parquet", range(60))
     specs = [DataSpec(source=f"parquet:{tmp_path}/d", variant=variant) for variant in ("whole", "box")]
-    whole, box = prepare_views(specs, cache=tmp_path / "cache")
+    whole, box = prepare_input_variants(specs, cache=tmp_path / "cache")
     alone = prepare(specs[1], cache=tmp_path / "cache")
     for split in ("train", "val", "test"):
         assert whole.splits[split].tolist() == box.splits[split].tolist()
@@ -98,12 +98,15 @@ def test_an_image_that_cannot_be_seen_in_one_way_is_seen_in_none(tmp_path: Path)
         for variant in ("whole", "box")
     ]
     for asked in (specs, specs[::-1]):
-        views = prepare_views(asked, cache=tmp_path / "cache")
-        seen = [[np.array(view.store.names())[view.splits[s]].tolist() for s in view.splits] for view in views]
+        input_variants = prepare_input_variants(asked, cache=tmp_path / "cache")
+        seen = [
+            [np.array(input_variant.store.names())[input_variant.splits[s]].tolist() for s in input_variant.splits]
+            for input_variant in input_variants
+        ]
         assert seen[0] == seen[1]
         assert sum(map(len, seen[0])) == 59
-        for view in views:
-            assert [image["path"] for image in view.card["bad_images"]] == ["x.parquet/0"]
+        for input_variant in input_variants:
+            assert [image["path"] for image in input_variant.card["bad_images"]] == ["x.parquet/0"]
 
 
 @pytest.mark.parametrize("threads_keep", [0, 2**30])

@@ -14,19 +14,21 @@ from trainables.pretrained.fine_tuning import count_stages
 from trainables.pretrained.weights import zoo_of
 from trainables.storage.pretrained_files import Weights
 from tune.experiment import pretrained
-from tune.experiment.input_variants import View, main_view
+from tune.experiment.input_variants import InputVariant, main_input_variant
 from tune.experiment.pretrained import pretrained_weights
 from tune.settings.settings import Settings, make
 
 
-def views(settings: Settings) -> dict[View, Any]:
+def input_variants(settings: Settings) -> dict[InputVariant, Any]:
     return {
-        main_view(settings): SimpleNamespace(shape=DataShape(samples=9, channels=3, height=32, width=32, classes=2))
+        main_input_variant(settings): SimpleNamespace(
+            shape=DataShape(samples=9, channels=3, height=32, width=32, classes=2)
+        )
     }
 
 
 def weights_of(settings: Settings) -> dict[str, Weights]:
-    return pretrained_weights(settings, None, views(settings), Console(quiet=True))
+    return pretrained_weights(settings, None, input_variants(settings), Console(quiet=True))
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from search_spaces import InputError, space_of
 from tests.trainables.data.pictures import FASHION
 from trainables.data import DataSpec, load_test, load_train, prepare
 from tune.experiment.folder import Experiment
-from tune.experiment.input_variants import View, views_of, views_of_row
+from tune.experiment.input_variants import InputVariant, input_variants_of, input_variants_of_row
 from tune.experiment.planned_rows import PlannedRow, plan
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final
@@ -59,7 +59,7 @@ def row(recipe: str = "knn", **given: object) -> Row:
 def planned(experiment: Experiment, line: Row, **settings: object) -> PlannedRow:
     asked = make({"recipes": ["knn", "mlp"], "max_epochs": 200, "name": "x", **settings})
     preset = preset_of(r=line)
-    (found,) = plan(preset, asked, {views_of_row(preset, line, asked)[0]: experiment.read("data.json")})
+    (found,) = plan(preset, asked, {input_variants_of_row(preset, line, asked)[0]: experiment.read("data.json")})
     return found
 
 
@@ -167,11 +167,11 @@ def test_a_row_is_as_published_unless_data_or_person_say_otherwise(experiment: E
         "at most 50 images of train",
     ]
     assert changed.epochs == 2
-    assert changed.views == [View("whole", 32)]
+    assert changed.input_variants == [InputVariant("whole", 32)]
     assert changed.candidates[0]["lr"] == 0.01
     few = replace(experiment.shape, samples=20)
     card = {**experiment.read("data.json"), "shape": vars(few)}
-    (small,) = plan(preset_of(r=row(config={"neighbors": 50})), _settings(), {View("whole", None): card})
+    (small,) = plan(preset_of(r=row(config={"neighbors": 50})), _settings(), {InputVariant("whole", None): card})
     assert small.changes == ["neighbors 20, not 50"]
 
 
@@ -201,7 +201,7 @@ def test_what_a_preset_narrows_for_its_search_does_not_change_its_rows(experimen
         settings={"data": "digits", "max_epochs": 5, "set": {"mlp": {"lr": "0.01..0.1"}}},
         rows={"r": row("mlp", config={"lr": 0.001}, epochs=50)},
     )
-    card = {View("whole", None): experiment.read("data.json")}
+    card = {InputVariant("whole", None): experiment.read("data.json")}
     settings = make(settings_with(preset, {"recipes": ["mlp"], "name": "x"}))
     (found,) = plan(preset, settings, card)
     assert found.changes == []
@@ -226,7 +226,7 @@ def test_other_data_than_a_preset_names_are_said(
     named = {"data": "cifar10:data/cifar", "split": "0.8,0.1,0.1", "seed": 42, "recipes": ["mlp"]}
     preset = Preset(title="t", images=1797, settings=named, rows={"r": row("mlp")})
     settings = make(settings_with(preset, {"name": "x", **given}))
-    card = {View("whole", None): experiment.read("data.json")}
+    card = {InputVariant("whole", None): experiment.read("data.json")}
     (found,) = plan(preset, settings, card)
     assert found.changes == changes
     (found,) = plan(preset.model_copy(update={"images": 60000}), settings, card)
@@ -236,14 +236,14 @@ def test_other_data_than_a_preset_names_are_said(
 def test_a_row_may_be_trained_on_whole_images_and_evaluated_on_their_boxes(
     experiment: Experiment, tmp_path: Path, cache: Path
 ) -> None:
-    """As the box view, the same digits upside down."""
+    """As boxes, the same digits upside down."""
     shutil.copytree(experiment.folder / "splits", tmp_path / "splits")
     card = experiment.read("data.json")
     store = Path(shutil.copytree(card["store"], tmp_path / "store"))
     np.save(store / "images.npy", np.load(store / "images.npy")[:, :, ::-1])
     (tmp_path / "data.json").write_text(json.dumps({**card, "store": str(store)}))
     line = planned(experiment, row("mlp", eval_variant="box"))
-    assert line.views == [View("whole", None), View("box", None)]
+    assert line.input_variants == [InputVariant("whole", None), InputVariant("box", None)]
     for name in ("one", "other"):
         (tmp_path / name).mkdir()
     train_row(trial_settings(experiment, tmp_path / "one", 6), line, 0)
@@ -275,18 +275,21 @@ def test_a_person_may_have_rows_see_something_else(
     settings = {"data": "digits", "variant": "either", "recipes": ["knn", "mlp"], "set": {"mlp.input_variant": "box"}}
     preset = Preset(title="t", settings=settings, rows={"r": line})
     asked = make(settings_with(preset, {"name": "x", **given}))
-    cards = {view: experiment.read("data.json") for view in views_of(preset, asked)}
+    cards = {input_variant: experiment.read("data.json") for input_variant in input_variants_of(preset, asked)}
     (found,) = plan(preset, asked, cards)
     assert (found.candidates[0]["input_variant"], found.eval_variant) == (variant, evaluated)
     assert found.changes == changes
-    assert {view.variant for view in found.views} == {variant, evaluated}
+    assert {input_variant.kind for input_variant in found.input_variants} == {variant, evaluated}
 
 
 def test_a_column_of_boxes_is_refused_where_no_box_is_looked_at() -> None:
     asked = make({"name": "x", "data": "parquet:x", "box_column": "b", "recipes": ["knn"]})
     with pytest.raises(InputError, match="--box-column b: no box is looked at; leave it out, or add --variant box"):
-        views_of(None, asked)
-    assert views_of(preset_of(r=row(eval_variant="box")), asked) == [View("whole", None), View("box", None)]
+        input_variants_of(None, asked)
+    assert input_variants_of(preset_of(r=row(eval_variant="box")), asked) == [
+        InputVariant("whole", None),
+        InputVariant("box", None),
+    ]
 
 
 def test_what_cross_validation_found_is_kept_for_a_resumed_search(experiment: Experiment, tmp_path: Path) -> None:
@@ -306,14 +309,14 @@ def test_rows_of_recipes_that_are_left_out_are_not_run() -> None:
     settings = make(settings_with(preset, {"recipes": "mlp", "name": "x"}))
     card = {"shape": {"samples": 100, "channels": 3, "height": 32, "width": 32, "classes": 10}, "images": {"test": 1}}
     card["images_left_out"] = 0
-    rows = plan(preset, settings, {View("whole", None): card})
+    rows = plan(preset, settings, {InputVariant("whole", None): card})
     assert [line.name for line in rows] == ["mlp", "mlp-regularised"]
 
 
 def test_training_on_val_needs_a_test_split(experiment: Experiment) -> None:
     card = {**experiment.read("data.json"), "images": {"train": 400, "val": 268, "test": 0}}
     with pytest.raises(InputError, match="row r is trained on train and val, but there is no test split"):
-        plan(preset_of(r=row(train_on="train+val")), _settings(), {View("whole", None): card})
+        plan(preset_of(r=row(train_on="train+val")), _settings(), {InputVariant("whole", None): card})
 
 
 def test_the_search_starts_from_what_rows_found(experiment: Experiment) -> None:

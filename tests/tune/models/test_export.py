@@ -182,15 +182,15 @@ def test_what_fails_the_comparison_is_not_written(
 def test_a_row_is_exported_with_the_data_that_it_was_shown(
     rows_alone: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A view of its own: images that are brighter than those of the search."""
+    """An input variant of its own: images that are brighter than those of the search."""
     folder = rows_alone.folder
-    view = folder / "views" / "whole-8"
-    shutil.copytree(folder / "splits", view / "splits")
+    input_variant = folder / "views" / "whole-8"
+    shutil.copytree(folder / "splits", input_variant / "splits")
     card = rows_alone.read("data.json")
     store = tmp_path / "store"
     shutil.copytree(card["store"], store)
     np.save(store / "images.npy", 255 - np.load(store / "images.npy"))
-    (view / "data.json").write_text(json.dumps({**card, "digest": "bright", "store": str(store)}))
+    (input_variant / "data.json").write_text(json.dumps({**card, "digest": "bright", "store": str(store)}))
     metrics = json.loads((folder / "rows/deep/metrics.json").read_text())
     (folder / "rows/deep/metrics.json").write_text(json.dumps({**metrics, "data": "bright"}))
     seen: list[np.ndarray] = []
@@ -207,8 +207,8 @@ def test_a_row_is_exported_with_the_data_that_it_was_shown(
     assert seen[0].mean() > 128
     assert main(["export", str(folder / "rows" / "near")]) == 2
     assert capsys.readouterr().err.endswith(f"; export another network: toprung export {folder}/rows/deep\n")
-    (view / "data.json").unlink()
-    view.rename(tmp_path / "gone")
+    (input_variant / "data.json").unlink()
+    input_variant.rename(tmp_path / "gone")
     assert main(["export", str(folder / "rows" / "deep")]) == 2
     assert "no longer has the data of deep" in capsys.readouterr().err
 
