@@ -49,8 +49,10 @@ from tune.finals.soups import pool_of, run_soups
 from tune.finals.training import run_finals, run_refits
 from tune.reporting.report import write_report
 from tune.reporting.tensorboard_events import require_tensorboard
+from tune.settings.groups import HERE
 from tune.settings.preset import PRESET, Preset, file_of, read_preset
-from tune.settings.settings import HERE, SETTINGS, Settings
+from tune.settings.settings import Settings
+from tune.settings.settings_file import SETTINGS
 from tune.terminal.console import clock, working
 from tune.tracking import tracked
 from tune.tuning.asha import RecipeASHA
@@ -161,7 +163,7 @@ def _look_here(settings: Settings, console: Console) -> None:
     """Refuse at once any settings that would fail only after minutes; `toprung doctor` checks more."""
     if settings.tensorboard:
         require_tensorboard()
-    if settings.wandb == "off" and (given := settings.of_wandb()):
+    if settings.wandb == "off" and (given := settings.given_for_wandb()):
         raise InputError(f"--{given[0].replace('_', '-')}: is for W&B, which is off; add --wandb online or offline")
     trains_on_gpus = settings.address == HERE and settings.gpus_per_trial != 0
     _heed(examined(look(places_of(settings)), trains_on_gpus=trains_on_gpus), console)

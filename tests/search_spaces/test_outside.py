@@ -15,7 +15,8 @@ from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
 from trainables import Classifier
 from trainables.training.protocol import build_of, train_of
 from tune.experiment.trial_context import TrialContext
-from tune.settings.settings import load, make
+from tune.settings.settings import make
+from tune.settings.settings_file import load
 
 pytestmark = pytest.mark.usefixtures("_forgets_recipes")
 

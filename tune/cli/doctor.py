@@ -7,12 +7,6 @@ from pathlib import Path
 from tune.cli.flags import add_config, add_flags, given_by
 from tune.cli.parser import Parser
 
-LOOKED_AT = (
-    "data", "image_column", "label_column", "cache", "recipes", "recipes_from", "out", "address", "cpus_per_trial",
-    "gpus_per_trial", "variant", "box_column", "preset",
-)  # fmt: skip
-"""The settings that `toprung doctor` has as flags. A settings file may have others, as it is that of a search."""
-
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
@@ -24,8 +18,10 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
         "cluster", type=Path, nargs="?", metavar="cluster.yaml", help="look at this file instead, before ray up"
     )
     if flags:
-        add_config(doctor)
-        add_flags(doctor, LOOKED_AT)
+        from tune.settings.groups import Mark, marked
+
+        add_config(doctor)  # a search's settings file may have other settings, too
+        add_flags(doctor, marked(Mark.DOCTOR))
 
 
 def _doctor(arguments: argparse.Namespace) -> int:

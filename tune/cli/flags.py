@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from search_spaces import InputError
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+
     from tune.settings.settings import Settings
 
 
@@ -29,33 +31,38 @@ def add_config(command: argparse.ArgumentParser) -> None:
 
 
 def add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
-    """Add flags for settings to a command."""
-    from tune.settings.settings import Settings
+    """Add flags for settings to a command, in groups as its help shows them."""
+    from tune.settings.groups import GROUPS
 
-    for name in names:
-        field = Settings.model_fields[name]
-        help_text = field.description or ""
-        if (
-            isinstance(field.default, str | int | tuple)
-            and field.default not in ("", ())
-            and "default" not in help_text
-        ):
-            default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
-            help_text += f" (default: {default})"
-        options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS, "metavar": "X"}
-        if name == "set":
-            options |= {"action": "append", "metavar": "RECIPE.FIELD=X"}
-        elif field.annotation is bool:
-            options = {"help": field.description, "default": argparse.SUPPRESS, "action": "store_true"}
-        elif all(isinstance(choice, str) for choice in get_args(field.annotation)):
-            options |= {"metavar": "|".join(get_args(field.annotation)) or "X"}
-        command.add_argument(flag_of(name), **options)
+    for group in GROUPS:
+        own = [name for name in group.model_fields if name in names]
+        if own:
+            section = command.add_argument_group(group.model_config["title"])
+            for name in own:
+                _add_flag(section, name, group.model_fields[name])
+
+
+def _add_flag(section: "argparse._ArgumentGroup", name: str, field: "FieldInfo") -> None:
+    """Add the flag of one setting to a section of the help."""
+    help_text = field.description or ""
+    if isinstance(field.default, str | int | tuple) and field.default not in ("", ()) and "default" not in help_text:
+        default = ",".join(map(str, field.default)) if isinstance(field.default, tuple) else field.default
+        help_text += f" (default: {default})"
+    options: dict[str, Any] = {"help": help_text, "default": argparse.SUPPRESS, "metavar": "X"}
+    if name == "set":
+        options |= {"action": "append", "metavar": "RECIPE.FIELD=X"}
+    elif field.annotation is bool:
+        options = {"help": field.description, "default": argparse.SUPPRESS, "action": "store_true"}
+    elif all(isinstance(choice, str) for choice in get_args(field.annotation)):
+        options |= {"metavar": "|".join(get_args(field.annotation)) or "X"}
+    section.add_argument(flag_of(name), **options)
 
 
 def given_by(arguments: argparse.Namespace, *, resumed: bool = False) -> dict[str, Any]:
     """Collect the settings that a person gives by flags, a file and a preset, not yet validated."""
     from tune.settings.preset import file_of, read_preset, settings_with
-    from tune.settings.settings import SETTINGS, Settings, load
+    from tune.settings.settings import Settings
+    from tune.settings.settings_file import SETTINGS, load
 
     given = {name: value for name, value in vars(arguments).items() if name in Settings.model_fields}
     if "set" in given:
@@ -93,16 +100,18 @@ def resumed_with(before: "Settings", given: Mapping[str, Any]) -> "Settings":
     Raises:
         InputError: a setting has changed that must not.
     """
-    from tune.settings.settings import RESUMABLE, make
+    from tune.settings.groups import Mark, marked
+    from tune.settings.settings import make
 
+    resumable = marked(Mark.RESUMABLE)
     after = make({**before.model_dump(exclude={"address"}), **given})
     changed = [name for name in type(before).model_fields if getattr(before, name) != getattr(after, name)]
-    fixed = [name for name in changed if name not in RESUMABLE]
+    fixed = [name for name in changed if name not in resumable]
     if fixed:
         name = fixed[0]
         raise InputError(
             f"{flag_of(name)} was {given_as(getattr(before, name))} when the experiment was begun and cannot become "
-            f"{given_as(getattr(after, name))}; on --resume only {', '.join(map(flag_of, RESUMABLE))} may change"
+            f"{given_as(getattr(after, name))}; on --resume only {', '.join(map(flag_of, resumable))} may change"
         )
     return after
 

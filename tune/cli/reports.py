@@ -35,7 +35,7 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
 
 def _list(arguments: argparse.Namespace) -> int:
     from tune.reporting.listing import experiments
-    from tune.settings.settings import out_folder
+    from tune.settings.parsing import out_folder
     from tune.terminal.console import table_console
 
     folder = arguments.folder or Path(out_folder())

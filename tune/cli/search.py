@@ -27,12 +27,14 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
 
 
 def _add_settings(search: argparse.ArgumentParser) -> None:
-    from tune.settings.settings import RESUMABLE, Settings
+    from tune.settings.groups import Mark, marked
+    from tune.settings.settings import Settings
 
+    resumable = ", ".join(map(flag_of, marked(Mark.RESUMABLE)))
     search.add_argument(
         "--resume",
         metavar="EXPERIMENT",
-        help=f"go on with results/NAME, or its URL; these may change: {', '.join(map(flag_of, RESUMABLE))}",
+        help=f"go on with results/NAME, or its URL; these may change: {resumable}",
     )
     search.add_argument(
         "--sweep-trial", action="store_true", help="train what a W&B sweep has drawn; its agents call this"

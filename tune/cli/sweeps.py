@@ -15,17 +15,6 @@ from tune.cli.flags import (
 )
 from tune.cli.parser import Parser
 
-SWEPT = (
-    "data", "limit", "image_size", "variant", "image_column", "label_column", "box_column", "normalize_classes",
-    "drop_unseen_classes", "split", "group_by", "on_bad_image", "cache", "recipes_from", "set", "weights", "trials",
-    "max_epochs", "grace_period", "reduction_factor", "metric", "seed", "name", "wandb_project", "wandb_entity",
-)  # fmt: skip
-"""The settings that a sweep has as flags."""
-
-
-NOT_OF_A_TRIAL = ("trials", "grace_period", "reduction_factor", "name", "wandb_project", "wandb_entity")
-"""The settings in SWEPT that only W&B uses; its agents' trials do not get them."""
-
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
@@ -37,8 +26,10 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
         "--method", choices=("bayes", "random", "grid"), default="bayes", help="how W&B chooses (default: bayes)"
     )
     if flags:
+        from tune.settings.groups import Mark, marked
+
         add_config(sweep)
-        add_flags(sweep, SWEPT)
+        add_flags(sweep, marked(Mark.SWEEP, Mark.SWEEP_TRIAL))
 
     agent = commands.add_parser("agent", help="work on a sweep that W&B drives, with each GPU", allow_abbrev=False)
     agent.set_defaults(run=_agent)
@@ -49,20 +40,23 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     track.set_defaults(run=_track)
     track.add_argument("experiment", type=located, help="its folder, or its URL")
     if flags:
-        from tune.settings.settings import WANDB
+        from tune.settings.groups import WandbSettings
 
-        add_flags(track, WANDB)
+        add_flags(track, WandbSettings.model_fields)
 
 
 def _sweep(arguments: argparse.Namespace) -> int:
     import yaml
 
-    from tune.settings.settings import EMBEDDED, make
+    from tune.settings.groups import Mark, marked
+    from tune.settings.parsing import EMBEDDED
+    from tune.settings.settings import make
     from tune.tracking.sweeps import driving_sweep
 
     given = {**given_by(arguments), "recipes": ",".join(arguments.recipe)}
     settings = make(given)
-    passed = {name: getattr(settings, name) for name in given if name in SWEPT and name not in NOT_OF_A_TRIAL}
+    of_trials = marked(Mark.SWEEP_TRIAL)
+    passed = {name: getattr(settings, name) for name in given if name in of_trials}
     if settings.recipes_from:
         passed["recipes_from"] = settings.recipes_from
     sweep = driving_sweep(settings, {"recipes": settings.recipes, **passed}, arguments.method)
@@ -101,11 +95,12 @@ def _track(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from tune.experiment.folder import Experiment
-    from tune.settings.settings import WANDB, make
+    from tune.settings.groups import WandbSettings
+    from tune.settings.settings import make
     from tune.tracking import track
 
     experiment = Experiment.open(arguments.experiment)
-    given = {name: value for name, value in vars(arguments).items() if name in WANDB}
+    given = {name: value for name, value in vars(arguments).items() if name in WandbSettings.model_fields}
     if experiment.settings.wandb != "off" and experiment.is_searched:
         raise InputError(f"{experiment} is being searched, and shown in W&B by its search; wait for that, or stop it")
     settings = make({**experiment.settings.model_dump(), "wandb": "online", **given})

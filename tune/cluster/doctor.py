@@ -25,8 +25,9 @@ from tune.cluster.ray_session import connect
 from tune.cluster.resources import allot, cluster_nodes, this_machine, this_node
 from tune.experiment.folder import try_writing
 from tune.experiment.input_variants import input_variants_of, spec_of
+from tune.settings.groups import HERE
 from tune.settings.preset import file_of, read_preset
-from tune.settings.settings import HERE, Settings
+from tune.settings.settings import Settings
 
 LATE = 3.0
 """Seconds that W&B has to answer, and seconds by which clocks may differ."""

@@ -12,7 +12,8 @@ from joblib import cpu_count
 from ray._private.state import state as cluster
 
 from search_spaces import InputError
-from tune.settings.settings import HERE, Settings
+from tune.settings.groups import HERE
+from tune.settings.settings import Settings
 
 Node = dict[str, float]
 

@@ -16,8 +16,10 @@ from search_spaces import DataShape, Domains, InputError, Value, space_of
 from trainables.storage.files import whole
 from trainables.storage.synced_folder import SyncedFolder, is_url, reason_of
 from tune.experiment.search_lock import Taken, leased
+from tune.settings.parsing import cache_folder, out_folder
 from tune.settings.preset import PRESET, Preset, read_preset
-from tune.settings.settings import SETTINGS, Settings, cache_folder, load, make, out_folder
+from tune.settings.settings import Settings, make
+from tune.settings.settings_file import SETTINGS, load
 
 STUDY = "study.db"
 SQLITE = "sqlite:///"

@@ -23,7 +23,8 @@ from search_spaces import InputError
 from trainables.storage.synced_folder import SyncedFolder, patiently
 from tune.experiment.folder import SQLITE, STUDY, Experiment
 from tune.experiment.study import SearchStudy
-from tune.settings.settings import HERE, Settings
+from tune.settings.groups import HERE
+from tune.settings.settings import Settings
 
 COPY_EVERY_S = 30.0
 """Seconds after which the study is copied even if no trial has ended."""

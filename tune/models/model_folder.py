@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces import InputError, add_recipes, recipes
 from tune.experiment.folder import MODELS, Experiment
-from tune.settings.settings import SETTINGS, load
+from tune.settings.settings_file import SETTINGS, load
 
 if TYPE_CHECKING:
     from trainables import Classifier

@@ -3,10 +3,11 @@
 import shlex
 from typing import Any
 
+from tune.settings.groups import Mark, marked
 from tune.settings.preset import Preset, settings_with
 from tune.settings.settings import Settings
 
-PLACES = ("out", "name", "storage", "address", "cache")
+PLACES = ("name", *marked(Mark.PLACE))
 """Settings of a search's place and name; they do not change the search itself."""
 
 ALWAYS = ("data", "recipes", "seed")

@@ -13,9 +13,9 @@ from tune.reporting.formatting import NOTHING, TIMES, counted, duration, interva
 from tune.reporting.leaderboard import compared_with, sees
 from tune.reporting.results import Results
 from tune.reporting.summary import STATES, Summary, summarize
-from tune.settings.settings import WANDB
+from tune.settings.groups import DisplaySettings, Mark, WandbSettings, marked
 
-OF_PLACE = ("name", "out", "cache", "storage", "progress", "tensorboard", *WANDB)
+OF_PLACE = ("name", *marked(Mark.PLACE), *DisplaySettings.model_fields, *WandbSettings.model_fields)
 """The settings that do not affect results."""
 
 

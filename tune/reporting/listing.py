@@ -11,7 +11,7 @@ from rich.text import Text
 from search_spaces import InputError
 from tune.experiment.folder import Experiment
 from tune.experiment.trial_record import TrialRecord
-from tune.settings.settings import SETTINGS, load
+from tune.settings.settings_file import SETTINGS, load
 
 NOTHING = "\N{EN DASH}"
 

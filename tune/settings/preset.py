@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from search_spaces import InputError, Value, Variant, space_of
 from search_spaces.space.errors import meant
 from trainables.training.metric_names import VAL_METRICS
-from tune.settings.settings import NAME, Settings, flat, read_yaml
+from tune.settings.parsing import flat
+from tune.settings.settings import NAME, Settings
+from tune.settings.settings_file import read_yaml
 
 SHIPPED = Path(__file__).parent / "presets"
 

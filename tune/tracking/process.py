@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.text import Text
 
 from tune.experiment.folder import Experiment
-from tune.settings.settings import WANDB, Settings
+from tune.settings.groups import WandbSettings
+from tune.settings.settings import Settings
 from tune.terminal.console import working
 
 LOG = "logs/wandb.log"
@@ -82,7 +83,7 @@ class _Tracker:
             "url": experiment.url,
             "study": study,
             "patience": patience,
-            "settings": settings.model_dump(include=set(WANDB), mode="json"),
+            "settings": settings.model_dump(include=set(WandbSettings.model_fields), mode="json"),
         }
         self._changes = Lock()
         self._over = False

@@ -21,7 +21,8 @@ from tune.experiment.epoch_log import row
 from tune.experiment.folder import FINAL, Experiment
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
-from tune.settings.settings import WANDB, Settings
+from tune.settings.groups import Mark, WandbSettings, marked
+from tune.settings.settings import Settings
 from tune.tracking.results import confusion, curves, figures_of, leaderboard, per_class
 from tune.tracking.sweeps import shown_sweep
 
@@ -48,7 +49,7 @@ ARTIFACT_TIMEOUT_S = 600
 TESTED = {"final": "finals", "refit": "refits", "soup": "soups", "row": "rows"}
 """The job types of tested models, and their folders."""
 
-OF_THE_MACHINE = ("out", "cache", "storage", "address", "progress")
+NOT_SENT = ("progress", *marked(Mark.PLACE), *WandbSettings.model_fields)
 """Settings that say nothing about the search itself."""
 
 WIDEST = 50
@@ -94,7 +95,7 @@ class Runs:
         if self._settings.wandb_sweep and self._online:
             self._sweep = self._find_sweep()
         config = yaml.safe_load(self._settings.dump())
-        config = {key: value for key, value in config.items() if key not in (*WANDB, *OF_THE_MACHINE)}
+        config = {key: value for key, value in config.items() if key not in NOT_SENT}
         self._search = self._run("search", self._settings.name, "search", config, ["search"], in_sweep=False)
         self._search.define_metric("trials")
         self._search.define_metric("best/*", step_metric="trials")

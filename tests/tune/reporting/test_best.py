@@ -10,7 +10,8 @@ from search_spaces import Choice
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.experiment.folder import Experiment
 from tune.reporting.report import write_report
-from tune.settings.settings import load, make
+from tune.settings.settings import make
+from tune.settings.settings_file import load
 
 
 def test_the_configuration_is_settings_that_leave_one_value_a_field(finished: Experiment) -> None:

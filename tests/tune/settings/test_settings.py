@@ -4,7 +4,9 @@ import pytest
 import yaml
 
 from search_spaces import Choice, Float, InputError, recipes
-from tune.settings.settings import DEFAULT_RECIPES, Settings, load, make
+from tune.settings.groups import DEFAULT_RECIPES
+from tune.settings.settings import Settings, make
+from tune.settings.settings_file import load
 
 
 def test_settings_read_back_what_they_wrote(tmp_path: Path) -> None:
