@@ -93,7 +93,7 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
             url = backup.url if backup else experiment.storage_with(settings)
             # Create the study before the settings. The settings make the folder an experiment to other processes, which
             # would create tables in a study that has none.
-            study = SearchStudy.create(url, settings.name, maximize=settings.maximize)
+            study = SearchStudy.create(url, settings.name, maximize=settings.objective.maximize)
             undo.callback(study.close)
             undo.callback(study.delete)  # in a storage that others share, the name would stay taken
             if backup:
@@ -228,8 +228,7 @@ def _trial_settings(experiment: Experiment, settings: Settings, resources: Resou
         device=resources.device,
         threads=resources.threads,
         max_epochs=settings.max_epochs,
-        metric=settings.metric,
-        maximize=settings.maximize,
+        objective=settings.objective,
         recipes_from=settings.recipes_from,
     )
 
@@ -306,7 +305,7 @@ def _run(experiment: Experiment, study: SearchStudy, resources: Resources, conso
             with suppress(OSError):
                 TrialFiles(experiment.place, record.number).discard_checkpoints()
         deadline.searching = False
-        chosen = choose(study.records, at, settings.final_top, maximize=settings.maximize)
+        chosen = choose(study.records, at, settings.final_top, maximize=settings.objective.maximize)
         failed = [record for record in study.records if record.state == "failed"]
         if failed:
             first = f"trial {failed[0].number} {failed[0].recipe}: {failed[0].note}"
@@ -425,7 +424,7 @@ def _search(
         if domains[recipe][name] != settings.domains(recipe)[name]:
             left = domains[recipe][name]
             console.print(f"warning: --set {key}={text}: these data allow {left}", style="yellow")
-    scheduler = RecipeASHA(at, settings.reduction_factor, maximize=settings.maximize, known=study.records)
+    scheduler = RecipeASHA(at, settings.reduction_factor, maximize=settings.objective.maximize, known=study.records)
     searcher = StudySearcher(
         study,
         domains,

@@ -15,6 +15,7 @@ from search_spaces import DataShape, InputError, add_recipes, recipes, space_of
 from trainables import Classifier
 from trainables.training.protocol import build_of, train_of
 from tune.experiment.trial_context import TrialContext
+from tune.settings.objective import Objective
 from tune.settings.settings import make
 from tune.settings.settings_file import load
 
@@ -191,8 +192,7 @@ def test_a_worker_is_told_of_the_folders(tmp_path: Path) -> None:
         device="cpu",
         threads=1,
         max_epochs=1,
-        metric="loss",
-        maximize=False,
+        objective=Objective.of("loss"),
         recipes_from=(str(tmp_path),),
     )
     settings.prepare_process()

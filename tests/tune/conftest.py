@@ -57,6 +57,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     from tune.finals.finalists import load_finalists
     from tune.finals.training import train_final
     from tune.reporting.report import write_report
+    from tune.settings.objective import Objective
     from tune.settings.settings import make
 
     settings = make({"recipes": recipes, "max_epochs": 2, "out": str(out), "name": "done", **given})
@@ -71,8 +72,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
         device="cpu",
         threads=1,
         max_epochs=2,
-        metric="accuracy",
-        maximize=True,
+        objective=Objective.of("accuracy"),
     )
     for recipe in recipes:
         space = space_of(recipe).default(space_of(recipe).clamped(experiment.shape, space_of(recipe).domains()))

@@ -59,7 +59,6 @@ class SearchStudy:
     InputError. Later calls raise it at once.
 
     Attributes:
-        maximize: True if a larger value is better.
         process: the number of the search's process that writes, or wrote last; from 1.
         writer: the unique name of this process; two processes that do not see each other may take the same number.
         gone: the error raised when the storage stayed out of reach; None until then.
@@ -70,7 +69,6 @@ class SearchStudy:
     def __init__(self, storage: BaseStorage, name: str) -> None:
         self._storage = storage
         self._id = storage.get_study_id_from_name(name)
-        self.maximize = storage.get_study_directions(self._id) == [StudyDirection.MAXIMIZE]
         self.records = [_record(trial) for trial in storage.get_all_trials(self._id, deepcopy=False)]
         attrs = storage.get_study_user_attrs(self._id)
         self.process, self.writer = int(attrs.get("process", 1)), str(attrs.get("writer", ""))

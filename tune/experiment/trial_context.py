@@ -13,6 +13,7 @@ from trainables.data import PREPARED, TrainData, TrainOn, bring_store, load_trai
 from trainables.storage.pretrained_files import bring_weights
 from trainables.storage.synced_folder import SyncedFolder
 from trainables.training.iterate import release
+from tune.settings.objective import Objective
 
 DATA_FILES = (*PREPARED, "weights.json")
 """The files of a folder that training needs, apart from images and weights."""
@@ -27,7 +28,7 @@ class TrialContext:
         device: "cpu" or "cuda".
         threads: the number of torch threads.
         max_epochs: epochs of a trial that is never stopped.
-        metric, maximize: the metric that is optimized on val, and True if a larger value is better.
+        objective: the metric that is optimized on val, and its direction.
         recipes_from: folders of recipes from outside.
         eval_variant: the input variant of val and test; None for that of train.
         experiment: the experiment's folder, absolute.
@@ -40,8 +41,7 @@ class TrialContext:
     device: str
     threads: int
     max_epochs: int
-    metric: str
-    maximize: bool
+    objective: Objective
     recipes_from: tuple[str, ...] = ()
     eval_variant: Variant | None = None
     copied_to: str | None = None

@@ -187,9 +187,9 @@ def refit_folder(final: Final) -> str:
 
 def winner_of(finalists: Iterable[Finalist], settings: Settings) -> Finalist | None:
     """Return the finalist with the best mean val metric; of equals, the one whose recipe was named first."""
-    sign = -1 if settings.maximize else 1
+    objective = settings.objective
     in_order = sorted(finalists, key=lambda finalist: settings.recipes.index(finalist.first.recipe))
-    return min(in_order, key=lambda finalist: sign * finalist.val[settings.metric], default=None)
+    return min(in_order, key=lambda finalist: objective.cost(finalist.val[objective.metric]), default=None)
 
 
 def load_finalists(folder: Path, trials: Sequence[int], settings: Settings) -> list[Finalist]:

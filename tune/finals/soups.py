@@ -53,9 +53,9 @@ class Soup(Tested):
 
 def pool_of(finalists: Sequence[Finalist], settings: Settings) -> list[Final]:
     """Return the recipe's finals that can be averaged with its best one, best on val first; empty if there are none."""
-    sign = -1 if settings.maximize else 1
+    objective = settings.objective
     finals = [final for finalist in finalists for final in finalist.finals]
-    ranked = sorted(finals, key=lambda final: sign * final.val[settings.metric])
+    ranked = sorted(finals, key=lambda final: objective.cost(final.val[objective.metric]))
     if not ranked or ranked[0].config.get("pretrained") != "yes":
         return []
     space = space_of(ranked[0].recipe)
@@ -108,13 +108,13 @@ def make_soup(settings: TrialContext, kind: Kind, pool: Sequence[Final], name: s
     data, shown = data_of(settings, space, "train")
     classes = len(data.classes)
     model = build_of(best.recipe)(space, data.shape).to(data.device)
-    sign = 1 if settings.maximize else -1
-    members, value = list(pool if kind == "uniform" else pool[:1]), sign * best.val[settings.metric]
+    objective = settings.objective
+    members, cost = list(pool if kind == "uniform" else pool[:1]), objective.cost(best.val[objective.metric])
     for final in pool[len(members) :]:
         average(model, [member.chosen_in for member in (*members, final)], data.train)
-        found = sign * evaluate(model, data.val, classes).metrics[settings.metric]
-        if found >= value:
-            members, value = [*members, final], found
+        found = objective.cost(evaluate(model, data.val, classes).metrics[objective.metric])
+        if found <= cost:
+            members, cost = [*members, final], found
     average(model, [member.chosen_in for member in members], data.train)
     val = evaluate(model, data.val, classes, keep_log_probabilities=True)
     if best.train_on != "train":

@@ -26,7 +26,7 @@ from trainables.data.thumbnails import thumbnails
 from trainables.inference.cost import cost_of, device_name
 from trainables.storage.synced_folder import patiently
 from trainables.training.checkpoints import weights_of
-from trainables.training.iterate import release, run
+from trainables.training.iterate import EpochResult, release, run
 from trainables.training.metrics import Evaluation, evaluate
 from tune.experiment.folder import FINAL
 from tune.experiment.trial_context import TrialContext
@@ -148,16 +148,19 @@ def train_final(
     settings.prepare_process()
     space = space_of(recipe).of(config)
     data, shown = data_of(settings, space, train_on)
-    sign = 1 if settings.maximize else -1
     began = time.perf_counter()
+    objective = settings.objective
+
+    def better(one: EpochResult, than: EpochResult) -> bool:
+        return objective.is_better(one.report[objective.metric], than=than.report[objective.metric])
+
     best, weights = None, b""
     model = None
     curves = []
     for epoch in islice(run(recipe, space, data, epochs=settings.max_epochs, seed=seed), until):
         model = epoch.model
         curves.append(epoch.report)
-        value = sign * epoch.report[settings.metric]
-        if not epoch.diverged and (keep == "last" or best is None or value > sign * best.report[settings.metric]):
+        if not epoch.diverged and (keep == "last" or best is None or better(epoch, best)):
             best, weights = epoch, weights_of(model)
     if best is None or model is None:
         raise RuntimeError("diverged in its first epoch")

@@ -225,8 +225,7 @@ class Runs:
         self._ended.add(record.number)
         if record.value is not None and record.state != "failed":
             known = self._best.get(record.recipe, record.value)
-            pick = max if self._settings.maximize else min
-            self._best[record.recipe] = pick(known, record.value)
+            self._best[record.recipe] = self._settings.objective.best([known, record.value])
         best_values = {f"best/{recipe}": value for recipe, value in self._best.items()}
         if len(self._ended) >= self._search.step:
             self._search.log({"trials": len(self._ended), **best_values}, step=len(self._ended))

@@ -68,8 +68,8 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     new = {key: value for key, value in {**ran, "data": settings.data, "trained": ran}.items() if key not in drawn}
     tracked.config.update(new)  # type: ignore[no-untyped-call]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pick = max if settings.maximize else min
-    best: float | None = None
+    objective = settings.objective
+    so_far: list[float] = []
     with TemporaryDirectory(prefix="toprung-") as scratch:
         folder = Path(scratch)
         prepared.write(folder)
@@ -81,9 +81,8 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
             if epoch.diverged:
                 tracked.summary["note"] = f"diverged in epoch {epoch.epoch}"
                 return "failed"
-            value = epoch.report[settings.metric]
-            best = value if best is None else pick(best, value)
-            tracked.log(row(epoch.epoch, epoch.report, best), step=epoch.epoch)
+            so_far.append(epoch.report[objective.metric])
+            tracked.log(row(epoch.epoch, epoch.report, objective.best(so_far)), step=epoch.epoch)
     return "complete"
 
 

@@ -123,7 +123,7 @@ def _joined(one: Domain, other: Domain) -> Domain:
 
 
 def _metric(settings: Settings) -> dict[str, str]:
-    return {"name": BEST, "goal": "maximize" if settings.maximize else "minimize"}
+    return {"name": BEST, "goal": settings.objective.direction}
 
 
 def _flag(name: str, value: Any) -> list[str]:

@@ -140,5 +140,5 @@ def seconds_left(records: list[TrialRecord], settings: Settings) -> float | None
 
 def best_records(records: list[TrialRecord], settings: Settings) -> dict[str, TrialRecord]:
     """Return each recipe's best trial so far."""
-    best = choose(records, settings.milestones, 1, maximize=settings.maximize)
+    best = choose(records, settings.milestones, 1, maximize=settings.objective.maximize)
     return {record.recipe: record for record in best}

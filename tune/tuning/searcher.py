@@ -90,7 +90,7 @@ class StudySearcher(Searcher):
                 starts,
                 seed=seed,
                 startup=startup,
-                maximize=study.maximize,
+                maximize=settings.objective.maximize,
             )
             for group in groups
         }
@@ -247,8 +247,7 @@ class StudySearcher(Searcher):
 
     def _better(self, one: TrialRecord, other: TrialRecord) -> bool:
         assert one.value is not None
-        assert other.value is not None
-        return one.value > other.value if self._study.maximize else one.value < other.value
+        return self._settings.objective.is_better(one.value, than=other.value)
 
     def _sampler_of(self, record: TrialRecord) -> RecipeSampler:
         return self._samplers[self._group_of[record.recipe]]

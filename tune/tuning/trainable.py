@@ -6,7 +6,6 @@ Its process trains one trial after another, of any recipe: data stays on the dev
 import os
 from collections.abc import Generator
 from contextlib import suppress
-from dataclasses import asdict
 from socket import gethostname
 from typing import Any
 
@@ -33,7 +32,7 @@ def trial_config(record: TrialRecord, attempt: str, settings: TrialContext) -> d
         "seed": record.seed,
         "attempt": attempt,
         "reported": len(record.epochs),
-        "settings": asdict(settings),
+        "context": settings,
     }
 
 
@@ -42,7 +41,7 @@ class RecipeTrial(Trainable):
 
     def setup(self, config: dict[str, Any]) -> None:
         """Begin the first trial of this process."""
-        self._settings = TrialContext(**config["settings"])
+        self._settings: TrialContext = config["context"]
         self._files = TrialFiles(self._settings.place, config["number"])
         self._node = this_node()
         self._attempt: str = config["attempt"]
@@ -94,10 +93,10 @@ def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -
     checkpoints = files.checkpoints(config["attempt"], of)
     saved = settings.place.believe(checkpoints.load)
     history = saved.history if saved else []
-    pick = max if settings.maximize else min
+    objective = settings.objective
 
     def result(epoch: int, end: str) -> dict[str, Any]:
-        best = pick(figures[settings.metric] for figures in history[:epoch])
+        best = objective.best(figures[objective.metric] for figures in history[:epoch])
         common = {"number": config["number"], "epoch": epoch, "best": best, "end": end, "done": bool(end)}
         return {**common, "figures": history[epoch - 1]}
 
@@ -110,6 +109,7 @@ def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -
         history.append(step.report)
         end = "diverged" if step.diverged else "complete" if step.last else ""
         if not step.diverged:
-            best = pick(range(len(history)), key=lambda n: history[n][settings.metric]) + 1
+            costs = [objective.cost(figures[objective.metric]) for figures in history]
+            best = costs.index(min(costs)) + 1
             checkpoints.save(step, history, end=end, best=best)
         yield result(step.epoch, end)

@@ -23,6 +23,7 @@ from tune.experiment.planned_rows import PlannedRow, plan
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final
 from tune.finals.published_rows import cross_validate, starting_points, train_row
+from tune.settings.objective import Objective
 from tune.settings.preset import Preset, Row, file_of, read_preset, settings_with
 from tune.settings.settings import Settings, make
 
@@ -43,8 +44,7 @@ def trial_settings(experiment: Experiment, into: Path, epochs: int = 1) -> Trial
         device="cpu",
         threads=1,
         max_epochs=epochs,
-        metric="accuracy",
-        maximize=True,
+        objective=Objective.of("accuracy"),
     )
 
 

@@ -21,6 +21,7 @@ from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist
 from tune.finals.soups import Soup, average, load_soups, make_soup, pool_of
 from tune.finals.training import train_final
+from tune.settings.objective import Objective
 from tune.settings.settings import Settings
 
 NETWORK = "test_resnet"
@@ -46,8 +47,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrialConte
         device="cpu",
         threads=1,
         max_epochs=2,
-        metric="accuracy",
-        maximize=True,
+        objective=Objective.of("accuracy"),
     )
     for seed in range(3):
         train_final(settings, "timm_finetune", CONFIG, 0, seed, f"finals/timm_finetune-00000-{seed}")

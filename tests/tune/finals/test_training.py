@@ -17,6 +17,7 @@ from tune.finals.finalists import Final, Finalist, load_finalists
 from tune.finals.intervals import bootstrap, wilson
 from tune.finals.test_samples import SHOWN, Example
 from tune.finals.training import train_final
+from tune.settings.objective import Objective
 from tune.settings.settings import Settings
 
 
@@ -37,8 +38,7 @@ def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: P
         device="cpu",
         threads=1,
         max_epochs=1,
-        metric="accuracy",
-        maximize=True,
+        objective=Objective.of("accuracy"),
     )
     train_final(settings, "knn", {"neighbors": 1}, 0, 0, "finals/knn-0-0")
     final = Final.load(tmp_path / "finals" / "knn-0-0")
@@ -55,8 +55,7 @@ def test_a_training_on_train_and_val_stops_where_it_is_told_to_and_is_chosen_by_
         device="cpu",
         threads=1,
         max_epochs=4,
-        metric="accuracy",
-        maximize=True,
+        objective=Objective.of("accuracy"),
     )
     name, own = "mlp-00000-0", ("mlp", {"schedule": "constant"}, 0, 0)
     train_final(settings, *own, f"finals/{name}", until=2)
@@ -83,8 +82,7 @@ def test_a_final_keeps_its_surest_mistakes_and_a_sample_with_their_names(digits_
         device="cpu",
         threads=1,
         max_epochs=2,
-        metric="accuracy",
-        maximize=True,
+        objective=Objective.of("accuracy"),
     )
     train_final(settings, "mlp", {}, 0, 0, "finals/mlp-0-0")
     final = Final.load(tmp_path / "finals" / "mlp-0-0")

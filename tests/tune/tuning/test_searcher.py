@@ -13,6 +13,7 @@ from trainables.storage.synced_folder import SyncedFolder
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_files import TrialFiles
+from tune.settings.objective import Objective
 from tune.tuning.searcher import StudySearcher
 
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
@@ -38,7 +39,7 @@ def searcher(
 ) -> StudySearcher:
     settings = TrialContext(
         folders={"whole": str(tmp_path)}, experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
-        metric="accuracy", maximize=True,
+        objective=Objective.of("accuracy"),
     )  # fmt: skip
     domains = {recipe: space_of(recipe).clamped(SHAPE) for recipe in ("knn", "mlp")}
     ERRORS.clear()

@@ -14,6 +14,7 @@ from trainables.data import TrainData
 from tune.experiment.trial_context import TrialContext, data_bytes
 from tune.experiment.trial_files import TrialFiles
 from tune.experiment.trial_record import TrialRecord
+from tune.settings.objective import Objective
 from tune.tuning.trainable import LEAK_BYTES, RecipeTrial, results, trial_config
 
 
@@ -24,7 +25,7 @@ def settings(digits_folder: Path, tmp_path: Path) -> TrialContext:
         (tmp_path / name).symlink_to(digits_folder / name)
     return TrialContext(
         folders={"whole": str(tmp_path)}, experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
-        metric="accuracy", maximize=True,
+        objective=Objective.of("accuracy"),
     )  # fmt: skip
 
 
@@ -68,8 +69,8 @@ def test_a_process_that_begins_while_the_storage_is_gone_waits_for_it(settings: 
 
 
 def test_best_is_the_best_so_far_of_the_metric(settings: TrialContext) -> None:
-    for metric, maximize, pick in (("accuracy", True, max), ("loss", False, min)):
-        settings = replace(settings, metric=metric, maximize=maximize)
+    for metric, pick in (("accuracy", max), ("loss", min)):
+        settings = replace(settings, objective=Objective.of(metric))
         TrialFiles(settings.place, 0).discard_checkpoints()
         found = run("mlp", settings)
         values = [r["figures"][metric] for r in found]
