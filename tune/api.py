@@ -59,7 +59,7 @@ def search(
 
         require_login()
     experiment = Experiment.at(made)
-    run(experiment, made, console_of(made.progress))
+    run(experiment, console_of(made.progress))
     return Result(experiment)
 
 

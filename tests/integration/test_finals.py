@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tests.wandb_files import runs_in
 from trainables import timm_finetune
 from tune.cli import main
+from tune.experiment.experiment_folder import ExperimentFolder
 from tune.experiment.folder import Experiment
 
 pytestmark = pytest.mark.usefixtures("ray_session")
@@ -42,7 +43,7 @@ def test_what_is_taken_away_was_trained_on_val_too_and_val_chose_it(
     finals, refits = ({place.name: place for place in (folder / kind).iterdir()} for kind in ("finals", "refits"))
     assert set(finals) == set(refits)
     for name in finals:
-        final, refit = (Experiment(place).read("final.json") for place in (finals[name], refits[name]))
+        final, refit = (ExperimentFolder(place).read("final.json") for place in (finals[name], refits[name]))
         assert (final["train_on"], refit["train_on"]) == ("train", "train+val")
         assert refit["epoch"] == final["epoch"] == len(refit["curves"]), "as long as it was best on val"
         assert final["val"], name
@@ -54,8 +55,8 @@ def test_what_is_taken_away_was_trained_on_val_too_and_val_chose_it(
         name = f"{recipe}-{entry['best_trial']:05d}-{entry['median_seed']}"
         kept = (folder / "best" / recipe / "model.safetensors").read_bytes()
         assert kept == (refits[name] / "model.safetensors").read_bytes()
-        assert card["val"] == Experiment(finals[name]).read("final.json")["val"]
-        assert card["test"] == Experiment(refits[name]).read("final.json")["test"]
+        assert card["val"] == ExperimentFolder(finals[name]).read("final.json")["val"]
+        assert card["test"] == ExperimentFolder(refits[name]).read("final.json")["test"]
     assert [entry["mean_of"] for entry in summary["ensembles"] if len(entry["models"]) == 1] == [
         "probabilities", "uniform soup", "greedy soup",
     ]  # fmt: skip
@@ -86,13 +87,13 @@ def test_what_finals_are_trained_on_may_change_afterwards_and_nothing_is_trained
     trained = {file: file.stat().st_mtime_ns for file in (folder / "finals").rglob("*")}
     soup = load_file(folder / "soups/timm_finetune-uniform/model.safetensors")
     assert main(["search", "--resume", str(folder), "--final-train", "train+val"]) == 0
-    assert Experiment(folder).read("report.json")["trained_on"] == "train+val"
+    assert ExperimentFolder(folder).read("report.json")["trained_on"] == "train+val"
     assert trained == {file: file.stat().st_mtime_ns for file in (folder / "finals").rglob("*")}
     head = "network.fc.weight"
     assert not torch.equal(soup[head], load_file(folder / "soups/timm_finetune-uniform/model.safetensors")[head])
     refits = {file: file.stat().st_mtime_ns for file in (folder / "refits").rglob("*")}
     assert main(["search", "--resume", str(folder), "--final-train", "train"]) == 0
-    assert Experiment(folder).read("report.json")["trained_on"] == "train"
+    assert ExperimentFolder(folder).read("report.json")["trained_on"] == "train"
     assert torch.equal(soup[head], load_file(folder / "soups/timm_finetune-uniform/model.safetensors")[head])
     assert refits == {file: file.stat().st_mtime_ns for file in (folder / "refits").rglob("*")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,9 +32,7 @@ def searched_outside(readme_recipe: Path, tmp_path: Path, cache: Path, _forgets_
 @pytest.fixture
 def rows_alone(searched: Experiment, tmp_path: Path) -> Experiment:
     """An experiment with the rows of a preset and no winner: `near`, a kNN, `deep`, an MLP, and `failed`."""
-    from tune.experiment.folder import Experiment
-
-    experiment = Experiment(tmp_path / "alone")
+    experiment = replace(searched, folder=tmp_path / "alone")
     shutil.copytree(searched.folder, experiment.folder)
     (experiment.folder / "rows").mkdir()
     (experiment.folder / "best" / "knn").rename(experiment.folder / "rows" / "near")

@@ -8,8 +8,8 @@ import torch
 from rich.console import Console
 
 from trainables.data import DataSpec
-from tune import search
 from tune.cli.flags import resumed_with
+from tune.experiment import inputs
 from tune.experiment.environment import environment
 from tune.settings.settings import make
 
@@ -30,8 +30,8 @@ def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPa
         "on_bad_image": "skip",
     }
     specs: list[DataSpec] = []
-    monkeypatch.setattr(search, "prepare_input_variants", lambda asked, **_: specs.extend(asked) or [SimpleNamespace()])
-    search._prepare(make({"data": "parquet:/x/*.parquet", **given}), None, Console(quiet=True))
+    monkeypatch.setattr(inputs, "prepare_input_variants", lambda asked, **_: specs.extend(asked) or [SimpleNamespace()])
+    inputs._prepared(make({"data": "parquet:/x/*.parquet", **given}), None, Console(quiet=True))
     assert specs == [DataSpec(source="parquet:/x/*.parquet", **given)]
     assert {field.name for field in fields(DataSpec)} == {"source", *given}
 

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from itertools import combinations, islice
 from math import comb
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from search_spaces.space.errors import InputError
 from search_spaces.space.space import Variant
 from trainables.data.classes import Classes, joined
 from trainables.data.contents import Source
@@ -256,3 +258,16 @@ def _bad_warnings(bad: Sequence[dict[str, str]]) -> Iterator[str]:
         named = ", ".join(image["path"] for image in bad[:_NAMED])
         more = f" and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
         yield f"left out, as they cannot be decoded: {named}{more}"
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """Read the card of the data in a folder, `data.json`.
+
+    Raises:
+        InputError: the folder holds no prepared data.
+    """
+    try:
+        card: dict[str, Any] = json.loads((folder / "data.json").read_text())
+    except FileNotFoundError as error:
+        raise InputError(f"{folder} has no data.json: it is not an experiment with prepared data") from error
+    return card

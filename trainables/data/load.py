@@ -16,7 +16,7 @@ from torch import Tensor
 
 from search_spaces.space.errors import InputError
 from search_spaces.space.shape import DataShape
-from trainables.data.card import images_digest
+from trainables.data.card import images_digest, read_card
 from trainables.data.classes import Classes
 from trainables.data.memory import free_memory
 from trainables.data.sources import open_source
@@ -192,7 +192,7 @@ def load_train(
     Raises:
         InputError: if the folder holds no prepared data, or this machine does not see its images.
     """
-    card = _read_card(folder)
+    card = read_card(folder)
     train = _load(folder, card, train_on.split("+"), device, resident)
     return TrainData(
         train=train,
@@ -210,7 +210,7 @@ def has_test(folder: Path) -> bool:
     Raises:
         InputError: if the folder holds no prepared data.
     """
-    return bool(_read_card(folder)["images"]["test"])
+    return bool(read_card(folder)["images"]["test"])
 
 
 def load_test(folder: Path, device: torch.device, *, resident: bool | None = None) -> Split:
@@ -219,7 +219,7 @@ def load_test(folder: Path, device: torch.device, *, resident: bool | None = Non
     Raises:
         InputError: if the folder holds no prepared data or no test split, or this machine does not see its images.
     """
-    card = _read_card(folder)
+    card = read_card(folder)
     if not card["images"]["test"]:
         raise InputError(f"{folder} has no test split, as --split left it none: report figures on val")
     return _load(folder, card, ["test"], device, resident)
@@ -231,16 +231,8 @@ def names_of(folder: Path, split: str, positions: npt.NDArray[np.int64]) -> list
     Raises:
         InputError: if the folder holds no prepared data.
     """
-    names = json.loads((_store_of(_read_card(folder)) / "names.json").read_text())
+    names = json.loads((_store_of(read_card(folder)) / "names.json").read_text())
     return [names[row] for row in np.load(folder / "splits" / f"{split}.npy")[positions]]
-
-
-def _read_card(folder: Path) -> dict[str, Any]:
-    try:
-        card: dict[str, Any] = json.loads((folder / "data.json").read_text())
-    except FileNotFoundError as error:
-        raise InputError(f"{folder} has no data.json: it is not an experiment with prepared data") from error
-    return card
 
 
 def bring_store(folder: Path, shared: str) -> None:
@@ -254,7 +246,7 @@ def bring_store(folder: Path, shared: str) -> None:
         InputError: if the folder holds no prepared data.
         OSError: if they cannot be copied from there.
     """
-    bring(Path(_read_card(folder)["store"]), shared)
+    bring(Path(read_card(folder)["store"]), shared)
 
 
 def _store_of(card: Mapping[str, Any]) -> Path:

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from search_spaces import InputError
@@ -74,6 +75,7 @@ def _search(arguments: argparse.Namespace) -> int:
     if arguments.resume:
         experiment = Experiment.open(arguments.resume)
         settings = resumed_with(experiment.settings, given)
+        experiment = replace(experiment, settings=settings)
         if settings.wandb == "online":
             from tune.cluster.wandb_login import require_login
 
@@ -84,7 +86,7 @@ def _search(arguments: argparse.Namespace) -> int:
         run = search
     console = console_of(settings.progress)
     try:
-        report = run(experiment, settings, console)
+        report = run(experiment, console)
     except Interrupted:
         print(f"toprung: stopped; go on with: toprung search --resume {experiment}", file=sys.stderr)
         _report_so_far(experiment)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from search_spaces import DataShape, InputError, Space, Value, Variant, space_of
+from trainables.data import read_card
 from trainables.data.spec import shares_text
 from tune.experiment.folder import Experiment
 from tune.experiment.input_variants import (
@@ -54,7 +55,7 @@ def planned_rows(experiment: Experiment) -> list[PlannedRow]:
     if preset is None:
         return []
     cards = {
-        input_variant: Experiment(folder_of(experiment, input_variant)).read("data.json")
+        input_variant: read_card(folder_of(experiment, input_variant))
         for input_variant in input_variants_of(preset, settings)
     }
     return plan(preset, settings, cards)

@@ -66,7 +66,7 @@ class SearchStudy:
         records: all trials, by number; read from the storage only once, because nobody else writes to it.
     """
 
-    def __init__(self, storage: BaseStorage, name: str) -> None:
+    def __init__(self, storage: BaseStorage, name: str, taken: Taken = lambda: None) -> None:
         self._storage = storage
         self._id = storage.get_study_id_from_name(name)
         self.records = [_record(trial) for trial in storage.get_all_trials(self._id, deepcopy=False)]
@@ -75,11 +75,11 @@ class SearchStudy:
         self._ids: dict[int, int] = {}
         self._patience = STORAGE_TIMEOUT_S
         self.gone: InputError | None = None
-        self.taken: Taken = lambda: None
+        self.taken = taken
 
     @classmethod
-    def create(cls, url: str, name: str, *, maximize: bool) -> "SearchStudy":
-        """Create a study called `name`.
+    def create(cls, url: str, name: str, *, maximize: bool, taken: Taken = lambda: None) -> "SearchStudy":
+        """Create a study called `name`; `taken` as among the attributes.
 
         Raises:
             InputError: the storage has a study of this name, or cannot be used.
@@ -88,7 +88,7 @@ class SearchStudy:
         try:
             made = storage.create_new_study([StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE], name)
             storage.set_study_user_attr(made, "identity", uuid4().hex[:12])
-            return cls(storage, name)
+            return cls(storage, name, taken)
         except DuplicatedStudyError:
             storage.engine.dispose()
             raise InputError(f"storage {url} has a study {name!r} already; choose another --name") from None
@@ -96,20 +96,25 @@ class SearchStudy:
             raise _refused(url, error) from None
 
     @classmethod
-    def load(cls, url: str, name: str) -> "SearchStudy":
-        """Load the study called `name`.
+    def load(cls, url: str, name: str, *, taken: Taken = lambda: None) -> "SearchStudy":
+        """Load the study called `name`; `taken` as among the attributes.
 
         Raises:
             InputError: there is no such study, or the storage cannot be used.
         """
         storage = _storage(url)
         try:
-            return cls(storage, name)
+            return cls(storage, name, taken)
         except KeyError:
             storage.engine.dispose()
             raise InputError(f"storage {url} has no study {name!r}; it was moved or deleted") from None
         except OSError as error:
             raise _refused(url, error) from None
+
+    @property
+    def begun(self) -> int:
+        """The number of trials that count as begun of those that were asked for."""
+        return sum(record.counts for record in self.records)
 
     def delete(self) -> None:
         """Delete the study from the storage, which others may share."""

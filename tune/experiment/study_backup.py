@@ -24,7 +24,6 @@ from trainables.storage.synced_folder import SyncedFolder, patiently
 from tune.experiment.folder import SQLITE, STUDY, Experiment
 from tune.experiment.study import SearchStudy
 from tune.settings.groups import HERE
-from tune.settings.settings import Settings
 
 COPY_EVERY_S = 30.0
 """Seconds after which the study is copied even if no trial has ended."""
@@ -47,8 +46,9 @@ class StudyBackup:
         self.file, self.place = file, place
 
     @classmethod
-    def of(cls, experiment: Experiment, settings: Settings) -> "StudyBackup | None":
+    def of(cls, experiment: Experiment) -> "StudyBackup | None":
         """Return an experiment's study backup; None in a single machine's folder, or if a person named a storage."""
+        settings = experiment.settings
         if settings.storage or (settings.address == HERE and experiment.url is None):
             return None
         digest = hashlib.sha256(str(experiment).encode()).hexdigest()[:16]

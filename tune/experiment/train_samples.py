@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trainables.data import load_train, names_of
 from trainables.data.thumbnails import thumbnails
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment_folder import ExperimentFolder
 
 FILE = "samples.npz"
 
@@ -32,13 +32,13 @@ class Samples:
     labels: NDArray[np.int64]
     names: NDArray[np.str_]
 
-    def write(self, experiment: Experiment) -> None:
+    def write(self, experiment: ExperimentFolder) -> None:
         """Write the samples into the folder of an experiment."""
         with experiment.writing(FILE) as draft, draft.open("wb") as file:
             np.savez_compressed(file, **asdict(self))
 
     @classmethod
-    def of(cls, experiment: Experiment) -> "Samples | None":
+    def of(cls, experiment: ExperimentFolder) -> "Samples | None":
         """Load the samples of an experiment; return None if it has none, as with older experiments."""
         file = experiment.folder / FILE
         if not file.exists():
@@ -47,7 +47,7 @@ class Samples:
             return cls(**arrays)
 
 
-def keep_samples(experiment: Experiment) -> None:
+def keep_samples(experiment: ExperimentFolder) -> None:
     """Choose train-set samples from the data in an experiment's folder, and write them there."""
     data = load_train(experiment.folder, torch.device("cpu"), resident=False)
     labels = data.train.labels.numpy()

@@ -13,6 +13,9 @@ from trainables.data import PREPARED, TrainData, TrainOn, bring_store, load_trai
 from trainables.storage.pretrained_files import bring_weights
 from trainables.storage.synced_folder import SyncedFolder
 from trainables.training.iterate import release
+from tune.experiment.folder import Experiment
+from tune.experiment.input_variants import folders_of, searched_input_variants
+from tune.settings.groups import HERE
 from tune.settings.objective import Objective
 
 DATA_FILES = (*PREPARED, "weights.json")
@@ -46,6 +49,22 @@ class TrialContext:
     eval_variant: Variant | None = None
     copied_to: str | None = None
     shared: str | None = None
+
+    @classmethod
+    def of(cls, experiment: Experiment, device: str, threads: int) -> "TrialContext":
+        """Return the context of an experiment's trials on the resources of one."""
+        settings = experiment.settings
+        return cls(
+            folders=folders_of(experiment, searched_input_variants(settings)),
+            experiment=str(experiment.folder),
+            copied_to=experiment.url,
+            shared=None if settings.address == HERE else settings.out,
+            device=device,
+            threads=threads,
+            max_epochs=settings.max_epochs,
+            objective=settings.objective,
+            recipes_from=settings.recipes_from,
+        )
 
     @property
     def place(self) -> SyncedFolder:

@@ -2,20 +2,22 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 
 from search_spaces import Domains, Space, space_of
 from trainables.training.iterate import run
-from tune.experiment.folder import FINAL, Experiment
+from tune.experiment.experiment_folder import FINAL
+from tune.experiment.folder import Experiment
 from tune.experiment.input_variants import folders_of
 from tune.experiment.planned_rows import PlannedRow
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final
 from tune.finals.training import train_final, wait_for
 from tune.tuning.retries import trainer
+from tune.tuning.search_context import SearchContext
 
 
 def result_of(row: PlannedRow, experiment: Experiment) -> Final | None:
@@ -24,26 +26,18 @@ def result_of(row: PlannedRow, experiment: Experiment) -> Final | None:
     return Final.load(place) if (place / FINAL).exists() else None
 
 
-def run_rows(
-    experiment: Experiment,
-    rows: list[PlannedRow],
-    settings: TrialContext,
-    *,
-    cpus: float,
-    gpus: float,
-    progress: Callable[[int, int], None],
-) -> list[str]:
+def run_rows(search: SearchContext, rows: list[PlannedRow]) -> list[str]:
     """Train and test every published row that has no result yet, side by side on the cluster.
 
-    `progress(done, total)` counts all rows. Returns a line for each row that failed; a resumed search retries those.
+    Returns a line for each row that failed; a resumed search retries those.
     """
-    train = trainer(cpus, gpus)
-    seed = experiment.settings.seed
+    train = trainer(search.resources.cpus, search.resources.gpus)
+    experiment, seed = search.experiment, search.settings.seed
     jobs = {}
     for row in rows:
         if result_of(row, experiment) is None:
             own = replace(
-                settings,
+                search.trial_context,
                 folders=folders_of(experiment, row.input_variants),
                 eval_variant=row.eval_variant,
                 max_epochs=row.epochs,
@@ -54,7 +48,8 @@ def run_rows(
                 for number in range(compared)
             ]
             jobs[train.remote(own.place, row.folder, train_row, own, row, seed, *scores)] = f"row {row.name}"
-    failures = wait_for(jobs, progress, before=len(rows) - len(jobs))
+    with search.counting("published rows trained") as progress:
+        failures = wait_for(jobs, progress, before=len(rows) - len(jobs))
     experiment.place.pull("rows", last=FINAL)
     return failures
 

@@ -7,7 +7,7 @@ make it worse on val.
 
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,12 @@ from trainables.data import Split
 from trainables.training.iterate import release
 from trainables.training.metrics import EVALUATION_BATCH, evaluate
 from trainables.training.protocol import build_of
-from tune.experiment.folder import FINAL
+from tune.experiment.experiment_folder import FINAL
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist, Tested
 from tune.finals.training import carry_out, conclude, data_of
 from tune.settings.settings import Settings
+from tune.tuning.search_context import SearchContext
 
 Kind = Literal["uniform", "greedy"]
 
@@ -73,16 +74,9 @@ def load_soups(folder: Path, pool: Sequence[Final]) -> list[Soup]:
     return [soup for soup in soups if soup.pool == names and soup.train_on == pool[0].train_on]
 
 
-def run_soups(
-    pools: Sequence[Sequence[Final]],
-    settings: TrialContext,
-    *,
-    cpus: float,
-    gpus: float,
-    progress: Callable[[int, int], None],
-) -> list[str]:
+def run_soups(search: SearchContext, pools: Sequence[Sequence[Final]], label: str) -> list[str]:
     """Make and test the missing soups of each pool, as `run_finals` does for finals."""
-    jobs = {}
+    settings, jobs = search.trial_context, {}
     for pool in pools:
         made = {soup.kind for soup in load_soups(settings.place.folder, pool)}
         for kind in get_args(Kind):
@@ -91,7 +85,7 @@ def run_soups(
                 shutil.rmtree(settings.place.folder / name, ignore_errors=True)
                 settings.place.remove(name, first=FINAL)
             jobs[name] = partial(make_soup, settings, kind, pool, name)
-    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+    return carry_out(search, jobs, label)
 
 
 def make_soup(settings: TrialContext, kind: Kind, pool: Sequence[Final], name: str) -> None:

@@ -28,29 +28,23 @@ from trainables.storage.synced_folder import patiently
 from trainables.training.checkpoints import weights_of
 from trainables.training.iterate import EpochResult, release, run
 from trainables.training.metrics import Evaluation, evaluate
-from tune.experiment.folder import FINAL
+from tune.experiment.experiment_folder import FINAL
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Candidate, Final, refit_folder
 from tune.finals.test_samples import chosen, examples
 from tune.tuning.retries import trainer
+from tune.tuning.search_context import SearchContext
 
 LEAST = 60000.0
 """The largest magnitude of a log-probability that is kept, as float16 holds no more than 65,504."""
 
 
-def run_finals(
-    candidates: Sequence[Candidate],
-    seeds: list[int],
-    settings: TrialContext,
-    *,
-    cpus: float,
-    gpus: float,
-    progress: Callable[[int, int], None],
-) -> list[str]:
-    """Train and test every missing seed, side by side on the cluster; `progress(done, total)`.
+def run_finals(search: SearchContext, candidates: Sequence[Candidate], label: str) -> list[str]:
+    """Train and test every missing seed of each candidate, side by side on the cluster.
 
-    Returns a line for each seed that failed; a resumed search retries those.
+    Returns a line for each seed that failed; a resumed search retries those. `label` says what is counted.
     """
+    settings, seeds = search.trial_context, search.settings.seeds_of_finals
     wanted = {
         candidate.folder(seed): (candidate, seed)
         for candidate in candidates
@@ -60,52 +54,37 @@ def run_finals(
         name: partial(train_final, settings, each.recipe, each.config, each.trial, seed, name)
         for name, (each, seed) in wanted.items()
     }
-    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+    return carry_out(search, jobs, label)
 
 
-def run_refits(
-    finals: Iterable[Final],
-    settings: TrialContext,
-    *,
-    cpus: float,
-    gpus: float,
-    progress: Callable[[int, int], None],
-) -> list[str]:
+def run_refits(search: SearchContext, finals: Iterable[Final], label: str) -> list[str]:
     """Train finals on train and val together, each up to its best epoch on val, and test them; as `run_finals`."""
-    jobs = {}
+    settings, jobs = search.trial_context, {}
     for final in finals:
         name = refit_folder(final)
         own = (final.recipe, final.config, final.trial, final.seed, name)
         jobs[name] = partial(train_final, settings, *own, train_on="train+val", keep="last", until=final.epoch)
-    return carry_out(jobs, settings, cpus=cpus, gpus=gpus, progress=progress)
+    return carry_out(search, jobs, label)
 
 
-def carry_out(
-    jobs: Mapping[str, Callable[[], None]],
-    settings: TrialContext,
-    *,
-    cpus: float,
-    gpus: float,
-    progress: Callable[[int, int], None],
-) -> list[str]:
+def carry_out(search: SearchContext, jobs: Mapping[str, Callable[[], None]], label: str) -> list[str]:
     """Run the jobs that have no result yet, side by side on the cluster, and return a line for each that failed.
 
     Args:
+        search: the search, for places and resources.
         jobs: by the folder of the experiment that appears when the job is done, such as finals/NAME.
-        settings: the trial context.
-        cpus: of each job.
-        gpus: of each job.
-        progress: called with the number of jobs done and the total.
+        label: what is counted while they run.
     """
-    train, folder = trainer(cpus, gpus), settings.place.folder
-    waiting = {}
+    place, waiting = search.experiment.place, {}
+    train = trainer(search.resources.cpus, search.resources.gpus)
     for name, job in jobs.items():
-        if not (folder / name / FINAL).exists():
+        if not (place.folder / name / FINAL).exists():
             kind, _, rest = name.partition("/")
-            waiting[train.remote(settings.place, name, job)] = f"{kind.removesuffix('s')} {rest}"
-    failures = wait_for(waiting, progress, before=len(jobs) - len(waiting))
+            waiting[train.remote(place, name, job)] = f"{kind.removesuffix('s')} {rest}"
+    with search.counting(label) as progress:
+        failures = wait_for(waiting, progress, before=len(jobs) - len(waiting))
     for kind in {name.partition("/")[0] for name in jobs}:
-        settings.place.pull(kind, last=FINAL)
+        place.pull(kind, last=FINAL)
     return failures
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces import InputError, add_recipes, recipes
-from tune.experiment.folder import MODELS, Experiment
+from trainables.data.card import read_card
+from tune.experiment.experiment_folder import MODELS, ExperimentFolder
 from tune.settings.settings_file import SETTINGS, load
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Trained:
     """
 
     folder: Path
-    experiment: Experiment | None
+    experiment: ExperimentFolder | None
 
     @classmethod
     def find(cls, source: Path, recipe: str | None = None) -> "Trained":
@@ -39,7 +40,7 @@ class Trained:
             InputError: there is none.
         """
         folder = source.expanduser().absolute()
-        above = Experiment(folder.parent.parent)
+        above = ExperimentFolder(folder.parent.parent)
         inside = folder.parent.name in MODELS and above.exists
         if (folder / CARD).is_file():
             if recipe is not None:
@@ -50,7 +51,7 @@ class Trained:
         if inside:
             there = ", ".join(map(str, [*above.winners, *above.rows, *above.soups])) or "none yet"
             raise InputError(f"{source} is not a trained model of {above.folder}; there are: {there}")
-        experiment = Experiment.open(source)
+        experiment = ExperimentFolder.open(source)
         return cls(folder=experiment.best(recipe), experiment=experiment)
 
     @property
@@ -97,7 +98,7 @@ class Trained:
             )
         card = self.card
         for folder in (self.experiment.folder, *sorted((self.experiment.folder / "views").glob("*"))):
-            data = Experiment(folder).read("data.json")
+            data = read_card(folder)
             if (data["digest"], data["variant"]) == (card["data"], card["variant"]):
                 return folder
         raise InputError(f"{self.experiment.folder} no longer has the data of {self.name}; search it again")

@@ -2,12 +2,13 @@
 
 import shutil
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import yaml
 
-from search_spaces import Choice, Domain, Value, space_of
-from tune.experiment.folder import Experiment
+from search_spaces import Choice, DataShape, Domain, Value, space_of
+from trainables.data import read_card
 from tune.experiment.input_variants import InputVariant, folder_of, shown_to
 from tune.experiment.planned_rows import PlannedRow
 from tune.finals.finalists import Final, Tested
@@ -107,14 +108,14 @@ def _write_row(results: Results, row: PlannedRow, final: Final) -> None:
     input_variant = InputVariant(
         space_of(final.recipe).of(final.config).input_variant, row.input_variants[0].image_size
     )
-    data = Experiment(folder_of(results.experiment, input_variant))
+    data = folder_of(results.experiment, input_variant)
     results.experiment.write(f"rows/{row.name}/metrics.json", _metrics(results, final, data, _of_final(final)))
 
 
-def _data(results: Results, tested: Tested) -> Experiment:
-    """Return the data in the input variant of a model from the search."""
+def _data(results: Results, tested: Tested) -> Path:
+    """Return the folder of the data in the input variant of a model from the search."""
     input_variant = shown_to(space_of(tested.recipe).of(tested.config), results.settings)
-    return Experiment(folder_of(results.experiment, input_variant))
+    return folder_of(results.experiment, input_variant)
 
 
 def _of_final(final: Final) -> dict[str, Any]:
@@ -125,9 +126,12 @@ def _of_soup(soup: Soup) -> dict[str, Any]:
     return {"soup": soup.kind, "members": soup.members}
 
 
-def _metrics(results: Results, tested: Tested, data: Experiment, made_of: dict[str, Any]) -> dict[str, Any]:
-    """Return figures and the facts `Classifier` needs to load the weights; `data` has the model's input variant."""
-    card = data.read("data.json")
+def _metrics(results: Results, tested: Tested, data: Path, made_of: dict[str, Any]) -> dict[str, Any]:
+    """Return figures, and the facts `Classifier` needs to load the weights.
+
+    `data` is the folder of the data in the model's input variant.
+    """
+    card = read_card(data)
     samples = sum(card["images"][split] for split in tested.train_on.split("+"))  # a kNN keeps them all
     metrics: dict[str, Any] = finite(
         {
@@ -140,7 +144,7 @@ def _metrics(results: Results, tested: Tested, data: Experiment, made_of: dict[s
             "test": tested.test,
             "model": tested.model,
             "classes": results.classes,
-            "shape": {**asdict(data.shape), "samples": samples},
+            "shape": {**asdict(DataShape(**card["shape"])), "samples": samples},
             "variant": card["variant"],
             "data": card["digest"],
         }

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces import InputError
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment_folder import ExperimentFolder
 from tune.experiment.trial_record import TrialRecord
 from tune.settings.settings_file import SETTINGS, load
 
@@ -27,7 +27,7 @@ def experiments(folder: Path) -> Table:
     """
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder yet; toprung search makes one")
-    found = [Experiment(place) for place in sorted(folder.iterdir()) if Experiment(place).exists]
+    found = [there for place in sorted(folder.iterdir()) if (there := ExperimentFolder(place)).exists]
     if not found:
         raise InputError(f"{folder}: no experiment in it; give the --out of a search")
     found.sort(key=lambda experiment: (experiment.folder / SETTINGS).stat().st_mtime)
@@ -82,7 +82,7 @@ def trial(record: TrialRecord) -> tuple[Table, Table]:
     return fields, epochs
 
 
-def _state(experiment: Experiment, summary: Mapping[str, Any] | None) -> str:
+def _state(experiment: ExperimentFolder, summary: Mapping[str, Any] | None) -> str:
     if experiment.is_searched:
         return "running"
     if summary is None or any(recipe["trials"]["running"] for recipe in summary["recipes"].values()):

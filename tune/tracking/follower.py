@@ -15,6 +15,7 @@ from typing import NoReturn, TextIO
 import wandb
 from sqlalchemy.exc import SQLAlchemyError
 
+from tune.experiment.experiment_folder import ExperimentFolder
 from tune.experiment.folder import Experiment
 from tune.experiment.study import WatchedStudy
 from tune.settings.settings import make
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     with suppress(OSError):
         os.nice(10)  # trials come first
     said = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
-    experiment = Experiment(Path(task["folder"]), task["url"])
+    experiment = Experiment.load(ExperimentFolder(Path(task["folder"]), task["url"]))
     settings = make({**experiment.settings.model_dump(), **task["settings"]})
     over = Event()
     Thread(target=_wait_for_end, args=(over,), daemon=True).start()

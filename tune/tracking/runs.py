@@ -18,7 +18,8 @@ import wandb
 import yaml
 
 from tune.experiment.epoch_log import row
-from tune.experiment.folder import FINAL, Experiment
+from tune.experiment.experiment_folder import FINAL
+from tune.experiment.folder import Experiment
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
 from tune.settings.groups import Mark, WandbSettings, marked

@@ -2,12 +2,10 @@
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
-from ray.tune.stopper import Stopper
 from rich.console import Console
 
 from search_spaces import InputError
@@ -25,8 +23,8 @@ class HopelessError(InputError):
     """The search has ended because its trials all fail with the same error."""
 
 
-class Deadline(Stopper):
-    """A stopper that ends a search when its time is used up, or when a person or the machine asks it to stop."""
+class Deadline:
+    """The end of searching: when the time is used up, or when a person or the machine asks to stop."""
 
     def __init__(self, study: SearchStudy, budget: float | None) -> None:
         self._study, self._budget = study, budget
@@ -35,7 +33,6 @@ class Deadline(Stopper):
         self._sparing_from: float | None = None
         self._noted = self._began
         self.searching, self.interrupted = True, False
-        self.hopeless: Callable[[], str | None] = lambda: None
 
     def used(self) -> float:
         """Return the seconds that the search has run, earlier processes included."""
@@ -59,24 +56,20 @@ class Deadline(Stopper):
         """True if the time for searching is used up."""
         return self._budget is not None and self.used() - self._all_spared() >= self._budget
 
-    def stop_all(self) -> bool:
-        """Return True if the search must end. Ray asks after every event."""
+    def reached(self) -> bool:
+        """Return True if searching must end; note the time now and then."""
         if time.monotonic() - self._noted > NOTE_EVERY:
             self.note()
-        return self.interrupted or self.over or self.hopeless() is not None
+        return self.interrupted or self.over
 
     def note(self) -> None:
         """Write the time used into the study."""
         self._study.note_seconds(self.used(), self._all_spared())
         self._noted = time.monotonic()
 
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        """Return False: no trial is stopped on its own here."""
-        return False
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Return an empty state: Ray pickles its Tuner for `Tuner.restore`, which is not used here."""
-        return {}
+    def end_searching(self) -> None:
+        """Note that the trials are over: from now on, a signal ends the work at once."""
+        self.searching = False
 
 
 @contextmanager

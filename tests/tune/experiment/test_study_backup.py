@@ -177,10 +177,13 @@ def test_what_was_not_copied_in_the_end_is_said(
 
 def test_only_a_cluster_needs_one(tmp_path: Path) -> None:
     given = {"out": str(tmp_path), "cache": str(tmp_path / "cache"), "name": "e"}
-    experiment = Experiment(tmp_path / "e")
-    assert StudyBackup.of(experiment, make(given)) is None
-    assert StudyBackup.of(experiment, make({**given, "address": "auto", "storage": "postgresql://u@h/d"})) is None
-    backup = StudyBackup.of(experiment, make({**given, "address": "auto"}))
+
+    def backup_of(**more: str) -> StudyBackup | None:
+        return StudyBackup.of(Experiment.at(make({**given, **more})))
+
+    assert backup_of() is None
+    assert backup_of(address="auto", storage="postgresql://u@h/d") is None
+    backup = backup_of(address="auto")
     assert backup is not None
     assert backup.copied_to == tmp_path / "e" / "study.db"
     assert backup.file.parent == tmp_path / "cache" / "studies"

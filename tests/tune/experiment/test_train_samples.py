@@ -9,15 +9,15 @@ from PIL import Image
 from tests.trainables.data.pictures import fill, garment, noise, save
 from tests.trainables.data.shards import write_hub
 from trainables.data import DataSpec, prepare
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment_folder import ExperimentFolder
 from tune.experiment.train_samples import EACH, MOST_CLASSES, Samples, chosen, keep_samples
 
 
 def kept(folder: Path, source: Path | str, cache: Path, **options: object) -> Samples:
     """The samples of a data set, as they are read again."""
     prepare(DataSpec(source=str(source), **options), cache=cache).write(folder)  # type: ignore[arg-type]
-    keep_samples(Experiment(folder))
-    samples = Samples.of(Experiment(folder))
+    keep_samples(ExperimentFolder(folder))
+    samples = Samples.of(ExperimentFolder(folder))
     assert samples is not None
     return samples
 
@@ -73,12 +73,12 @@ def test_of_many_classes_those_with_the_most_images_are_kept() -> None:
 
 
 def test_an_experiment_from_before_has_none(tmp_path: Path) -> None:
-    assert Samples.of(Experiment(tmp_path)) is None
+    assert Samples.of(ExperimentFolder(tmp_path)) is None
 
 
 @pytest.mark.parametrize("name", ["\udcff/a.png", "猫 <b>.png"])
 def test_any_name_of_a_file_comes_back(tmp_path: Path, name: str) -> None:
-    experiment = Experiment(tmp_path)
+    experiment = ExperimentFolder(tmp_path)
     zeros = np.zeros((1, 3, 8, 8), np.uint8)
     Samples(images=zeros, labels=np.array([0]), names=np.array([name])).write(experiment)
     samples = Samples.of(experiment)

@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 def experiment(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experiment:
     folder = tmp_path_factory.mktemp("rows")
     prepare(DataSpec(source="digits", limit=400), cache=cache).write(folder)
-    return Experiment(folder)
+    return Experiment(folder, settings=make({"name": "rows"}))
 
 
 def trial_settings(experiment: Experiment, into: Path, epochs: int = 1) -> TrialContext:
@@ -99,7 +99,7 @@ def test_pca_is_exact_also_of_many_pixels_where_scikit_learn_by_itself_approxima
     tmp_path: Path, cache: Path, solver: str
 ) -> None:
     prepare(DataSpec(source=f"fashion_mnist:{FASHION}", split=(600, 100, 100), limit=600), cache=cache).write(tmp_path)
-    large = Experiment(tmp_path)
+    large = Experiment(tmp_path, settings=make({"name": "large"}))
     config = {"weights": "uniform", "neighbors": 5, "reduce": "pca", "components": 100, "svd_solver": solver}
     train_row(trial_settings(large, tmp_path), planned(large, row(config=config)), 0)
     (images, labels), (others, _) = pixels(load_train(tmp_path, CPU).train), pixels(load_test(tmp_path, CPU))

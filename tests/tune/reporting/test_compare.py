@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -264,7 +265,7 @@ def test_what_comes_from_outside_is_never_markup(tell: Tell, tmp_path: Path) -> 
     first = tell("a", classes=evil, data=f"/tmp/{EVIL}", card={"source": f"/tmp/{EVIL}"})
     renamed = tell("b", val=0.8, classes=evil, environment=environment() | {"device": EVIL})
     named = renamed.folder.rename(renamed.folder.with_name("<img src=x onerror=alert(1)>#?"))
-    page = page_of(tmp_path, first, Experiment(named))
+    page = page_of(tmp_path, first, replace(renamed, folder=named))
     assert sum(tag == "script" for tag, _ in page.elements) == 3
     assert not [tag for tag, _ in page.elements if tag == "img"]
     assert not [name for _, attributes in page.elements for name in attributes if name.startswith("on")]

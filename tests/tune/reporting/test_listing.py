@@ -8,6 +8,7 @@ from filelock import FileLock
 
 from tests.tune.reporting.stories import Story
 from tune.cli import main
+from tune.experiment.experiment_folder import ExperimentFolder
 from tune.experiment.folder import Experiment
 from tune.reporting.report import rebuild
 
@@ -23,7 +24,7 @@ def test_experiments_are_listed_with_their_state_and_result(
     story.study.close()
     rebuild(story.experiment)
     summary = searched.read("report.json")
-    Experiment(tmp_path / "fifth").write("report.json", {**summary, "untested": ["mlp"]})
+    ExperimentFolder(tmp_path / "fifth").write("report.json", {**summary, "untested": ["mlp"]})
     (tmp_path / "notes").mkdir()
     with FileLock(tmp_path / "third" / ".lock"):
         assert main(["list", str(tmp_path)]) == 0
