@@ -3,14 +3,17 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help notebook search test test-unit test-integration test-fast test-cluster chaos check format install
+.PHONY: help notebook docs search test test-unit test-integration test-fast test-lowest test-cluster chaos check format \
+	install
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-unit  the tests without Ray; make test-integration: those with it"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
+	@echo "make test-lowest  the same with the lowest versions of all packages that pyproject.toml admits"
 	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (12 minutes)"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
+	@echo "make docs       build the documentation into site/"
 	@echo "make notebook   run docs/search.ipynb and keep what came out"
 	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"
@@ -72,3 +75,17 @@ $(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 
 notebook: install
 	PLOTLY_RENDERER=plotly_mimetype $(BIN)/python -m tests.notebook
+
+# mkdocs-material prints a note on the next mkdocs at each build
+docs: install
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+
+# in an environment of its own, made anew: versions only ever go up in an old one
+LOWEST ?= .venv-lowest
+
+test-lowest:
+	uv venv --quiet --clear --python $(PYTHON) $(LOWEST)
+	uv pip install --quiet --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[dev]'
+	uv pip install --quiet --python $(LOWEST)/bin/python --no-deps sweeps==0.3.0
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest -n auto -m "not slow" --ignore tests/integration \
+		--ignore tests/cluster --ignore tests/trainables/pretrained

@@ -4,7 +4,7 @@
 
 What it shows is that each row runs by its one command on data of its form, not that the published figures come out:
 the images are others, fewer and smaller, and without a network no pretrained weights are there (`pretrained=no`).
-Prints the command of each preset, and a table with all figures of its rows, as docs/recipes.md has them; with --search
+Prints the command of each preset, and a table with all figures of its rows, as docs/presets.md has them; with --search
 also a line of what a few trials around the rows have found.
 """
 

@@ -83,9 +83,9 @@ def postgres(_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> Postgres:
 
 @pytest.fixture
 def readme_recipe(tmp_path: Path) -> Path:
-    """A folder with the recipe of the README, `linear`."""
+    """A folder with the recipe of docs/add-a-recipe.md, `linear`."""
     folder = tmp_path / "my_recipes"
-    text = (Path(__file__).parent.parent / "README.md").read_text()
+    text = (Path(__file__).parent.parent / "docs" / "add-a-recipe.md").read_text()
     (block,) = re.findall(r"```python\n(# search_spaces/.*?)```", text, re.DOTALL)
     for part in re.split(r"^# (?=\w+/\w+\.py$)", block, flags=re.MULTILINE)[1:]:
         name, _, code = part.partition("\n")

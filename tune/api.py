@@ -31,7 +31,7 @@ def search(
         data: as `--data`: a folder of images, or a source such as "digits" or "parquet:shards/*.parquet".
         recipes: as `--recipes`, or a list; empty for those that are searched by default.
         trials: configurations to try, over all recipes.
-        settings: all other flags, with _ for -: `max_epochs=10`, `out="results"`, `set={"mlp.lr": "1e-4..1e-2"}`,
+        settings: all other flags, with `_` for `-`: `max_epochs=10`, `out="results"`, `set={"mlp.lr": "1e-4..1e-2"}`,
             `final_seeds=5`.
 
     Raises:
@@ -68,9 +68,13 @@ class Best:
     """A configuration that was trained again and tested.
 
     Attributes:
-        recipe, config: the configuration.
-        accuracy, low, high: the mean test accuracy over the seeds, with its 95% interval.
-        images, seeds: how many test images and seeds it was measured with.
+        recipe: its recipe.
+        config: its active fields.
+        accuracy: the mean test accuracy over the seeds.
+        low: the lower end of its 95% interval.
+        high: the upper end.
+        images: the number of test images that it was measured with.
+        seeds: the number of seeds.
     """
 
     recipe: str

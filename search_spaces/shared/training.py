@@ -21,14 +21,17 @@ class Training(Space):
         decayed: the parameters that weight decay applies to: weights, or all, as in PyTorch's optimizers, including
             norms and biases.
         clip_norm: the largest gradient norm, taken over all weights; 0 for no limit.
-        ema, ema_decay: whether a moving average of the weights is evaluated and saved, and its decay per step.
+        ema: a moving average of the weights, which is then evaluated and saved.
+        ema_decay: its decay per step.
         label_smoothing: the part of each target that is spread over the classes.
         normalize: by mean and standard deviation of the train split, by those of ImageNet, or by 0.5 and 0.5.
         window: the side the network sees divided by the image's side: a random window in training, else the center.
         hue: the largest rotation of the colors, in turns of the color circle.
-        policy, magnitude: TrivialAugment, or RandAugment with a magnitude out of 30.
+        policy: TrivialAugment or RandAugment.
+        magnitude: of RandAugment, out of 30.
         erasing: the probability that a box of an image becomes gray.
-        mix, mixup_alpha: mixup with shares from Beta(alpha, alpha), or CutMix.
+        mix: mixup or CutMix.
+        mixup_alpha: mixup draws shares from Beta(alpha, alpha).
     """
 
     optimizer: Annotated[str, Choice(("adamw", "sgd", "adam")), Searched(Choice(("adamw", "sgd")))] = "adamw"

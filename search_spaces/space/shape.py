@@ -10,9 +10,10 @@ class DataShape:
     Attributes:
         samples: images in the train split.
         channels: 1 (gray) or 3 (RGB).
-        height, width: in pixels, as stored.
+        height: in pixels, as stored.
+        width: in pixels, as stored.
         classes: number of classes.
-        mirrors: whether a mirrored image keeps its class, as far as the source knows.
+        mirrors: True if a mirrored image keeps its class, as far as the source knows.
         imbalance: images in the largest class divided by images in the smallest, in the train split.
     """
 

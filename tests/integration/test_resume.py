@@ -88,7 +88,7 @@ def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had
         search.interrupt()
         assert search.end() == 130
         assert "stopping in order; once more to stop at once" in search.output
-        assert f"go on with: toprung search --resume {out / 'hit'}" in search.errors
+        assert f"continue with: toprung search --resume {out / 'hit'}" in search.errors
         assert search.output.splitlines()[-1] == f"report: {out / 'hit'}/report/index.html"
         assert "Traceback" not in search.said
     assert records_of(out / "hit")[-1].state == "running"
@@ -114,7 +114,10 @@ def test_ctrl_c_twice_stops_at_once_whatever_trains_and_nothing_is_lost_and_nobo
         search.interrupt()
         assert search.end() == 130
         assert "Traceback" not in search.said
-        assert f"stopped at once; go on with: toprung search --resume {out / 'twice'}; write a report" in search.errors
+        assert (
+            f"stopped at once; continue with: toprung search --resume {out / 'twice'}; report the results"
+            in search.errors
+        )
     assert not (out / "twice" / "report.json").exists()
     stopped = [record for record in records_of(out / "twice") if record.state != "running"]
     assert decisions(stopped) == decisions([undisturbed[record.number] for record in stopped])
@@ -134,7 +137,7 @@ def test_ctrl_c_in_the_finals_stops_at_once_and_the_finals_that_were_trained_are
         search.interrupt()
         assert search.end() == 130
         assert "Traceback" not in search.said
-        assert f"go on with: toprung search --resume {out / 'finals'}" in search.errors
+        assert f"continue with: toprung search --resume {out / 'finals'}" in search.errors
     so_far = json.loads((out / "finals" / "report.json").read_text())["recipes"]
     assert [recipe for recipe, entry in so_far.items() if entry["test"]] == [kept.name.split("-")[0]]
     assert main(["search", "--resume", str(out / "finals")]) == 0

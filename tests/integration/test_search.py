@@ -171,7 +171,7 @@ def test_a_trial_that_another_seed_trains_is_not_reproduced(
     said = capsys.readouterr().out
     assert "epoch 1: " in said
     assert "not reproduced: a figure deviates by" in said
-    assert "the environment is that of the record" in said
+    assert "the environment is the same as in the record" in said
 
 
 def test_the_best_predicts_files_as_it_did_the_test_images(searched: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_winner_is_exported_and_predicts_files_as_it_did(
         Image.fromarray((image * 255 / 16).round().astype(np.uint8)).save(tmp_path / f"{number:02d}.png")
     file = tmp_path / "model.onnx"
     assert main(["export", str(searched), "--recipe", recipe, "--output", str(file)]) == 0
-    assert "onnxruntime gives the classes of PyTorch" in capsys.readouterr().out
+    assert "onnxruntime and PyTorch give the same classes" in capsys.readouterr().out
     predictions = []
     for arguments in ([str(file)], [str(searched), "--recipe", recipe]):
         assert main(["predict", *arguments, str(tmp_path), "--format", "json", "--top", "1"]) == 0
@@ -272,13 +272,13 @@ def test_resumed_with_more_trials_it_keeps_what_it_has_and_tests_no_final_again(
     [
         (
             ["--recipes", "mlp,knn,plain_cnn"],
-            "--recipes was knn,mlp,plain_cnn when the experiment was begun and cannot become mlp,knn,plain_cnn;",
+            "--recipes mlp,knn,plain_cnn: the experiment was begun with knn,mlp,plain_cnn, and --resume cannot",
         ),
         (["--trials", "3"], "already; give as many or more"),
-        (["--seed", "1"], "--seed was 0 when the experiment was begun and cannot become 1; on --resume only --trials"),
-        (["--metric", "loss"], "--metric was 'accuracy'"),
-        (["--set", "mlp.depth=1"], "--set was"),
-        (["--data", "/other"], "--data was 'digits'"),
+        (["--seed", "1"], "--seed 1: the experiment was begun with 0, and --resume cannot change that; begin a new "),
+        (["--metric", "loss"], "--metric 'loss': the experiment was begun with 'accuracy'"),
+        (["--set", "mlp.depth=1"], "--set {'mlp.depth': '1'}: the experiment was begun with"),
+        (["--data", "/other"], "--data '/other': the experiment was begun with 'digits'"),
     ],
 )
 def test_resumed_otherwise_it_is_refused(

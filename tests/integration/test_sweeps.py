@@ -29,7 +29,7 @@ def test_agents_train_what_a_sweep_draws_and_stop_when_told(
         shutil.copy(RUN, tmp_path / "tune")
     flags = ["--data", "digits", "--limit", "200", "--cache", str(cache), "--max-epochs", "100000"]
     assert main(["sweep", str(PROBE), "knn", *flags, "--wandb-project", "shapes"]) == 0
-    assert "make the sweep: wandb sweep sweep.yaml" in capsys.readouterr().out
+    assert "create the sweep: wandb sweep sweep.yaml" in capsys.readouterr().out
     with wandb_server() as server:
         environment = {**os.environ, **server.environment, "CUDA_VISIBLE_DEVICES": ""}
         made = subprocess.run(

@@ -20,7 +20,8 @@ class Evaluation:
 
     Attributes:
         losses: cross-entropy of each image in nats (N,), in the order of the split.
-        labels, predictions: class indices (N,).
+        labels: true class indices (N,).
+        predictions: predicted class indices (N,).
         classes: number of classes.
         log_probabilities: of each class (N, classes), if requested.
     """

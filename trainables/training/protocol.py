@@ -27,7 +27,8 @@ class Epoch:
     Attributes:
         model: maps raw uint8 images (N, C, H, W) to logits (N, classes); weights are those of this epoch.
         last: no epoch follows.
-        train_loss, train_accuracy: means over the epoch, on augmented images and with dropout, if any.
+        train_loss: mean over the epoch, on augmented images and with dropout, if any.
+        train_accuracy: the same of the accuracy.
         lr: the learning rate at the end of the epoch; None if the recipe does not learn by steps.
         state: returns the state to continue from, given the val metrics, without the model's own weights.
     """

@@ -4,9 +4,9 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from search_spaces import InputError
+from tune import __version__
 from tune.cli import doctor, fetch, models, recipes, reports, search, sweeps
 from tune.cli.parser import Parser
 
@@ -40,7 +40,7 @@ def command_parser(*, flags: bool = True) -> argparse.ArgumentParser:
         description="Distributed hyperparameter search for image classifiers.",
         allow_abbrev=False,
     )
-    top.add_argument("--version", action="version", version=f"toprung {version('toprung')}")
+    top.add_argument("--version", action="version", version=f"toprung {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
     for module in (search, doctor, reports, models, sweeps, recipes, fetch):
         module.add(commands, flags=flags)

@@ -11,11 +11,11 @@ from tune.cli.parser import Parser
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
     doctor = commands.add_parser(
-        "doctor", help="look for what would fail: here, on a cluster, in a cluster's file", allow_abbrev=False
+        "doctor", help="find what would make a search fail: here, on a cluster, in a cluster file", allow_abbrev=False
     )
     doctor.set_defaults(run=_doctor)
     doctor.add_argument(
-        "cluster", type=Path, nargs="?", metavar="cluster.yaml", help="look at this file instead, before ray up"
+        "cluster", type=Path, nargs="?", metavar="cluster.yaml", help="check this cluster file instead, before ray up"
     )
     if flags:
         from tune.settings.groups import Mark, marked

@@ -13,14 +13,14 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
     fetch = commands.add_parser("fetch", help="download the data of a published experiment", allow_abbrev=False)
     fetch.set_defaults(run=_fetch)
-    fetch.add_argument("data", help="cifar10, product_masks, dog_breeds or flowers")
-    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="where to (default: data/NAME)")
+    fetch.add_argument("data", help="the data set: cifar10, product_masks, dog_breeds or flowers")
+    fetch.add_argument("--to", type=Path, metavar="FOLDER", help="the folder to download into (default: data/NAME)")
     fetch.add_argument(
         "--from",
         dest="copy",
         type=Path,
         metavar="COPY",
-        help="not a download but your copy: the tar or zip; of product_masks also a .parquet file or a folder of them",
+        help="use your copy instead of a download: the tar or zip; for product_masks also a .parquet file or folder",
     )
 
 

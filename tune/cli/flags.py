@@ -13,21 +13,30 @@ if TYPE_CHECKING:
     from tune.settings.settings import Settings
 
 
+EXPERIMENT = "the folder of an experiment, or its URL"
+
+
 def flag_of(name: str) -> str:
     """Return the flag of a setting: `max_epochs` is `--max-epochs`."""
     return "--" + name.replace("_", "-")
 
 
-def add_output(command: argparse.ArgumentParser, default: str, what: str) -> None:
-    """Add --output FILE to a command; `what` names the content of the file."""
+def add_output(command: argparse.ArgumentParser, default: str, content: str) -> None:
+    """Add --output FILE to a command; `content` names what is written to the file."""
     command.add_argument(
-        "--output", type=Path, default=Path(default), metavar="FILE", help=f"{what} (default: {default})"
+        "--output",
+        type=Path,
+        default=Path(default),
+        metavar="FILE",
+        help=f"the file to write {content} to (default: {default})",
     )
 
 
 def add_config(command: argparse.ArgumentParser) -> None:
     """Add --config FILE to a command."""
-    command.add_argument("--config", metavar="FILE", type=Path, help="settings from a YAML file; flags override it")
+    command.add_argument(
+        "--config", metavar="FILE", type=Path, help="read settings from this YAML file; flags override them"
+    )
 
 
 def add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
@@ -110,8 +119,9 @@ def resumed_with(before: "Settings", given: Mapping[str, Any]) -> "Settings":
     if fixed:
         name = fixed[0]
         raise InputError(
-            f"{flag_of(name)} was {given_as(getattr(before, name))} when the experiment was begun and cannot become "
-            f"{given_as(getattr(after, name))}; on --resume only {', '.join(map(flag_of, resumable))} may change"
+            f"{flag_of(name)} {given_as(getattr(after, name))}: the experiment was begun with "
+            f"{given_as(getattr(before, name))}, and --resume cannot change that; begin a new experiment, or "
+            f"change only {', '.join(map(flag_of, resumable))}"
         )
     return after
 

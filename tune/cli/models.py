@@ -5,21 +5,25 @@ import sys
 from io import TextIOWrapper
 from pathlib import Path
 
-from tune.cli.flags import located
+from tune.cli.flags import EXPERIMENT, located
 from tune.cli.parser import Parser
 
-MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME, EXPERIMENT/soups/NAME"
+MODELS = "an experiment, or a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME"
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
-    export = commands.add_parser("export", help="write a winner as ONNX, checked against PyTorch", allow_abbrev=False)
+    export = commands.add_parser(
+        "export", help="export a model to ONNX, and compare it with PyTorch", allow_abbrev=False
+    )
     export.set_defaults(run=_export)
     export.add_argument("experiment", type=located, help=MODELS)
-    export.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
-    export.add_argument("--output", type=Path, metavar="FILE", help="where to (default: EXPERIMENT-NAME.onnx, here)")
+    export.add_argument("--recipe", metavar="NAME", help="the recipe whose winner is meant (default: the best)")
+    export.add_argument(
+        "--output", type=Path, metavar="FILE", help="the file to write (default: EXPERIMENT-NAME.onnx, here)"
+    )
 
-    predict = commands.add_parser("predict", help="classify image files and folders with a winner", allow_abbrev=False)
+    predict = commands.add_parser("predict", help="classify image files and folders", allow_abbrev=False)
     predict.set_defaults(run=_predict)
     predict.add_argument(
         "model",
@@ -27,19 +31,25 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
         help="an experiment, a model in it (best/RECIPE, rows/NAME, soups/NAME), or an exported file",
     )
     predict.add_argument("paths", type=Path, nargs="+", metavar="path", help="an image, or a folder with images")
-    predict.add_argument("--recipe", metavar="NAME", help="whose winner (default: the winner of all)")
-    predict.add_argument("--top", type=int, default=5, metavar="N", help="classes named of each image (default: 5)")
-    predict.add_argument("--format", choices=("table", "json", "csv"), default="table", help="default: table")
+    predict.add_argument("--recipe", metavar="NAME", help="the recipe whose winner is meant (default: the best)")
+    predict.add_argument(
+        "--top", type=int, default=5, metavar="N", help="the number of classes shown for each image (default: 5)"
+    )
+    predict.add_argument(
+        "--format", choices=("table", "json", "csv"), default="table", help="the output (default: table)"
+    )
     predict.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 
-    describe = commands.add_parser("describe", help="parameters, MACs, size, latency of winners", allow_abbrev=False)
+    describe = commands.add_parser(
+        "describe", help="show parameters, MACs, size and latency of models", allow_abbrev=False
+    )
     describe.set_defaults(run=_describe)
     describe.add_argument("experiment", type=located, help=MODELS)
-    describe.add_argument("--recipe", metavar="NAME", help="whose winner (default: those of all recipes)")
-    replay = commands.add_parser("replay", help="train a trial again from its record and compare", allow_abbrev=False)
+    describe.add_argument("--recipe", metavar="NAME", help="the recipe (default: all, each with its winner)")
+    replay = commands.add_parser("replay", help="train a trial again from its record, and compare", allow_abbrev=False)
     replay.set_defaults(run=_replay)
-    replay.add_argument("experiment", type=located)
-    replay.add_argument("--trial", type=int, required=True, metavar="N")
+    replay.add_argument("experiment", type=located, help=EXPERIMENT)
+    replay.add_argument("--trial", type=int, required=True, metavar="N", help="the number of the trial")
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -81,20 +91,20 @@ def _export(arguments: argparse.Namespace) -> int:
     exported = export(arguments.experiment, arguments.recipe, arguments.output)
     parity = exported.parity
     noise = (
-        f" (of up to {parity.largest:.1e}, in which PyTorch in float32 is itself {parity.noise:.1e} from float64)"
+        f" (logits are up to {parity.largest:.1e}, and PyTorch in float32 differs from float64 by {parity.noise:.1e})"
         if parity.noise
         else ""
     )
     if not parity.passed:
         print(
-            f"toprung: {exported.name} was not written: on {parity.images} images of its data onnxruntime and PyTorch "
-            f"differ by up to {parity.difference:.1e} in logits{noise}, and in the class of {parity.disagreements}",
+            f"toprung: {exported.name} was not written: on {parity.images} images of its data, logits of onnxruntime "
+            f"and PyTorch differ by up to {parity.difference:.1e}{noise}, and classes of {parity.disagreements} differ",
             file=sys.stderr,
         )
         return 1
     print(
-        f"{exported.name}: on {parity.images} images of its data onnxruntime gives the classes of PyTorch, "
-        f"with logits within {parity.difference:.1e}{noise}"
+        f"{exported.name}: on {parity.images} images of its data, onnxruntime and PyTorch give the same classes, and "
+        f"logits differ by at most {parity.difference:.1e}{noise}"
     )
     print(f"{exported.file}: {exported.mib:.2f} MiB")
     return 0
@@ -123,6 +133,6 @@ def _replay(arguments: argparse.Namespace) -> int:
         print(f"reproduced: every figure of every epoch within {TOLERANCE:g}")
         return 0
     print(f"not reproduced: a figure deviates by {worst:.1e}, more than {TOLERANCE:g}")
-    for difference in differences or ["the environment is that of the record"]:
+    for difference in differences or ["the environment is the same as in the record"]:
         print(f"  {difference}")
     return 1

@@ -11,13 +11,13 @@ from tune.cli.parser import Parser
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
-    listing = commands.add_parser("recipes", help="list recipes and what may vary in each", allow_abbrev=False)
+    listing = commands.add_parser("recipes", help="list recipes and their search spaces", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
-    listing.add_argument("recipe", nargs="*", help="which (default: all)")
+    listing.add_argument("recipe", nargs="*", help="the recipes to list (default: all)")
 
-    check = commands.add_parser("check-recipe", help="hold a recipe to what every one must do", allow_abbrev=False)
+    check = commands.add_parser("check-recipe", help="check that a recipe meets all requirements", allow_abbrev=False)
     check.set_defaults(run=_check_recipe)
-    check.add_argument("recipe", help="its name, or a folder of your own, such as ./my_recipes")
+    check.add_argument("recipe", help="the name of a recipe, or a folder of recipes, such as ./my_recipes")
 
 
 def _recipes(arguments: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from tune.cli.flags import add_output, located
+from tune.cli.flags import EXPERIMENT, add_output, located
 from tune.cli.parser import Parser
 
 
@@ -11,25 +11,29 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
     listing = commands.add_parser("list", help="list experiments", allow_abbrev=False)
     listing.set_defaults(run=_list)
-    listing.add_argument("folder", type=Path, nargs="?", help="where they lie (default: $TOPRUNG_OUT, or results)")
+    listing.add_argument(
+        "folder", type=Path, nargs="?", help="the folder that holds them (default: $TOPRUNG_OUT, or results)"
+    )
 
     show = commands.add_parser("show", help="show the trials of an experiment, or one of them", allow_abbrev=False)
     show.set_defaults(run=_show)
-    show.add_argument("experiment", type=located)
-    show.add_argument("--trial", type=int, metavar="N", help="configuration and epochs of this one")
+    show.add_argument("experiment", type=located, help=EXPERIMENT)
+    show.add_argument("--trial", type=int, metavar="N", help="show configuration and epochs of this trial")
 
     dashboard = commands.add_parser("dashboard", help="show the study in Optuna's dashboard", allow_abbrev=False)
     dashboard.set_defaults(run=_dashboard)
-    dashboard.add_argument("experiment", type=located, help="its folder, or its URL")
-    dashboard.add_argument("--port", type=int, default=8080, metavar="N", help="on 127.0.0.1 (default: 8080)")
+    dashboard.add_argument("experiment", type=located, help=EXPERIMENT)
+    dashboard.add_argument("--port", type=int, default=8080, metavar="N", help="a port on 127.0.0.1 (default: 8080)")
 
     report = commands.add_parser("report", help="write an experiment's report again", allow_abbrev=False)
     report.set_defaults(run=_report)
-    report.add_argument("experiment", type=located)
+    report.add_argument("experiment", type=located, help=EXPERIMENT)
 
-    compare = commands.add_parser("compare", help="put several experiments into one page", allow_abbrev=False)
+    compare = commands.add_parser("compare", help="compare several experiments on one page", allow_abbrev=False)
     compare.set_defaults(run=_compare)
-    compare.add_argument("experiments", nargs="+", metavar="experiment", help="two or more: their folders or URLs")
+    compare.add_argument(
+        "experiments", nargs="+", metavar="experiment", help="folders or URLs of two or more experiments"
+    )
     add_output(compare, "comparison.html", "the page")
 
 

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
     """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
-    search = commands.add_parser("search", help="search, train the finalists, test them, report", allow_abbrev=False)
+    search = commands.add_parser(
+        "search", help="search, train and test the finalists, write the report", allow_abbrev=False
+    )
     search.set_defaults(run=_search)
     if flags:
         _add_settings(search)
@@ -35,10 +37,10 @@ def _add_settings(search: argparse.ArgumentParser) -> None:
     search.add_argument(
         "--resume",
         metavar="EXPERIMENT",
-        help=f"go on with results/NAME, or its URL; these may change: {resumable}",
+        help=f"continue this experiment (a folder or URL); may change: {resumable}",
     )
     search.add_argument(
-        "--sweep-trial", action="store_true", help="train what a W&B sweep has drawn; its agents call this"
+        "--sweep-trial", action="store_true", help="train one trial of a W&B sweep; its agents call this"
     )
     add_config(search)
     add_flags(search, Settings.model_fields)
@@ -49,7 +51,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
     given = given_by(arguments, resumed=bool(arguments.resume))
     if arguments.resume and arguments.sweep_trial:
-        raise InputError("--sweep-trial: a sweep's trials are not resumed; leave out one of it and --resume")
+        raise InputError("--sweep-trial --resume: a sweep's trial cannot be resumed; leave out one of the two")
     if not arguments.resume:
         settings = make(given)
     if arguments.sweep_trial:
@@ -88,15 +90,15 @@ def _search(arguments: argparse.Namespace) -> int:
     try:
         report = run(experiment, console)
     except Interrupted:
-        print(f"toprung: stopped; go on with: toprung search --resume {experiment}", file=sys.stderr)
+        print(f"toprung: stopped; continue with: toprung search --resume {experiment}", file=sys.stderr)
         _report_so_far(experiment)
         return 130
     except (KeyboardInterrupt, SystemExit):  # Ray, while it starts, turns SIGTERM into an exit
         if not experiment.exists:
             raise
         print(
-            f"toprung: stopped at once; go on with: toprung search --resume {experiment}; "
-            f"write a report of what there is: toprung report {experiment}",
+            f"toprung: stopped at once; continue with: toprung search --resume {experiment}; "
+            f"report the results so far with: toprung report {experiment}",
             file=sys.stderr,
         )
         return 130
@@ -143,4 +145,4 @@ def _report_so_far(experiment: "Experiment") -> None:
         print(f"report: {rebuild(Experiment.open(str(experiment)))}")
     except (InputError, OSError, KeyboardInterrupt) as error:
         why = f": {error}" if str(error) else ""
-        print(f"toprung: no report was written{why}; write it: toprung report {experiment}", file=sys.stderr)
+        print(f"toprung: the report was not written{why}; write it with: toprung report {experiment}", file=sys.stderr)

@@ -17,6 +17,7 @@ from typing import Literal
 import torch
 
 from trainables.storage.synced_folder import is_url, reason_of
+from tune import __version__
 from tune.experiment.environment import PACKAGES
 from tune.settings.settings import Settings
 
@@ -134,7 +135,8 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             return "none"
 
-    return {"Python": platform.python_version(), **{name: of(name) for name in PACKAGES}, CODE: digest_of_code()}
+    packages = {name: of(name) for name in PACKAGES}
+    return {"Python": platform.python_version(), **packages, "toprung": __version__, CODE: digest_of_code()}
 
 
 def digest_of_code(root: Path = ROOT) -> str:

@@ -4,9 +4,12 @@ import platform
 from importlib.metadata import version
 from typing import Any
 
+from tune import __version__
+
 PACKAGES = (
-    "torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "ray", "optuna", "toprung",
+    "torch", "torchvision", "timm", "kornia", "numpy", "scipy", "scikit-learn", "pillow", "ray", "optuna",
 )  # fmt: skip
+"""The packages of others that figures depend on."""
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
@@ -27,5 +30,5 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "cores": cpu_count(),
         "device": device_name(torch.device("cuda")) if device == "cuda" and torch.cuda.is_available() else device,
         "threads": threads,
-        "packages": {name: version(name) for name in PACKAGES},
+        "packages": {**{name: version(name) for name in PACKAGES}, "toprung": __version__},
     }

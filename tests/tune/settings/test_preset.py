@@ -147,7 +147,7 @@ def test_a_broken_preset_is_refused_in_one_line(tmp_path: Path, changes: dict[st
 
 
 def test_the_table_in_the_docs_is_a_preset(tmp_path: Path) -> None:
-    text = (Path(__file__).parents[3] / "docs" / "recipes.md").read_text()
+    text = (Path(__file__).parents[3] / "docs" / "presets.md").read_text()
     (block,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
     file = tmp_path / "mine.yaml"
     file.write_text(block)

@@ -13,7 +13,7 @@ def test_a_search_that_shows_itself_is_left_alone(tmp_path: Path, capsys: pytest
     experiment = Story.begin(tmp_path, on_disk=True, wandb="offline").experiment
     with FileLock(experiment.folder / ".lock"):
         assert main(["track", str(experiment.folder), "--wandb", "offline"]) == 2
-    assert "is being searched, and shown in W&B by its search" in capsys.readouterr().err
+    assert "is being searched, and its search sends it to W&B already" in capsys.readouterr().err
 
 
 def test_without_a_login_nothing_is_begun(

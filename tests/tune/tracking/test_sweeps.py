@@ -144,6 +144,6 @@ def test_a_sweep_that_was_changed_by_hand_is_not_written_over(
     capsys.readouterr()
     assert main(["sweep", "knn"]) == 2
     assert capsys.readouterr().err == (
-        "toprung: --output sweep.yaml: another one is there; remove it, or give another place\n"
+        "toprung: --output sweep.yaml: the file exists and holds something else; delete it, or choose another\n"
     )
     assert Path("sweep.yaml").read_text() == "mine: true\n"

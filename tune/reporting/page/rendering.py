@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
+from tune import __version__
 from tune.reporting.formatting import duration, finite, interval, metric, percent, printable, setting, signed, spread
 
 PADDING = 0.06
@@ -65,7 +65,7 @@ def render(template: str, figures: Figures, **values: Any) -> str:
     return (
         _environment()
         .get_template(template)
-        .render(figures=figures.drawn, version=version("toprung"), plotly=_plotly(), **values)
+        .render(figures=figures.drawn, version=__version__, plotly=_plotly(), **values)
     )
 
 
