@@ -9,7 +9,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner, with_resources
-from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
 from ray.tune.experiment import Trial
 from rich.console import Console
 from rich.text import Text
@@ -21,7 +20,7 @@ from trainables.storage.synced_folder import patiently, reason_of
 from trainables.training.protocol import import_recipes
 from tune.cluster.machine import Finding, differences, examined, look, on_node, places_of
 from tune.cluster.nodes import prepare_nodes
-from tune.cluster.ray_session import connect, log_to, ray_session
+from tune.cluster.ray_session import connect, log_to, ray_environment, ray_session, variables
 from tune.cluster.resources import Resources, Slots, allot, cluster_nodes, this_machine
 from tune.experiment.environment import environment
 from tune.experiment.folder import Experiment
@@ -51,7 +50,7 @@ from tune.reporting.report import write_report
 from tune.reporting.tensorboard_events import require_tensorboard
 from tune.settings.preset import PRESET, Preset, file_of, read_preset
 from tune.settings.settings import HERE, SETTINGS, Settings
-from tune.terminal.console import clock, working
+from tune.terminal.console import clock, quiet_optuna, working
 from tune.tracking import tracked
 from tune.tuning.asha import RecipeASHA
 from tune.tuning.deadline import Deadline, HopelessError, Interrupted, stopping
@@ -61,11 +60,9 @@ from tune.tuning.trainable import RecipeTrial
 
 LOG = "logs/driver.log"
 
-# Tune would pass the driver's keys to workers through an option that Ray writes into its logs. On this machine workers
-# inherit the keys, and on a cluster every node has its own.
-ENV_VARS_TO_PROPAGATE.difference_update({name for name in ENV_VARS_TO_PROPAGATE if name.startswith("AWS_")})
 
-
+@quiet_optuna()
+@ray_environment()
 def search(experiment: Experiment, settings: Settings, console: Console) -> Path:
     """Run a new search in the folder of `experiment`, and return the path of its report.
 
@@ -110,6 +107,8 @@ def search(experiment: Experiment, settings: Settings, console: Console) -> Path
         return _run(experiment, study, resources, console)
 
 
+@quiet_optuna()
+@ray_environment()
 def resume(experiment: Experiment, settings: Settings, console: Console) -> Path:
     """Resume a search from its study, with `settings` in place of its earlier ones, and return the path of its report.
 
@@ -438,8 +437,8 @@ def _search(
     deadline.hopeless = lambda: searcher.hopeless
     progress = Progress(console, settings, study, deadline.used, concurrent=resources.concurrent)
     # an autoscaler then sees all waiting trials, and starts their nodes side by side
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
-    with TemporaryDirectory(prefix="toprung-ray-") as files:  # Ray's files are not read, and can be lost
+    side_by_side = variables({"TUNE_MAX_PENDING_TRIALS_PG": str(resources.concurrent)})
+    with side_by_side, TemporaryDirectory(prefix="toprung-ray-") as files:  # Ray's files are not read, and can be lost
         tuner = Tuner(
             with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=TuneConfig(
