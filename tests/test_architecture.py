@@ -1,11 +1,13 @@
 """The laws of docs/design.md that can be read off the code."""
 
 import ast
+import json
+import os
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -91,6 +93,123 @@ def test_rooms_import_downwards(package: str) -> None:
 def test_every_room_says_what_it_holds(package: str) -> None:
     for face in (ROOT / package).rglob("__init__.py"):
         assert len(ast.get_docstring(ast.parse(face.read_text())) or "") > 30, face
+
+
+PRIVATE_MODULES = {
+    "ray": "tune/cluster/ray_private.py",
+    "optuna": "tune/experiment/optuna_private.py",
+    "wandb": "tune/cluster/wandb_private.py",
+}
+"""The one module a library that may use its private interfaces, and lists them with the reason."""
+
+PRIVATE = re.compile(
+    r"(ray|optuna|wandb)\.(.*\.)?_(?!_)|"  # an underscore anywhere in the name
+    r"(ray\.(autoscaler|core|tune\.(execution|impl))|optuna\.storages|wandb\.(sdk|proto|apis\.internal))\b"
+)
+"""Names that the libraries do not offer to others, by an underscore or by their word."""
+
+
+def private_names(code: ast.AST) -> Iterator[str]:
+    """Yield the private names of Ray, Optuna and W&B that code uses, and all private attributes of other objects."""
+    for node in ast.walk(code):
+        names: list[str] = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            names = [ast.unparse(node)]
+            of_another = ast.unparse(node.value) not in ("self", "cls", "super()", "os")  # os._exit is public
+            if of_another and re.fullmatch(r"_[^_]\w*(?<!_)", node.attr):
+                yield names[0]
+        elif isinstance(node, ast.keyword) and (node.arg or "").startswith("x_"):
+            yield f"W&B's {node.arg}"
+        yield from filter(PRIVATE.match, names)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import ray._private.state",
+        "from ray._raylet import Config",
+        "from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE",
+        "ray._private.worker.global_worker",
+        "from optuna.storages import RDBStorage",
+        "from wandb.sdk.lib import wbauth",
+        "wandb.Settings(x_disable_stats=True)",
+        "study._storage.engine",
+        "trial._trial_id",
+    ],
+)
+def test_private_names_are_found(code: str) -> None:
+    assert list(private_names(ast.parse(code)))
+
+
+@pytest.mark.parametrize(
+    "code", ["from ray.tune import Tuner", "self._study.tell()", "import optuna", "wandb.__all__", "x._repr_html_()"]
+)
+def test_public_names_are_not_called_private(code: str) -> None:
+    assert list(private_names(ast.parse(code))) == []
+
+
+def test_private_interfaces_of_libraries_are_used_in_one_module_each() -> None:
+    for path in modules("tune"):
+        found = set(private_names(ast.parse(path.read_text())))
+        own = {library for library, module in PRIVATE_MODULES.items() if path == ROOT / module}
+        assert {name for name in found if name.partition(".")[0] not in own} == set(), path
+
+
+def test_importing_changes_nothing() -> None:
+    """What libraries change by being imported is theirs, so they are imported before."""
+    files = [path for package in PACKAGES for path in modules(package) if path.name != "__main__.py"]
+    ours = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
+    foreign = {
+        name
+        for path in files
+        for name in imported(path)
+        if name.partition(".")[0] not in (*PACKAGES, *sys.stdlib_module_names)
+    }
+    code = """if True:
+        import importlib, json, logging, os, sys, warnings
+        from contextlib import suppress
+
+        def settings():
+            from ray.tune.execution.class_cache import ENV_VARS_TO_PROPAGATE
+            loggers = [logging.getLogger(name) for name in ("", "ray", "ray.tune", "optuna", "wandb", "ultralytics")]
+            environment = {f"${name}": value for name, value in os.environ.items() if not name.startswith("YOLO_")}
+            return {
+                **environment,
+                "levels": [logger.level for logger in loggers],
+                "handlers": [list(map(str, logger.handlers)) for logger in loggers],
+                "propagate": [logger.propagate for logger in loggers],
+                "passed to workers": sorted(ENV_VARS_TO_PROPAGATE),
+                "warnings": list(map(str, warnings.filters)),
+                "path": list(sys.path),
+            }
+
+        foreign, ours = json.load(sys.stdin)
+        for name in foreign:
+            for each in (name.rpartition(".")[0], name):
+                with suppress(ImportError, ValueError):
+                    importlib.import_module(each)
+        before = settings()
+        from search_spaces import InputError
+        for name in ours:
+            with suppress(InputError):  # a library is not installed
+                importlib.import_module(name)
+        after = settings()
+        print(json.dumps([name for name in before | after if before.get(name) != after.get(name)]))
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code],
+        input=json.dumps([sorted(foreign), ours]),
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "YOLO_OFFLINE": "True", "YOLO_VERBOSE": "False", "YOLO_AUTOINSTALL": "False"},
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
 
 
 def test_only_what_comes_after_the_search_can_reach_the_test_split() -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 from search_spaces import InputError
 from trainables.storage.synced_folder import patiently
 from tune.cluster.checks import check_machine, prepare_cluster
-from tune.cluster.ray_session import connect, log_to, ray_session
+from tune.cluster.ray_session import connect, log_to, ray_environment, ray_session
 from tune.cluster.resources import Resources, allot, cluster_nodes, this_machine
 from tune.experiment.environment import environment
 from tune.experiment.folder import Experiment
@@ -30,7 +30,7 @@ from tune.settings.groups import HERE
 from tune.settings.preset import PRESET, file_of, read_preset
 from tune.settings.settings import Settings
 from tune.settings.settings_file import SETTINGS
-from tune.terminal.console import working
+from tune.terminal.console import quiet_optuna, working
 from tune.tracking import tracked
 from tune.tuning.deadline import Deadline, HopelessError, Interrupted, stopping
 from tune.tuning.search_context import SearchContext
@@ -40,6 +40,8 @@ from tune.tuning.tuner import end_unfinished, run_trials, searched_domains
 LOG = "logs/driver.log"
 
 
+@quiet_optuna()
+@ray_environment()
 def search(experiment: Experiment, console: Console) -> Path:
     """Run a new search in the folder of `experiment`, and return the path of its report.
 
@@ -83,6 +85,8 @@ def search(experiment: Experiment, console: Console) -> Path:
         return _carry_out(experiment, study, resources, console)
 
 
+@quiet_optuna()
+@ray_environment()
 def resume(experiment: Experiment, console: Console) -> Path:
     """Resume a search from its study, and return the path of its report.
 

@@ -68,6 +68,46 @@ def test_with_one_trial_at_a_time_what_is_decided_is_the_same_though_its_node_is
     assert decisions(found) == decisions(records_of(tmp_path / "undisturbed"))
 
 
+def test_ray_tells_an_actor_that_is_lost_with_its_node_from_one_that_dies(cluster: Cluster) -> None:
+    """Held against the installed Ray: it is in none of Ray's public interfaces."""
+    first = cluster.add_node(num_cpus=2, **SMALL)
+    code = (
+        "import os, sys, time, ray\n"
+        "from tune.cluster.ray_private import died_with_its_node\n"
+        "ray.init(sys.argv[1], log_to_driver=False)\n"
+        "@ray.remote(num_cpus=1)\n"
+        "class Trial:\n"
+        "    def step(self): return True\n"
+        "    def die(self): os._exit(1)\n"
+        "def death(trial):\n"
+        "    while True:\n"
+        "        try: ray.get(trial.step.remote())\n"
+        "        except ray.exceptions.ActorUnavailableError: pass\n"
+        "        except ray.exceptions.ActorDiedError as error: return error\n"
+        "        time.sleep(0.2)\n"
+        "trials = [Trial.remote() for _ in range(2)]\n"
+        "ray.get([trial.step.remote() for trial in trials])\n"
+        "trials[0].die.remote()\n"
+        "print('lost', died_with_its_node(death(trials[0])), flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print('lost', died_with_its_node(death(trials[1])), flush=True)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", code, cluster.address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as driver:
+        assert driver.stdin
+        assert driver.stdout
+        told = (line.split()[1] for line in driver.stdout if line.startswith("lost"))  # among what Ray says
+        assert next(told) == "False"
+        cluster.remove_node(first)
+        driver.stdin.write("\n")
+        driver.stdin.flush()
+        assert next(told) == "True"
+
+
 def searching(cluster: Cluster, out: Path, cache: Path, name: str, *flags: str) -> RunningSearch:
     search = [
         "--data", "digits", "--set", "plain_cnn.batch_size=32", "--final-seeds", "1", *flags,

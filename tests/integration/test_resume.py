@@ -25,10 +25,25 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def arguments(out: Path, cache: Path) -> list[str]:
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recipe from outside, kNN under another name, which keeps the import path of who imports it."""
+    folder = tmp_path_factory.mktemp("own")
+    space = 'from search_spaces.knn import KNN\n\n\nclass Own(KNN):\n    """kNN."""\n'
+    recipe = (
+        "import os\nimport sys\nfrom pathlib import Path\n\nfrom trainables.knn import build, train\n\n"
+        "Path(__file__).with_name(f'{os.getpid()}.path').write_text('\\n'.join(sys.path))\n"
+    )
+    for package, code in (("search_spaces", space), ("trainables", recipe)):
+        (folder / package).mkdir()
+        (folder / package / "own.py").write_text(code)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def arguments(out: Path, cache: Path, own: Path) -> list[str]:
     """A search whose decisions can be repeated: one trial at a time."""
     return [
-        "--data", "digits", "--recipes", "plain_cnn,knn",
+        "--data", "digits", "--recipes", f"plain_cnn,{own}",
         "--set", "plain_cnn.width=16", "--set", "plain_cnn.batch_size=32",
         "--trials", "10", "--max-epochs", "9", "--grace-period", "2", "--reduction-factor", "2", "--concurrent", "1",
         "--final-seeds", "1", "--out", str(out), "--cache", str(cache),
@@ -101,7 +116,11 @@ def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had
 
 
 def test_ctrl_c_twice_stops_at_once_whatever_trains_and_nothing_is_lost_and_nobody_else_can_resume_it_before(
-    out: Path, undisturbed: list[TrialRecord], start: Callable[..., RunningSearch], capsys: pytest.CaptureFixture[str]
+    out: Path,
+    own: Path,
+    undisturbed: list[TrialRecord],
+    start: Callable[..., RunningSearch],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     with start("twice") as search:
         search.until("a trial in the middle", in_the_middle, hold=True)
@@ -109,6 +128,8 @@ def test_ctrl_c_twice_stops_at_once_whatever_trains_and_nothing_is_lost_and_nobo
         assert "is being searched by another process" in capsys.readouterr().err
         (trial,) = trials_of(search)
         trial.suspend()  # it never answers
+        path = (own / "trainables" / f"{trial.pid}.path").read_text().splitlines()
+        assert str(Path(RUN[-1]).parent) not in path, "`import models` of a recipe would find a room of ours"
         search.interrupt()
         time.sleep(0.2)
         search.interrupt()

@@ -80,8 +80,10 @@ def _show(arguments: argparse.Namespace) -> int:
 def _report(arguments: argparse.Namespace) -> int:
     from tune.experiment.folder import Experiment
     from tune.reporting.report import rebuild
+    from tune.terminal.console import quiet_optuna
 
-    print(rebuild(Experiment.open(arguments.experiment)))
+    with quiet_optuna():
+        print(rebuild(Experiment.open(arguments.experiment)))
     return 0
 
 
@@ -110,6 +112,8 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _dashboard(arguments: argparse.Namespace) -> int:
     from tune.experiment.folder import Experiment
     from tune.reporting.optuna_dashboard import dashboard
+    from tune.terminal.console import quiet_optuna
 
-    dashboard(Experiment.open(arguments.experiment), arguments.port)
+    with quiet_optuna():
+        dashboard(Experiment.open(arguments.experiment), arguments.port)
     return 0

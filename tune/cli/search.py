@@ -140,9 +140,11 @@ def _report_so_far(experiment: "Experiment") -> None:
     """Write the report of a stopped search, and print its path."""
     from tune.experiment.folder import Experiment
     from tune.reporting.report import rebuild
+    from tune.terminal.console import quiet_optuna
 
     try:
-        print(f"report: {rebuild(Experiment.open(str(experiment)))}")
+        with quiet_optuna():
+            print(f"report: {rebuild(Experiment.open(str(experiment)))}")
     except (InputError, OSError, KeyboardInterrupt) as error:
         why = f": {error}" if str(error) else ""
         print(f"toprung: the report was not written{why}; write it with: toprung report {experiment}", file=sys.stderr)

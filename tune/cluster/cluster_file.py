@@ -13,12 +13,10 @@ import yaml
 
 from search_spaces import InputError
 from tune.cluster.machine import Finding, port
+from tune.cluster.ray_private import NodeTypes, aws_node_types, kubernetes_node_types, launcher_config
 from tune.cluster.ray_session import log_to
 from tune.cluster.resources import Node, allot
 from tune.settings.settings import Settings
-
-Types = Mapping[str, Mapping[str, Any]]
-"""Node types of a cluster by name, as in its file."""
 
 PLACEHOLDER = re.compile(r"EDIT-[\w-]+")
 
@@ -81,11 +79,9 @@ def _placeholders(file: Path, text: str) -> Iterator[Finding]:
 
 
 def _kubernetes(file: Path, cluster: dict[str, Any], settings: Settings) -> Iterator[Finding]:
-    from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
-
     cluster["metadata"] = {"namespace": "default", **(cluster.get("metadata") or {})}
     try:
-        types = _derive_autoscaling_config_from_ray_cr(cluster)["available_node_types"]
+        types = kubernetes_node_types(cluster)
     except Exception as error:  # Ray may raise any kind of error on a bad file
         yield Finding("error", "file", f"{file}: {_reason(error)}")
         return
@@ -94,12 +90,9 @@ def _kubernetes(file: Path, cluster: dict[str, Any], settings: Settings) -> Iter
 
 
 def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterator[Finding]:
-    from ray.autoscaler._private.util import prepare_config, validate_config
-
     try:
         with log_to(Path(os.devnull)):
-            prepared = prepare_config(config)
-            validate_config(prepared)
+            prepared = launcher_config(config)
     except Exception as error:  # Ray may raise any kind of error on a bad file
         yield Finding("error", "file", f"{file}: {_reason(error)}")
         return
@@ -156,7 +149,7 @@ def _tools(provider: str) -> Finding:
     return Finding("ok", "ray up", f"finds {', '.join((*PROGRAMS, *([module] if module else [])))}")
 
 
-def _request(types: Types, settings: Settings) -> Finding:
+def _request(types: NodeTypes, settings: Settings) -> Finding:
     """Check that a trial fits on a node of these types, whose resources are known."""
     nodes: list[Node] = []
     for node_type in types.values():
@@ -198,7 +191,7 @@ def _named(name: str, node_type: Mapping[str, Any]) -> str:
     return f"{name} ({machine})" if machine else name
 
 
-def _asked_of_ec2(prepared: dict[str, Any]) -> Types:
+def _asked_of_ec2(prepared: dict[str, Any]) -> NodeTypes:
     """Return the node types with the resources that Ray's launcher looks up, using the login that it finds by itself.
 
     Raises:
@@ -208,7 +201,6 @@ def _asked_of_ec2(prepared: dict[str, Any]) -> Types:
     from botocore.config import Config
     from botocore.exceptions import NoCredentialsError
     from botocore.session import get_session
-    from ray.autoscaler._private.aws.node_provider import AWSNodeProvider
 
     # By itself, Ray would try 13 times, a minute each. The login may need a request too, as with single sign-on.
     hasty = Config(connect_timeout=CONNECT, read_timeout=ANSWER, retries={"total_max_attempts": 2})
@@ -227,6 +219,4 @@ def _asked_of_ec2(prepared: dict[str, Any]) -> Types:
             "aws_session_token": keys.token,
         }
     provider = {**prepared["provider"], "aws_credentials": {**login, "config": hasty}}
-    filled = AWSNodeProvider.fillout_available_node_types_resources({**prepared, "provider": provider})
-    types: Types = filled["available_node_types"]
-    return types
+    return aws_node_types({**prepared, "provider": provider})

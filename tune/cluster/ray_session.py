@@ -5,18 +5,17 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from io import TextIOBase
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray._private import ray_constants
-from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined] # its stub lacks them
 from rich.console import Console
 
 from search_spaces import InputError
+from tune.cluster.ray_private import keeping_keys, listening_on_loopback, read_environment
 from tune.cluster.resources import this_machine
 from tune.terminal.console import working
 
@@ -29,14 +28,35 @@ ENVIRONMENT = {
     "RAY_COLOR_PREFIX": "0",  # the output of workers goes to a file
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # trials without a GPU choose the CPU by themselves
 }
-for variable, value in ENVIRONMENT.items():
-    os.environ.setdefault(variable, value)
+"""Settings of Ray for a search. Values that the environment sets already take precedence."""
 
 OBJECT_STORE_BYTES = 128 * 2**20
 """The size of Ray's object store. Nothing large goes through it: images and weights are files."""
 
 
 PROBE_SECONDS = 5.0
+
+
+@contextmanager
+def ray_environment() -> Iterator[None]:
+    """Set what Ray reads of this process's environment during a search, and take it back."""
+    with variables({name: value for name, value in ENVIRONMENT.items() if name not in os.environ}), keeping_keys():
+        yield
+
+
+@contextmanager
+def variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Set environment variables during the block, and restore them."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def connect(address: str) -> None:
@@ -93,26 +113,20 @@ def _make_token() -> Callable[[], None]:
     ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
     new = {name: value for name, value in ours.items() if name not in os.environ}
     os.environ.update(new)
-    _read_environment()
+    read_environment()
 
     def forget() -> None:
         for name in new:
             del os.environ[name]
-        _read_environment()
+        read_environment()
 
     return forget
-
-
-def _read_environment() -> None:
-    """Have Ray read the environment again: Ray reads it only once, and may have done so already."""
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _start() -> None:
     machine = this_machine()
     try:
-        with _on_loopback():
+        with listening_on_loopback():
             _init(
                 address="local",
                 num_cpus=int(machine["CPU"]),
@@ -150,20 +164,6 @@ class _Log(TextIOBase):
         with suppress(OSError):
             self._file.close()
         super().close()
-
-
-@contextmanager
-def _on_loopback() -> Iterator[None]:
-    """Make a Ray that is started meanwhile listen only on 127.0.0.1, as it always does on macOS and Windows.
-
-    Elsewhere Ray listens on all addresses. It has no option against this: it replaces 127.0.0.1 by an outer address.
-    """
-    with_others = ray_constants.ENABLE_RAY_CLUSTER
-    ray_constants.ENABLE_RAY_CLUSTER = False
-    try:
-        yield
-    finally:
-        ray_constants.ENABLE_RAY_CLUSTER = with_others
 
 
 @contextmanager

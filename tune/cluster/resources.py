@@ -9,9 +9,9 @@ from typing import Any
 import ray
 import torch
 from joblib import cpu_count
-from ray._private.state import state as cluster
 
 from search_spaces import InputError
+from tune.cluster.ray_private import startable_nodes
 from tune.settings.groups import HERE
 from tune.settings.settings import Settings
 
@@ -56,10 +56,7 @@ def alive_nodes() -> list[dict[str, Any]]:
 
 def cluster_nodes() -> tuple[list[Node], list[Node]]:
     """Return the resources of the connected cluster's live nodes, and of the nodes that its autoscaler can run."""
-    there = [node["Resources"] for node in alive_nodes()]
-    config = cluster.get_cluster_config()
-    groups = config.node_group_configs if config is not None else ()
-    return there, [dict(group.resources) for group in groups for _ in range(group.max_count)]
+    return [node["Resources"] for node in alive_nodes()], startable_nodes()
 
 
 class Slots:

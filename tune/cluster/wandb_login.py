@@ -3,10 +3,9 @@
 from dataclasses import dataclass
 
 import wandb
-from wandb.sdk.lib import wbauth
-from wandb.sdk.lib.wbauth.validation import check_api_key
 
 from search_spaces import InputError
+from tune.cluster.wandb_private import fault_of_key, key_of_login
 
 
 @dataclass(frozen=True)
@@ -26,8 +25,8 @@ def login() -> Login:
     """
     try:
         given = wandb.setup().settings
-        key = given.api_key or wbauth.read_netrc_auth(host=given.base_url)
-        if key and (problem := check_api_key(key)):
+        key = given.api_key or key_of_login(given.base_url)
+        if key and (problem := fault_of_key(key)):
             raise ValueError(problem.rstrip("."))
         return Login(given.mode, given.base_url, bool(key))
     except (ValueError, wandb.Error) as error:

@@ -13,10 +13,8 @@ from functools import partial
 from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
-import optuna
 from optuna.distributions import BaseDistribution
 from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy import event, make_url
@@ -26,6 +24,7 @@ from sqlalchemy.pool import NullPool
 
 from search_spaces import InputError, Value
 from trainables.storage.synced_folder import STORAGE_TIMEOUT_S, patiently
+from tune.experiment.optuna_private import BaseStorage, RDBStorage, cached
 from tune.experiment.search_lock import Taken
 from tune.experiment.trial_record import Heard, State, TrialRecord
 
@@ -48,7 +47,6 @@ OPTUNA_STATES: dict[State, TrialState] = {
 }
 STATES = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 logger = logging.getLogger("ray.toprung")  # a child of Ray's logger, which writes the driver's log
 
 
@@ -200,11 +198,15 @@ class SearchStudy:
         if heard:
             record.heard[epoch] = heard
 
-    def end(self, number: int, state: Literal["complete", "pruned", "failed"], note: str = "") -> TrialRecord:
+    def end(
+        self, number: int, state: Literal["complete", "pruned", "failed"], note: str = "", *, diverged: bool = False
+    ) -> TrialRecord:
         """Close a trial as failed, or as complete or pruned with the best value so far, as in Optuna."""
         record, trial = self.records[number], self._trial(number)
         if note:
             self._set_of(trial, "note", note)
+        if diverged:
+            self._set_of(trial, "diverged", True)
         values = None if state == "failed" or record.value is None else [record.value]
 
         def close() -> None:
@@ -215,7 +217,7 @@ class SearchStudy:
                 close()
 
         self._patiently(close, again=close_unless_closed)
-        record.state, record.note = state, note
+        record.state, record.note, record.diverged = state, note, diverged
         return record
 
     def _trial(self, number: int) -> int:
@@ -267,7 +269,7 @@ class WatchedStudy:
 
     def __init__(self, url: str, name: str) -> None:
         self._engine = _storage(url)
-        self._storage = get_storage(self._engine)
+        self._storage = cached(self._engine)
         self._id = self._storage.get_study_id_from_name(name)
 
     @property
@@ -376,4 +378,5 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         values=dict(sorted(values.items())),
         attempts=attrs["attempts"],
         note=attrs.get("note", ""),
+        diverged=attrs.get("diverged", attrs.get("note", "").startswith("diverged in epoch ")),  # before 0.2: by note
     )

@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 State = Literal["running", "complete", "pruned", "failed"]
-DIVERGED = "diverged"
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class TrialRecord:
         heard: time and worker of each epoch's report; missing in experiments from before these were noted.
         attempts: the number of times it was begun; more than one after a failure of the machine or a resumed search.
         note: why it failed or was stopped.
+        diverged: True if it failed because its loss was no longer a number.
     """
 
     number: int
@@ -49,6 +49,7 @@ class TrialRecord:
     heard: dict[int, Heard] = field(default_factory=dict)
     attempts: int = 1
     note: str = ""
+    diverged: bool = False
 
     @property
     def value(self) -> float | None:
@@ -65,11 +66,6 @@ class TrialRecord:
     def counts(self) -> bool:
         """True if it is one of the trials that were asked for; False if it was ended before its first epoch."""
         return self.state != "pruned" or bool(self.epochs)
-
-    @property
-    def diverged(self) -> bool:
-        """True if it failed because its loss was no longer a number."""
-        return self.state == "failed" and self.note.startswith(DIVERGED)
 
     @property
     def seconds(self) -> float:

@@ -31,6 +31,7 @@ DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
 HERE = "local"
 """The address that means a Ray of the search's own, on this machine."""
 
+
 Share = float | Literal["rest"]
 """The size of a split: a fraction, a number of images, or the rest."""
 

@@ -30,6 +30,19 @@ def working(console: Console, text: str) -> Iterator[Callable[[str], None]]:
         yield lambda text: spinner.update(text=text)
 
 
+@contextmanager
+def quiet_optuna() -> Iterator[None]:
+    """Keep Optuna's notes off the terminal during the block, such as "A new study created"; its warnings remain."""
+    from optuna import logging  # late, as it takes time to import
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)
+
+
 def clock(seconds: float) -> str:
     """Format seconds as minutes and seconds, or as hours and minutes."""
     whole = round(seconds)

@@ -19,6 +19,7 @@ from tune.experiment.experiment_folder import ExperimentFolder
 from tune.experiment.folder import Experiment
 from tune.experiment.study import WatchedStudy
 from tune.settings.settings import make
+from tune.terminal.console import quiet_optuna
 from tune.tracking.process import GAVE_UP
 from tune.tracking.runs import Runs
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> None:
     Thread(target=_wait_for_end, args=(over,), daemon=True).start()
     if mode == "online" and task["patience"] is not None:
         Thread(target=_limit, args=(over, task["patience"], said), daemon=True).start()
-    with redirect_stdout(sys.stderr):  # W&B prints
+    with quiet_optuna(), redirect_stdout(sys.stderr):  # W&B prints
         runs = Runs(experiment, settings, online=mode == "online", say=lambda line: print(line, file=said))
         try:
             follow(runs, task["study"], settings.name, over)

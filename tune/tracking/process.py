@@ -12,6 +12,7 @@ from threading import Lock, Thread
 from rich.console import Console
 from rich.text import Text
 
+from tune.cluster.wandb_private import RUN_VARIABLES
 from tune.experiment.folder import Experiment
 from tune.settings.groups import WandbSettings
 from tune.settings.settings import Settings
@@ -27,9 +28,6 @@ ONLINE_TIMEOUT_S = 38.0
 
 GAVE_UP = 3
 """The exit code for a W&B that does not take the data."""
-
-OF_AN_AGENT = ("WANDB_SWEEP_ID", "WANDB_SWEEP_PARAM_PATH", "WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SERVICE")
-"""Variables of an agent, or of the process that started the search, that would turn all runs into its own."""
 
 
 @contextmanager
@@ -137,7 +135,7 @@ class _Tracker:
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
-                env={name: value for name, value in os.environ.items() if name not in OF_AN_AGENT},
+                env={name: value for name, value in os.environ.items() if name not in RUN_VARIABLES},
                 start_new_session=True,  # Ctrl-C is for the search only
             )
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import wandb
 import yaml
 
+from tune.cluster.wandb_private import run_settings
 from tune.experiment.epoch_log import row
 from tune.experiment.experiment_folder import FINAL
 from tune.experiment.folder import Experiment
@@ -35,8 +36,11 @@ REPORT = "tune.reporting.report"
 INIT_TIMEOUT_S, FINISH_TIMEOUT_S = 25.0, 30.0
 """Seconds that W&B gets to begin a run, and to finish one."""
 
-RETRY_AFTER = 1.0, 5.0
-"""Seconds before W&B's client retries: the first pause and the longest. It takes only whole numbers."""
+FLUSH_S = 1.0
+"""Seconds after which a run's metrics are in its file."""
+
+RETRY_AFTER_S = 1.0, 5.0
+"""Seconds before W&B's client retries: the first pause and the longest."""
 
 AGAIN_AFTER = (0.5, 1.0, 2.0)
 """Seconds before each retry of a request that W&B's client does not retry by itself."""
@@ -158,21 +162,12 @@ class Runs:
             console="off",
             disable_git=True,
             disable_code=True,
-            x_disable_stats=True,
-            x_transaction_log_flush_interval=1.0,
-            x_disable_meta=True,
-            x_save_requirements=False,
-            x_graphql_retry_wait_min_seconds=RETRY_AFTER[0],
-            x_graphql_retry_wait_max_seconds=RETRY_AFTER[1],
-            x_file_stream_retry_wait_min_seconds=RETRY_AFTER[0],
-            x_file_stream_retry_wait_max_seconds=RETRY_AFTER[1],
-            x_file_transfer_retry_wait_min_seconds=RETRY_AFTER[0],
-            x_file_transfer_retry_wait_max_seconds=RETRY_AFTER[1],
             init_timeout=INIT_TIMEOUT_S,
             finish_timeout=FINISH_TIMEOUT_S,
             finish_timeout_raises=True,
             stop_fn=_go_on,
             sweep_id=self._sweep.rpartition("/")[2] if in_sweep and self._sweep else None,
+            **run_settings(flush_s=FLUSH_S, retry_after_s=RETRY_AFTER_S),
         )
         return wandb.init(
             mode="online" if self._online else "offline",

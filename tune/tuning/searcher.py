@@ -18,20 +18,18 @@ from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
 from trainables.storage.synced_folder import STORAGE_TIMEOUT_S
+from tune.cluster.ray_private import died_with_its_node
 from tune.cluster.resources import is_alive, this_node
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_files import TrialFiles
-from tune.experiment.trial_record import DIVERGED, Heard, TrialRecord
+from tune.experiment.trial_record import Heard, TrialRecord
 from tune.tuning.retries import ATTEMPTS, GIVEN_UP
 from tune.tuning.sampler import RecipeSampler, fingerprint, seed_of
 from tune.tuning.trainable import trial_config
 
 ALIKE = 5
 """The number of first trials that must fail alike to show that the fault is not theirs."""
-
-NODE_DIED = "its node has died"
-"""Ray's message for an actor that was lost with its node; the error has no field for it."""
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,8 @@ class StudySearcher(Searcher):
         elif result and "number" in result:
             if result["end"] == "diverged":
                 losses = f"train loss {result.get('figures/train_loss')}, val loss {result['figures/loss']}"
-                ended = self._study.end(number, "failed", f"{DIVERGED} in epoch {result['epoch']}: {losses}")
+                note = f"diverged in epoch {result['epoch']}: {losses}"
+                ended = self._study.end(number, "failed", note, diverged=True)
             else:
                 self._keep(number, result)
                 ended = self._study.end(number, "complete" if result["end"] else "pruned")
@@ -194,7 +193,7 @@ class StudySearcher(Searcher):
         """Note a failure, by the trial's own error or its worker's death; a lost connection counts as neither."""
         if isinstance(error, RayTaskError):
             self._failures[number].append(format_exception_only(error.cause)[-1].strip().splitlines()[-1])
-        elif not isinstance(error, ActorUnavailableError) and NODE_DIED not in str(error):
+        elif not isinstance(error, ActorUnavailableError) and not died_with_its_node(error):
             node = node or TrialFiles(self._settings.place, number).node(self._study.attempt(number))
             self._deaths[number].append(_Death(node, time.monotonic()))
         self._judge(number)

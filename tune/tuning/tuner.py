@@ -1,6 +1,5 @@
 """The trials of a search under Ray Tune: searcher, scheduler, trainable and stopper, put together."""
 
-import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from tempfile import TemporaryDirectory
@@ -11,6 +10,7 @@ from ray.tune.experiment import Trial
 from ray.tune.stopper import Stopper
 
 from search_spaces import Domains, Space
+from tune.cluster.ray_session import variables
 from tune.cluster.resources import Slots
 from tune.experiment.trial_files import TrialFiles
 from tune.tuning.asha import RecipeASHA
@@ -66,8 +66,8 @@ def run_trials(
     )
     progress = Progress(search.console, settings, study, search.deadline.used, concurrent=resources.concurrent)
     # an autoscaler then sees all waiting trials, and starts their nodes side by side
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(resources.concurrent)
-    with TemporaryDirectory(prefix="toprung-ray-") as files:  # Ray's files are not read, and can be lost
+    side_by_side = variables({"TUNE_MAX_PENDING_TRIALS_PG": str(resources.concurrent)})
+    with side_by_side, TemporaryDirectory(prefix="toprung-ray-") as files:  # Ray's files are not read, and can be lost
         tuner = Tuner(
             with_resources(RecipeTrial, {"cpu": resources.cpus, "gpu": resources.gpus}),
             tune_config=TuneConfig(

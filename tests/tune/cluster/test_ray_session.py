@@ -5,7 +5,7 @@ import os
 import pytest
 from rich.console import Console
 
-from tune.cluster.ray_session import ray_session
+from tune.cluster.ray_session import ENVIRONMENT, ray_environment, ray_session, variables
 
 NAMES = ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN")
 
@@ -23,6 +23,20 @@ def test_ray_answers_its_own_search_alone_and_the_environment_is_as_it_was(monke
     assert mode == "token"
     assert len(token) == 64
     assert token != other
+
+
+def test_variables_are_set_for_the_duration_and_those_of_a_person_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, *others = ENVIRONMENT
+    monkeypatch.setenv(mine, "mine")
+    for name in others:
+        monkeypatch.delenv(name, raising=False)
+    before = dict(os.environ)
+    with ray_environment():
+        assert {name: os.environ[name] for name in ENVIRONMENT} == {**ENVIRONMENT, mine: "mine"}
+    assert dict(os.environ) == before
+    with variables({mine: "other", others[0]: "set"}):
+        assert (os.environ[mine], os.environ[others[0]]) == ("other", "set")
+    assert dict(os.environ) == before
 
 
 def test_a_second_ctrl_c_leaves_the_token_to_what_ray_does_at_exit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -55,6 +55,20 @@ def read(url: str) -> SearchStudy:
         return study
 
 
+def test_a_trial_that_diverged_is_known_as_such_by_its_record_and_by_the_note_of_older_versions(
+    study: SearchStudy, url: str
+) -> None:
+    numbers = [begin(study) for _ in range(3)]
+    study.end(numbers[0], "failed", "its loss is no number", diverged=True)
+    study.end(numbers[1], "failed", "ValueError: diverged in epoch 1")
+    study.end(numbers[2], "pruned", "the time budget was used up")
+    assert [record.diverged for record in study.records] == [True, False, False]
+    assert [record.diverged for record in read(url).records] == [True, False, False]
+    older = begin(study)
+    study.end(older, "failed", "diverged in epoch 2: train loss 1.0, val loss nan")
+    assert read(url).records[older].diverged
+
+
 def figures(accuracy: float) -> dict[str, float]:
     return {"accuracy": accuracy, "seconds": 1.0}
 

@@ -20,10 +20,10 @@ def sampler(*names: str, seed: int = 0) -> RecipeSampler:
     return RecipeSampler({n: domains(n) for n in names or ("knn",)}, {}, seed=seed, startup=4, maximize=True)
 
 
-def record(number: int, draw: Draw, state: str = "complete", value: float = 0.5, note: str = "") -> TrialRecord:
+def record(number: int, draw: Draw, state: str = "complete", value: float = 0.5, diverged: bool = False) -> TrialRecord:
     return TrialRecord(
         number=number, recipe=draw.recipe, config=draw.config, seed=0, params=draw.params,
-        distributions=draw.distributions, state=state, values={1: value}, note=note,  # type: ignore[arg-type]
+        distributions=draw.distributions, state=state, values={1: value}, diverged=diverged,  # type: ignore[arg-type]
     )  # fmt: skip
 
 
@@ -136,9 +136,7 @@ def test_it_keeps_away_from_what_diverged() -> None:
         tried.add(fingerprint("mlp", drawn.config))
         sides.append(drawn.config["optimizer"])
         diverged = drawn.config["optimizer"] == "sgd"
-        s.ended(
-            record(number, drawn, "failed" if diverged else "complete", note="diverged in epoch 1" if diverged else "")
-        )
+        s.ended(record(number, drawn, "failed" if diverged else "complete", diverged=diverged))
     assert sides[30:].count("sgd") < 10
 
 
