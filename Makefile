@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help notebook search test test-unit test-integration test-fast test-cluster chaos check format install
+.PHONY: help notebook search test test-unit test-integration test-fast test-cluster coverage chaos check format install
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
@@ -11,6 +11,7 @@ help:
 	@echo "make test-fast  the tests without Ray and networks of libraries"
 	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (12 minutes)"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
+	@echo "make coverage   the tests without Ray, and the lines that they do not run, by module"
 	@echo "make notebook   run docs/search.ipynb and keep what came out"
 	@echo "make install    install what is missing for working on toprung"
 	@echo "make check      format, lint and types, as CI asks for"
@@ -20,7 +21,7 @@ search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
 # one thread each, as the tests already use all cores
-test-unit test-integration test-fast test-cluster: export OMP_NUM_THREADS = 1
+test-unit test-integration test-fast test-cluster coverage: export OMP_NUM_THREADS = 1
 
 test: test-unit test-integration
 
@@ -36,6 +37,10 @@ test-cluster: install
 
 chaos: install
 	$(BIN)/python -m tests.cluster.chaos $(if $(SEED),--seed $(SEED))
+
+coverage: install
+	$(BIN)/python -m pytest -n auto --ignore tests/integration --ignore tests/cluster \
+		--cov=search_spaces --cov=trainables --cov=tune --cov-branch --cov-report=term-missing:skip-covered
 
 test-fast: install
 	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/cluster \
