@@ -32,8 +32,9 @@ test-unit: install
 test-integration: install
 	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
+# module by module, two at a time: they wait most of the time
 test-cluster: install
-	$(BIN)/python -m pytest -rs tests/cluster
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs tests/cluster
 
 chaos: install
 	$(BIN)/python -m tests.cluster.chaos $(if $(SEED),--seed $(SEED))
