@@ -59,9 +59,25 @@ def _init(**options: Any) -> None:
     ray.init(logging_level=logging.ERROR, log_to_driver=True, **options)  # the driver's output is in a file: see log_to
 
 
+def _start() -> None:
+    machine = this_machine()
+    try:
+        with _on_loopback():
+            _init(
+                address="local",
+                num_cpus=int(machine["CPU"]),
+                num_gpus=int(machine["GPU"]),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
+
+
 @contextmanager
-def ray_session(console: Console) -> Iterator[None]:
-    """Run a Ray session on this machine, unless the process has one already.
+def ray_session(console: Console, start: Callable[[], None] = _start) -> Iterator[None]:
+    """Run a Ray session on this machine, begun by `start`, unless the process has one already.
 
     Raises:
         InputError: Ray does not start.
@@ -73,11 +89,11 @@ def ray_session(console: Console) -> Iterator[None]:
     try:
         with working(console, "starting Ray"):
             try:
-                _start()
+                start()
             except InputError:  # Ray gives its processes half a minute, too little on a busy machine
                 console.print("Ray has not started in time; trying once more", style="yellow")
                 ray.shutdown()
-                _start()
+                start()
         yield
     finally:
         ray.shutdown()
@@ -107,22 +123,6 @@ def _read_environment() -> None:
     """Have Ray read the environment again: Ray reads it only once, and may have done so already."""
     Config.initialize("")
     AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _start() -> None:
-    machine = this_machine()
-    try:
-        with _on_loopback():
-            _init(
-                address="local",
-                num_cpus=int(machine["CPU"]),
-                num_gpus=int(machine["GPU"]),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
 
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")
