@@ -9,7 +9,7 @@ help:
 	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-unit  the tests without Ray; make test-integration: those with it"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
-	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (12 minutes)"
+	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (10 minutes)"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
 	@echo "make coverage   the tests without Ray, and the lines that they do not run, by module"
 	@echo "make notebook   run docs/search.ipynb and keep what came out"

@@ -125,8 +125,8 @@ def nearest(folder: Path) -> Path:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions of all software that the figures of a trial depend on."""
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Return the versions of all software that the figures of a trial depend on: Python, packages and our code."""
 
     def of(package: str) -> str:
         try:
@@ -134,7 +134,7 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             return "none"
 
-    return {"Python": platform.python_version(), **{name: of(name) for name in PACKAGES}, CODE: digest_of_code()}
+    return {"Python": platform.python_version(), **{name: of(name) for name in packages}, CODE: digest_of_code()}
 
 
 def digest_of_code(root: Path = ROOT) -> str:
