@@ -3,15 +3,16 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help notebook docs search test test-unit test-integration test-fast test-lowest test-cluster chaos check format \
-	install
+.PHONY: help notebook docs search test test-unit test-integration test-fast test-lowest test-cluster coverage chaos \
+	check format install
 help:
 	@echo "make search     install what is missing, then search handwritten digits (about 2 minutes)"
 	@echo "make test       install what is missing, then run all tests but those of clusters"
 	@echo "make test-unit  the tests without Ray; make test-integration: those with it"
 	@echo "make test-fast  the tests without Ray and networks of libraries"
 	@echo "make test-lowest  the same with the lowest versions of all packages that pyproject.toml admits"
-	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (12 minutes)"
+	@echo "make test-cluster  what takes a machine or several: hosts, nodes, buckets, databases, ports (10 minutes)"
+	@echo "make coverage   the tests without Ray, and the lines that they do not run, by module"
 	@echo "make chaos      a search on such hosts under 20 random faults; SEED=7 for those of that seed"
 	@echo "make docs       build the documentation into site/"
 	@echo "make notebook   run docs/search.ipynb and keep what came out"
@@ -23,7 +24,7 @@ search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
 # one thread each, as the tests already use all cores
-test-unit test-integration test-fast test-cluster: export OMP_NUM_THREADS = 1
+test-unit test-integration test-fast test-cluster coverage: export OMP_NUM_THREADS = 1
 
 test: test-unit test-integration
 
@@ -34,11 +35,16 @@ test-unit: install
 test-integration: install
 	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
+# module by module, two at a time: they wait most of the time
 test-cluster: install
-	$(BIN)/python -m pytest -rs tests/cluster
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs tests/cluster
 
 chaos: install
 	$(BIN)/python -m tests.cluster.chaos $(if $(SEED),--seed $(SEED))
+
+coverage: install
+	$(BIN)/python -m pytest -n auto --ignore tests/integration --ignore tests/cluster \
+		--cov=search_spaces --cov=trainables --cov=tune --cov-branch --cov-report=term-missing:skip-covered
 
 test-fast: install
 	$(BIN)/python -m pytest -n auto -m "not slow" --ignore tests/integration --ignore tests/cluster \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import re
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,12 @@ import pytest
 if TYPE_CHECKING:
     from tests.postgres import Postgres
     from trainables.data import TrainData
+
+
+def pytest_configure() -> None:
+    """A shell's background job ignores Ctrl-C, and so would all processes that tests start, and send it to."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:

@@ -103,9 +103,7 @@ class Chaos:
 
     def start(self) -> None:
         """Start cluster and search."""
-        self.hosts.start_head()
-        for name in WORKERS:
-            self.hosts.join(name)
+        self.hosts.start(*WORKERS)
         self.search = self.hosts.search(f"{OPTIONS} --trials {MANY}")
 
     def kill_trial(self) -> None:
@@ -153,7 +151,7 @@ class Chaos:
         self.hosts.lab.kill("head")
         self.search.end()
         self.hosts.lab.replace("head")
-        self.hosts.start_head()
+        self.hosts.start()
         for name in WORKERS:
             self.hosts.join(name)
         if self.spare:

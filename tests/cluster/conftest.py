@@ -1,4 +1,4 @@
-"""A lab with a head and two workers, for the tests of a module; there is one lab at a time."""
+"""A lab with a head and two workers, for the tests of a module; a process has one lab at a time."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +8,12 @@ import pytest
 from tests.cluster.lab import Lab, require_lab
 
 ROOT = Path(__file__).parent.parent.parent
+LONGEST = ("test_on_prem.py", "test_storage.py", "test_partition.py", "test_nodes.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the modules that take longest, as modules run beside each other."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
 
 
 @pytest.fixture(scope="module")

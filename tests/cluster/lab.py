@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import which
 from types import TracebackType
@@ -137,7 +138,8 @@ class Lab:
         try:
             for name in self.addresses:
                 self._connect(name)
-                self.boot(name)
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(self.boot, self.addresses))
         except BaseException:
             self._end()
             raise

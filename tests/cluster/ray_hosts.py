@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,9 +39,11 @@ class RayHosts:
         """Where this machine sees the search's results."""
         return self.lab.shared / "results" / self.name
 
-    def start_head(self) -> None:
-        """Start Ray's head."""
+    def start(self, *workers: str) -> None:
+        """Start Ray's head, then the workers side by side."""
         self._ray("head", "start --head --port=6379 --include-dashboard=false --num-cpus=0")
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(self._add, workers))
 
     def join(self, host: str, environment: Mapping[str, str] | None = None) -> None:
         """Have a host join the cluster, for one trial at a time, and end what it did before.
@@ -48,8 +51,7 @@ class RayHosts:
         `environment` is of Ray's processes there, such as `AHEAD`.
         """
         self.leave(host)
-        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items())
-        self._ray(host, f"start --address={self.lab.addresses['head']}:6379 --num-cpus=1", variables)
+        self._add(host, environment)
 
     def leave(self, host: str) -> None:
         """Have a host leave the cluster; what ran there is killed."""
@@ -84,6 +86,10 @@ class RayHosts:
             self.lab.command("head", f"export PYTHONPATH={shlex.quote(root)} OMP_NUM_THREADS=1 && {command}"),
             self.records,
         )
+
+    def _add(self, host: str, environment: Mapping[str, str] | None = None) -> None:
+        variables = " ".join(f"{name}={shlex.quote(value)}" for name, value in (environment or {}).items())
+        self._ray(host, f"start --address={self.lab.addresses['head']}:6379 --num-cpus=1", variables)
 
     def _ray(self, host: str, command: str, variables: str = "") -> None:
         ray = f"{GIVES_UP} {variables} ray"

@@ -25,9 +25,7 @@ def hosts(tmp_path: Path) -> Iterator[RayHosts]:
     require_lab()
     with Lab(tmp_path / "lab", ["head", "one", "two"], checkout=ROOT, everywhere=True) as lab:
         hosts = RayHosts(lab, "x")
-        hosts.start_head()
-        for host in ("one", "two"):
-            hosts.join(host)
+        hosts.start("one", "two")
         yield hosts
 
 

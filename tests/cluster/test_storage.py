@@ -84,14 +84,14 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 @pytest.mark.timeout(600)
 def test_a_storage_that_fails_for_a_while_changes_no_decision(disk: Disk, cache: Path, tmp_path: Path) -> None:
     search = [
-        "--data", "digits", "--recipes", "mlp", "--set", "mlp.batch_size=32", "--trials", "12", "--max-epochs", "9",
+        "--data", "digits", "--recipes", "mlp", "--set", "mlp.batch_size=32", "--trials", "9", "--max-epochs", "9",
         "--grace-period", "2", "--reduction-factor", "2", "--concurrent", "1", "--final-seeds", "1",
         "--cache", str(cache), "--name", "x",
     ]  # fmt: skip
     assert main(["search", *search, "--out", str(tmp_path)]) == 0
     with RunningSearch(disk.command(*RUN, *search, "--out", str(disk.place)), lambda: records_on(disk)) as running:
         for number, fault in enumerate((disk.full, disk.gone, disk.read_only)):
-            running.until("trial after the last fault", at_least(3 * number + 2))
+            running.until("trial after the last fault", at_least(2 * number + 2))
             with fault():
                 time.sleep(MINUTE)
         assert running.end() == 0, running.said

@@ -112,46 +112,35 @@ def test_rows_of_two_views_of_parquet_shards_run_alone(common: list[str], tmp_pa
         assert run.summary["test/accuracy"] == rows[name]["test"]["accuracy"]["mean"]
 
 
-def test_a_fine_tuned_network_is_searched_and_taken_away(common: list[str], tmp_path: Path) -> None:
-    shards = write_hub(tmp_path / "train-0.parquet", range(60)).parent
-    arguments = [
-        "search", "--data", f"parquet:{shards}/*.parquet", "--variant", "box", "--image-size", "32",
-        "--split", "40,10,10", "--recipes", "timm_finetune", "--set", "timm_finetune.model=test_resnet",
-        "--set", "timm_finetune.pretrained=no", "--set", "timm_finetune.resolution=32", "--trials", "2",
-        "--max-epochs", "2", "--final-seeds", "1", "--name", "tuned", *common,
-    ]  # fmt: skip
-    assert main(arguments) == 0
-    classifier = Classifier.load(Path(common[1]) / "tuned/best/timm_finetune")
-    assert classifier.variant == "box"
-
-
 def test_trials_see_whole_images_or_boxes_and_winners_know_which(
     common: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shards = write_hub(tmp_path / "train-0.parquet", range(150)).parent
     arguments = [
         "search", "--data", f"parquet:{shards}/*.parquet", "--variant", "either", "--image-size", "32",
-        "--recipes", "knn,mlp", "--set", "knn.neighbors=1", "--set", "knn.reduce=none", "--set", "knn.scale=none",
-        "--set", "knn.weights=uniform", "--set", "knn.smoothing=0.1", "--set", "mlp.input_variant=box",
+        "--recipes", "knn,timm_finetune", "--set", "knn.neighbors=1", "--set", "knn.reduce=none",
+        "--set", "knn.scale=none", "--set", "knn.weights=uniform", "--set", "knn.smoothing=0.1",
+        "--set", "timm_finetune.input_variant=box", "--set", "timm_finetune.model=test_resnet",
+        "--set", "timm_finetune.pretrained=no", "--set", "timm_finetune.resolution=32",
         "--trials", "4", "--max-epochs", "2", "--final-seeds", "1", "--name", "either", *common,
     ]  # fmt: skip
     assert main(arguments) == 0
     experiment = Experiment.open(Path(common[1]) / "either")
     records = SearchStudy.load(experiment.storage, "either").records
-    assert {record.config["input_variant"] for record in records if record.recipe == "mlp"} == {"box"}
+    assert {record.config["input_variant"] for record in records if record.recipe == "timm_finetune"} == {"box"}
     neighbors = {record.config["input_variant"]: record for record in records if record.recipe == "knn"}
     assert set(neighbors) == {"whole", "box"}, "all else is fixed"
     assert neighbors["whole"].value != neighbors["box"].value
     for record in neighbors.values():
         assert main(["replay", str(experiment.folder), "--trial", str(record.number)]) == 0
     found = max(neighbors.values(), key=lambda record: record.value or 0.0)
-    best = {recipe: experiment.folder / "best" / recipe for recipe in ("knn", "mlp")}
+    best = {recipe: experiment.folder / "best" / recipe for recipe in ("knn", "timm_finetune")}
     assert Classifier.load(best["knn"]).variant == found.config["input_variant"]
-    assert Classifier.load(best["mlp"]).variant == "box"
+    assert Classifier.load(best["timm_finetune"]).variant == "box"
     monkeypatch.chdir(tmp_path)
-    assert main(["export", str(best["mlp"])]) == 0, "parity on what it was shown"
+    assert main(["export", str(best["timm_finetune"])]) == 0, "parity on what it was shown"
     capsys.readouterr()
     (tmp_path / "photo.png").write_bytes(png(placed(0)[0]))
-    assert main(["predict", str(best["mlp"]), str(tmp_path / "photo.png")]) == 2
+    assert main(["predict", str(best["timm_finetune"]), str(tmp_path / "photo.png")]) == 2
     assert "was trained on boxes" in capsys.readouterr().err
     assert main(["search", "--resume", str(experiment.folder), "--trials", "5"]) == 0

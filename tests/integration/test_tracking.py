@@ -1,9 +1,12 @@
 """Searches that W&B is shown: its real client, and a stand-in for its server that may be good, bad or gone."""
 
 import json
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +51,33 @@ def search(cache: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture(scope="module")
-def alone(ray_session: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+def begun(ray_session: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The search without W&B and without its last two trials."""
+    out = tmp_path_factory.mktemp("begun")
+    assert main([*COMMON, "--cache", str(cache), "--out", str(out), "--name", "alone", "--trials", "6"]) == 0
+    return out / "alone"
+
+
+@pytest.fixture(scope="module")
+def alone(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     """What the search decides without W&B."""
-    out = tmp_path_factory.mktemp("alone")
-    assert main([*COMMON, "--cache", str(cache), "--out", str(out), "--name", "alone"]) == 0
-    return came_of(out / "alone")
+    experiment = shutil.copytree(begun, tmp_path_factory.mktemp("alone") / "alone")
+    assert main(["search", "--resume", str(experiment), "--trials", "8"]) == 0
+    return came_of(experiment)
+
+
+@pytest.fixture(scope="module")
+def offline(ray_session: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The search with runs that are kept in files; W&B's client is led to a server that is asked for nothing."""
+    out = tmp_path_factory.mktemp("offline")
+    with wandb_server() as server, pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
+        for name, value in server.environment.items():
+            patch.setenv(name, value)
+        flags = ["--cache", str(cache), "--out", str(out), "--name", "offline", "--wandb", "offline"]
+        assert main([*COMMON, *flags]) == 0
+        assert not server.asked
+    assert f"send them with: toprung track {out / 'offline'}" in said.getvalue()
+    return out / "offline"
 
 
 def test_each_trial_and_each_final_is_a_run_with_its_configuration_history_and_state(
@@ -97,45 +122,11 @@ def test_each_trial_and_each_final_is_a_run_with_its_configuration_history_and_s
     assert KEY.encode() not in b"".join(f.read_bytes() for f in experiment.rglob("*") if f.is_file())
 
 
-def test_a_resumed_search_goes_on_with_its_runs_and_makes_none_twice(
-    server: WandbServer, search: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    experiment = search("again", "--wandb", "online", "--trials", "4")
-    before = {name: list(run.history) for name, run in server.runs.items() if run.job_type == "trial"}
-    assert main(["search", "--resume", str(experiment), "--trials", "6"]) == 0
-    assert main(["track", str(experiment)]) == 0
-    records = records_of(experiment)
-    trials = server.of_type("trial")
-    assert len(trials) == len(records) == 6
-    for run, record in zip(trials, records, strict=True):
-        same(run, record)
-    for name, history in before.items():
-        assert server.runs[name].history == history
-    assert len(server.of_type("search")) == 1
-
-
-def test_offline_runs_can_be_read_by_wandbs_reader_and_sent_later(
-    server: WandbServer, search: Callable[..., Path], capsys: pytest.CaptureFixture[str]
-) -> None:
-    experiment = search("offline", "--wandb", "offline")
-    assert f"send them with: toprung track {experiment}" in capsys.readouterr().out
-    assert not server.asked
-    records = records_of(experiment)
-    written = {run.id: run for run in runs_in(experiment / "wandb")}
-    trials = [run for _, run in sorted(written.items()) if run.job_type == "trial"]
-    assert len(trials) == len(records)
-    for run, record in zip(trials, records, strict=True):
-        same(run, record)
-    assert main(["track", str(experiment)]) == 0
-    assert set(server.runs) == set(written)
-    for run, record in zip(server.of_type("trial"), records, strict=True):
-        same(run, record)
-
-
-def test_a_sweep_shows_the_trials_of_a_search_with_what_they_vary(
+def test_a_resumed_search_goes_on_with_its_runs_and_its_sweep_and_makes_none_twice(
     server: WandbServer, search: Callable[..., Path]
 ) -> None:
-    experiment = search("shown", "--wandb", "online", "--wandb-sweep", "--trials", "4")
+    """The sweep shows what its trials vary."""
+    experiment = search("again", "--wandb", "online", "--wandb-sweep", "--trials", "4")
     (sweep,) = server.sweeps.values()
     assert sweep.config["method"] == "custom"
     assert sweep.config["metric"] == {"name": "best", "goal": "maximize"}
@@ -147,17 +138,41 @@ def test_a_sweep_shows_the_trials_of_a_search_with_what_they_vary(
         assert set(run.values) - {"trial", "seed"} <= set(sweep.config["parameters"])
         assert all("best" in row for row in run.history)
     assert sweep.state == "FINISHED"
-    assert main(["search", "--resume", str(experiment), "--trials", "5"]) == 0
+    before = {run.name: list(run.history) for run in trials}
+    assert main(["search", "--resume", str(experiment), "--trials", "6"]) == 0
     assert list(server.sweeps) == [sweep.name], "a resumed search goes on in its sweep"
-    assert len(sweep.runs) == 5
+    assert len(sweep.runs) == 6
+    assert main(["track", str(experiment)]) == 0
+    records = records_of(experiment)
+    trials = server.of_type("trial")
+    assert len(trials) == len(records) == 6
+    for run, record in zip(trials, records, strict=True):
+        same(run, record)
+    for name, history in before.items():
+        assert server.runs[name].history == history
+    assert len(server.of_type("search")) == 1
+
+
+def test_offline_runs_can_be_read_by_wandbs_reader_and_sent_later(server: WandbServer, offline: Path) -> None:
+    records = records_of(offline)
+    written = {run.id: run for run in runs_in(offline / "wandb")}
+    trials = [run for _, run in sorted(written.items()) if run.job_type == "trial"]
+    assert len(trials) == len(records)
+    for run, record in zip(trials, records, strict=True):
+        same(run, record)
+    assert main(["track", str(offline)]) == 0
+    assert set(server.runs) == set(written)
+    for run, record in zip(server.of_type("trial"), records, strict=True):
+        same(run, record)
 
 
 @pytest.mark.parametrize("fault", ["every third request fails", "hangs", "hangs later", "is gone", "refuses the key"])
 def test_a_bad_server_costs_a_search_nothing_but_a_minute(
     fault: str,
     server: WandbServer,
-    search: Callable[..., Path],
+    begun: Path,
     alone: list[Any],
+    tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     match fault:
@@ -171,7 +186,8 @@ def test_a_bad_server_costs_a_search_nothing_but_a_minute(
             server.stop()
         case "refuses the key":
             server.key = "another"
-    experiment = search("bad", "--wandb", "online")
+    experiment = shutil.copytree(begun, tmp_path / "bad")
+    assert main(["search", "--resume", str(experiment), "--trials", "8", "--wandb", "online"]) == 0
     waited = time.time() - (experiment / "report.json").stat().st_mtime
     assert waited < AT_MOST, "until then it waits for nothing"
     said = capsys.readouterr().out
@@ -189,17 +205,17 @@ def test_a_bad_server_costs_a_search_nothing_but_a_minute(
 
 
 def test_a_full_disk_under_wandb_loses_nothing(
-    server: WandbServer, search: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+    server: WandbServer, offline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    experiment = search("full", "--trials", "2")
+    experiment = shutil.copytree(offline, tmp_path / "full")
     place = experiment / "wandb"
-    place.mkdir()
+    place.mkdir(exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(place)]
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounts are not allowed")
     try:
         capsys.readouterr()
-        assert main(["search", "--resume", str(experiment), "--trials", "6", "--wandb", "online"]) == 0
+        assert main(["search", "--resume", str(experiment), "--trials", "10", "--wandb", "online"]) == 0
         said = capsys.readouterr().out
         assert f"warning: W&B: {place}: [Errno 28] No space left on device; nothing is lost" in said
         assert "report: " in said

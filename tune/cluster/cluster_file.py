@@ -4,7 +4,8 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,20 +30,33 @@ COMMANDS = (
 CLIENTS = {"aws": ("boto3", "boto3"), "gcp": ("googleapiclient", "google-api-python-client cryptography")}
 """The module that Ray's launcher imports for a provider, and the packages that provide it."""
 
-DASHBOARD_PORT = 8265
-"""The port where `ray dashboard` makes its tunnel."""
-
 TOKEN, MAKE_TOKEN = "auth_token", "(umask 077; ray get-auth-token --generate)"
 """The name of Ray's token file, and the command that makes one."""
-
-CONNECT, ANSWER = 3.0, 10.0
-"""Seconds for a connection to EC2, and for each answer. A region's machine types take about ten answers."""
 
 PROGRAMS = ("ssh", "rsync")
 """The programs that Ray's launcher runs."""
 
 
-def examine_file(file: Path, settings: Settings) -> Iterator[Finding]:
+@dataclass(frozen=True, kw_only=True)
+class Launcher:
+    """The machine that a cluster is started from.
+
+    Attributes:
+        which: returns the path of a program, if it is there.
+        find_spec: returns a module's description, if it is there.
+        dashboard_port: the port where `ray dashboard` makes its tunnel.
+        connect_timeout_s: seconds for a connection to EC2.
+        answer_timeout_s: seconds for each answer; a region's machine types take about ten answers.
+    """
+
+    which: Callable[[str], str | None] = shutil.which
+    find_spec: Callable[[str], object | None] = find_spec
+    dashboard_port: int = 8265
+    connect_timeout_s: float = 3.0
+    answer_timeout_s: float = 10.0
+
+
+def examine_file(file: Path, settings: Settings, launcher: Launcher = Launcher()) -> Iterator[Finding]:
     """Check a file for `ray up`, or a RayCluster for Kubernetes, and check that a trial fits on the nodes it starts.
 
     Raises:
@@ -67,7 +81,7 @@ def examine_file(file: Path, settings: Settings) -> Iterator[Finding]:
     if pods:
         yield from _kubernetes(file, pods[0], settings)
     elif any("provider" in each for each in documents):
-        yield from _launcher(file, documents[0], settings)
+        yield from _launcher(file, documents[0], settings, launcher)
     else:
         yield Finding("error", "file", f"{file} starts no cluster: it has neither a provider nor a RayCluster")
 
@@ -89,7 +103,7 @@ def _kubernetes(file: Path, cluster: dict[str, Any], settings: Settings) -> Iter
     yield _request(types, settings)
 
 
-def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+def _launcher(file: Path, config: dict[str, Any], settings: Settings, launcher: Launcher) -> Iterator[Finding]:
     try:
         with log_to(Path(os.devnull)):
             prepared = launcher_config(config)
@@ -97,11 +111,11 @@ def _launcher(file: Path, config: dict[str, Any], settings: Settings) -> Iterato
         yield Finding("error", "file", f"{file}: {_reason(error)}")
         return
     yield Finding("ok", "file", f"{file}: Ray's launcher takes it")
-    yield from _commands(prepared)
+    yield from _commands(prepared, launcher)
     yield from _mounts(prepared)
-    yield _tools(str(prepared["provider"]["type"]))
-    yield port(DASHBOARD_PORT, "ray dashboard needs another one: --port")
-    yield _launched(file, prepared, settings)
+    yield _tools(str(prepared["provider"]["type"]), launcher)
+    yield port(launcher.dashboard_port, "ray dashboard needs another one: --port")
+    yield _launched(file, prepared, settings, launcher)
 
 
 def _reason(error: Exception) -> str:
@@ -113,11 +127,11 @@ def _reason(error: Exception) -> str:
     return f"{path}: {said.splitlines()[0][:200]}".removeprefix(": ")
 
 
-def _commands(prepared: Mapping[str, Any]) -> Iterator[Finding]:
+def _commands(prepared: Mapping[str, Any], launcher: Launcher) -> Iterator[Finding]:
     """Check that bash can parse each command, because the launcher runs them with bash."""
     lists = [prepared, *prepared["available_node_types"].values()]
     commands = {command: None for each in lists for key in COMMANDS for command in each.get(key) or ()}
-    if shutil.which("bash") is None:
+    if launcher.which("bash") is None:
         return
     faults = []
     for command in commands:
@@ -139,10 +153,10 @@ def _mounts(prepared: Mapping[str, Any]) -> Iterator[Finding]:
             yield Finding("error", "files", f"{what}: there is no {Path(path).expanduser().absolute()} here{way}")
 
 
-def _tools(provider: str) -> Finding:
-    missing = [f"install {program}" for program in PROGRAMS if shutil.which(program) is None]
+def _tools(provider: str, launcher: Launcher) -> Finding:
+    missing = [f"install {program}" for program in PROGRAMS if launcher.which(program) is None]
     module, packages = CLIENTS.get(provider, ("", ""))
-    if module and find_spec(module) is None:
+    if module and launcher.find_spec(module) is None:
         missing.append(f"pip install {packages}")
     if missing:
         return Finding("error", "ray up", f"lacks on this machine what it runs: {'; '.join(missing)}")
@@ -161,7 +175,7 @@ def _request(types: NodeTypes, settings: Settings) -> Finding:
     return Finding("ok", "a trial", f"gets {allotted}")
 
 
-def _launched(file: Path, prepared: dict[str, Any], settings: Settings) -> Finding:
+def _launched(file: Path, prepared: dict[str, Any], settings: Settings, launcher: Launcher) -> Finding:
     """Check that a trial fits on a node that the launcher starts, by the resources in the file or from the cloud."""
     types, provider = prepared["available_node_types"], prepared["provider"]["type"]
     unknown = [_named(name, each) for name, each in types.items() if "CPU" not in (each.get("resources") or {})]
@@ -170,13 +184,13 @@ def _launched(file: Path, prepared: dict[str, Any], settings: Settings) -> Findi
     names, give = ", ".join(unknown), "say so in the file, such as resources: {CPU: 8, GPU: 1}"
     if provider == "local":
         why, way = "what the machines have is seen once Ray runs there", f"then ray exec {file} 'toprung doctor'"
-    elif provider == "aws" and find_spec("boto3") is None:
+    elif provider == "aws" and launcher.find_spec("boto3") is None:
         why, way = f"EC2 can be asked what {names} has by boto3 alone", f"pip install boto3, or {give}"
     elif provider != "aws":
         why, way = f"Ray does not look up what {names} has", give
     else:
         try:
-            return _request(_asked_of_ec2(prepared), settings)
+            return _request(_asked_of_ec2(prepared, launcher), settings)
         except ValueError as error:  # Ray raises it for a type that the region does not have
             return Finding("error", "a trial", f"{str(error).rstrip('.')}; give another InstanceType, or region")
         except Exception as error:  # boto3 is missing, or the login, the network or EC2 fails
@@ -191,7 +205,7 @@ def _named(name: str, node_type: Mapping[str, Any]) -> str:
     return f"{name} ({machine})" if machine else name
 
 
-def _asked_of_ec2(prepared: dict[str, Any]) -> NodeTypes:
+def _asked_of_ec2(prepared: dict[str, Any], launcher: Launcher) -> NodeTypes:
     """Return the node types with the resources that Ray's launcher looks up, using the login that it finds by itself.
 
     Raises:
@@ -203,7 +217,11 @@ def _asked_of_ec2(prepared: dict[str, Any]) -> NodeTypes:
     from botocore.session import get_session
 
     # By itself, Ray would try 13 times, a minute each. The login may need a request too, as with single sign-on.
-    hasty = Config(connect_timeout=CONNECT, read_timeout=ANSWER, retries={"total_max_attempts": 2})
+    hasty = Config(
+        connect_timeout=launcher.connect_timeout_s,
+        read_timeout=launcher.answer_timeout_s,
+        retries={"total_max_attempts": 2},
+    )
     login = prepared["provider"].get("aws_credentials")
     if not login:
         session = get_session()

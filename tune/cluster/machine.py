@@ -7,7 +7,7 @@ import shutil
 import socket
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -126,8 +126,8 @@ def nearest(folder: Path) -> Path:
 
 
 @cache
-def versions() -> dict[str, str]:
-    """Return the versions of all software that the figures of a trial depend on."""
+def versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str]:
+    """Return the versions of all software that the figures of a trial depend on: Python, packages and our code."""
 
     def of(package: str) -> str:
         try:
@@ -135,8 +135,8 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             return "none"
 
-    packages = {name: of(name) for name in PACKAGES}
-    return {"Python": platform.python_version(), **packages, "toprung": __version__, CODE: digest_of_code()}
+    found = {name: of(name) for name in packages}
+    return {"Python": platform.python_version(), **found, "toprung": __version__, CODE: digest_of_code()}
 
 
 def digest_of_code(root: Path = ROOT) -> str:
@@ -148,20 +148,30 @@ def digest_of_code(root: Path = ROOT) -> str:
     return digest.hexdigest()[:12]
 
 
-def gpu_problem() -> str:
-    """Return why PyTorch reaches none of the GPUs given to us; an empty text if it does, or if there are no GPUs."""
-    given = any(Path("/dev").glob("nvidia[0-9]*"))  # in a container, only the GPUs given to it, unlike in /proc
+def gpu_problem(
+    devices: Path = Path("/dev"),
+    built_for: str | None = torch.version.cuda,
+    is_available: Callable[[], bool] = torch.cuda.is_available,
+) -> str:
+    """Return why PyTorch reaches none of the GPUs given to us; an empty text if it does, or if there are no GPUs.
+
+    Args:
+        devices: the folder of device files.
+        built_for: the version of CUDA that PyTorch was built for, if any.
+        is_available: a function that returns True if PyTorch reaches a GPU, and warns of the reason if it does not.
+    """
+    given = any(devices.glob("nvidia[0-9]*"))  # in a container, only the GPUs given to it, unlike in /proc
     if not given or os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1"):
         return ""
-    if torch.version.cuda is None:
+    if built_for is None:
         return f"PyTorch {torch.__version__} is built without CUDA"
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        if torch.cuda.is_available():
+        if is_available():
             return ""
     # the first sentence of "CUDA initialization: The NVIDIA driver on your system is too old (found version 12020)..."
     reason = str(said[-1].message).partition("Please")[0].removeprefix("CUDA initialization: ") if said else ""
-    return reason.strip().rstrip(".") or f"PyTorch for CUDA {torch.version.cuda} does not reach it"
+    return reason.strip().rstrip(".") or f"PyTorch for CUDA {built_for} does not reach it"
 
 
 def _gpus() -> tuple[str, ...]:

@@ -65,13 +65,13 @@ def near(node: str, found: Sequence[Peer]) -> list[Peer]:
     return [peer for number, peer in enumerate(after) if number < NEIGHBOURS or peer is found[0]]
 
 
-def unreached(tried: Sequence[Peer]) -> dict[str, str]:
+def unreached(tried: Sequence[Peer], timeout_s: float = CONNECT_TIMEOUT_S) -> dict[str, str]:
     """Return the nodes that this machine does not reach, by id: the host, and each failed port with the reason."""
     doors = [(peer, of, number) for peer in tried for of, number in peer.ports.items()]
     if not doors:
         return {}
     with ThreadPoolExecutor(min(AT_ONCE, len(doors))) as pool:
-        reasons = list(pool.map(lambda door: _problem(door[0].address, door[2]), doors))
+        reasons = list(pool.map(lambda door: _problem(door[0].address, door[2], timeout_s), doors))
     failed: dict[str, list[str]] = {}
     for (peer, of, number), reason in zip(doors, reasons, strict=True):
         if reason:
@@ -80,9 +80,9 @@ def unreached(tried: Sequence[Peer]) -> dict[str, str]:
     return {node: f"{hosts[node]} at {', '.join(ports)}" for node, ports in failed.items()}
 
 
-def _problem(address: str, number: int) -> str:
+def _problem(address: str, number: int, timeout_s: float) -> str:
     try:
-        socket.create_connection((address, number), CONNECT_TIMEOUT_S).close()
+        socket.create_connection((address, number), timeout_s).close()
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -15,7 +15,7 @@ import ray
 from rich.console import Console
 
 from search_spaces import InputError
-from tune.cluster.ray_private import keeping_keys, listening_on_loopback, read_environment
+from tune.cluster.ray_private import keeping_keys, read_environment
 from tune.cluster.resources import this_machine
 from tune.terminal.console import working
 
@@ -79,9 +79,25 @@ def _init(**options: Any) -> None:
     ray.init(logging_level=logging.ERROR, log_to_driver=True, **options)  # the driver's output is in a file: see log_to
 
 
+def _start() -> None:
+    machine = this_machine()
+    try:
+        with listening_on_loopback():
+            _init(
+                address="local",
+                num_cpus=int(machine["CPU"]),
+                num_gpus=int(machine["GPU"]),
+                include_dashboard=False,
+                object_store_memory=OBJECT_STORE_BYTES,
+            )
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
+
+
 @contextmanager
-def ray_session(console: Console) -> Iterator[None]:
-    """Run a Ray session on this machine, unless the process has one already.
+def ray_session(console: Console, start: Callable[[], None] = _start) -> Iterator[None]:
+    """Run a Ray session on this machine, begun by `start`, unless the process has one already.
 
     Raises:
         InputError: Ray does not start.
@@ -93,11 +109,11 @@ def ray_session(console: Console) -> Iterator[None]:
     try:
         with working(console, "starting Ray"):
             try:
-                _start()
+                start()
             except InputError:  # Ray gives its processes half a minute, too little on a busy machine
                 console.print("Ray has not started in time; trying once more", style="yellow")
                 ray.shutdown()
-                _start()
+                start()
         yield
     finally:
         ray.shutdown()
@@ -121,22 +137,6 @@ def _make_token() -> Callable[[], None]:
         read_environment()
 
     return forget
-
-
-def _start() -> None:
-    machine = this_machine()
-    try:
-        with listening_on_loopback():
-            _init(
-                address="local",
-                num_cpus=int(machine["CPU"]),
-                num_gpus=int(machine["GPU"]),
-                include_dashboard=False,
-                object_store_memory=OBJECT_STORE_BYTES,
-            )
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0]
-        raise InputError(f"Ray does not start on this machine: {reason}; is it short of memory or time?") from error
 
 
 COLOURS = re.compile(r"\x1b\[[0-9;]*m")

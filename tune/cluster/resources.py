@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -62,15 +63,22 @@ def cluster_nodes() -> tuple[list[Node], list[Node]]:
 class Slots:
     """The number of trials that may run at a time: as allotted or, on a cluster, as many as it has room for now."""
 
-    def __init__(self, settings: Settings, allotted: int) -> None:
-        self._settings, self._slots, self._looked = settings, allotted, time.monotonic()
+    def __init__(
+        self,
+        settings: Settings,
+        allotted: int,
+        nodes: Callable[[], tuple[list[Node], list[Node]]] = cluster_nodes,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._settings, self._slots, self._nodes, self._clock = settings, allotted, nodes, clock
+        self._looked = clock()
 
     def __call__(self) -> int:
         """Return the number of slots, at most `FRESH` seconds old."""
-        if self._settings.address != HERE and time.monotonic() - self._looked > FRESH:
+        if self._settings.address != HERE and self._clock() - self._looked > FRESH:
             with suppress(InputError):  # the cluster may have no node for a moment
-                self._slots = allot(self._settings, *cluster_nodes()).concurrent
-            self._looked = time.monotonic()
+                self._slots = allot(self._settings, *self._nodes()).concurrent
+            self._looked = self._clock()
         return self._slots
 
 

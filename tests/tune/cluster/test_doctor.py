@@ -1,6 +1,7 @@
 """`toprung doctor` on this machine; tests/integration has it on a cluster, test_machine.py the checks of a machine."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -11,8 +12,8 @@ from search_spaces import InputError
 from trainables.training import protocol as _protocol
 from tune.cli import main
 from tune.cluster import doctor, machine
-from tune.cluster.doctor import _wandb, examine, merged
-from tune.cluster.machine import Finding
+from tune.cluster.doctor import _versions, _wandb, examine, merged
+from tune.cluster.machine import Finding, look, versions
 from tune.settings.settings import make
 
 KEY = "0123456789" * 4
@@ -94,12 +95,9 @@ def test_a_recipe_whose_library_is_missing_is_an_error(monkeypatch: pytest.Monke
     assert found == Finding("error", "recipes", "recipe 'yolo_cls' needs ultralytics: pip install 'toprung[yolo]'")
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    machine.versions.cache_clear()
-    monkeypatch.setattr(machine, "PACKAGES", ("numpy", "no-such-package"))
-    found = of_check("versions")
-    machine.versions.cache_clear()
-    assert found == Finding("error", "versions", "no-such-package not installed; pip install no-such-package")
+def test_a_package_that_is_missing_is_named() -> None:
+    here = replace(look({}), versions=versions(("numpy", "no-such-package")))
+    assert _versions(here) == Finding("error", "versions", "no-such-package not installed; pip install no-such-package")
 
 
 def test_a_bucket_that_is_none_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,24 +92,20 @@ def test_gpus_that_cannot_be_used_are_an_error_where_trials_want_them() -> None:
     assert [level for level, _ in wrong(replace(broken, cuda_built=False))] == ["warning"], "cores will do"
 
 
-def test_why_a_gpu_is_not_reached_is_said_in_torchs_words(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_why_a_gpu_is_not_reached_is_said_in_torchs_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def too_old() -> bool:
         warnings.warn(f"CUDA initialization: {OLD}. Please update your GPU driver by a link", stacklevel=1)
         return False
 
-    monkeypatch.setattr(Path, "glob", lambda folder, pattern: iter([folder / "nvidia0"]))
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
-    monkeypatch.setattr(torch.cuda, "is_available", too_old)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert machine.gpu_problem() == OLD
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert machine.gpu_problem() == "PyTorch for CUDA 13.0 does not reach it"
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert machine.gpu_problem() == ""
-    monkeypatch.setattr(torch.version, "cuda", None)
-    assert machine.gpu_problem() == f"PyTorch {torch.__version__} is built without CUDA"
+    assert machine.gpu_problem(tmp_path, "13.0", too_old) == "", "there is none"
+    (tmp_path / "nvidia0").touch()
+    assert machine.gpu_problem(tmp_path, "13.0", too_old) == OLD
+    assert machine.gpu_problem(tmp_path, "13.0", lambda: False) == "PyTorch for CUDA 13.0 does not reach it"
+    assert machine.gpu_problem(tmp_path, "13.0", lambda: True) == ""
+    assert machine.gpu_problem(tmp_path, None, too_old) == f"PyTorch {torch.__version__} is built without CUDA"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert machine.gpu_problem() == "", "a person wants it so"
+    assert machine.gpu_problem(tmp_path, "13.0", too_old) == "", "a person wants it so"
 
 
 def test_versions_that_differ_are_named_with_both() -> None:

@@ -14,9 +14,8 @@ def test_ray_answers_its_own_search_alone_and_the_environment_is_as_it_was(monke
     for name in NAMES:
         monkeypatch.delenv(name, raising=False)
     told: list[list[str]] = []
-    monkeypatch.setattr("tune.cluster.ray_session._start", lambda: told.append([os.environ[name] for name in NAMES]))
     for _ in range(2):
-        with ray_session(Console(quiet=True)):
+        with ray_session(Console(quiet=True), lambda: told.append([os.environ[name] for name in NAMES])):
             assert all(name in os.environ for name in NAMES)
         assert not any(name in os.environ for name in NAMES)
     (mode, token), (_, other) = told
@@ -46,17 +45,15 @@ def test_a_second_ctrl_c_leaves_the_token_to_what_ray_does_at_exit(monkeypatch: 
     for name in NAMES:
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)  # and is taken back after the test
-    monkeypatch.setattr("tune.cluster.ray_session._start", lambda: None)
     with monkeypatch.context() as patch:
         patch.setattr("ray.shutdown", interrupted)
-        with pytest.raises(KeyboardInterrupt), ray_session(Console(quiet=True)):
+        with pytest.raises(KeyboardInterrupt), ray_session(Console(quiet=True), lambda: None):
             pass
     assert all(name in os.environ for name in NAMES)
 
 
 def test_what_the_environment_says_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
-    monkeypatch.setattr("tune.cluster.ray_session._start", lambda: None)
-    with ray_session(Console(quiet=True)):
+    with ray_session(Console(quiet=True), lambda: None):
         assert os.environ["RAY_AUTH_MODE"] == "disabled"
     assert os.environ["RAY_AUTH_MODE"] == "disabled"

@@ -1,8 +1,7 @@
 import pytest
 
 from search_spaces import InputError
-from tune.cluster import resources
-from tune.cluster.resources import Slots, allot, this_machine
+from tune.cluster.resources import FRESH, Slots, allot, this_machine
 from tune.settings.settings import make
 
 LAPTOP = {"CPU": 8.0}
@@ -64,14 +63,15 @@ def test_this_machine_has_a_core() -> None:
     assert this_machine()["CPU"] >= 1
 
 
-def test_slots_are_those_of_the_cluster_by_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resources, "FRESH", 0.0)
-    nodes = [LAPTOP]
-    monkeypatch.setattr(resources, "cluster_nodes", lambda: (nodes, []))
-    slots = Slots(make({"address": "auto"}), 8)
+def test_slots_are_those_of_the_cluster_by_now() -> None:
+    nodes, now = [LAPTOP], [0.0]
+    slots = Slots(make({"address": "auto"}), 8, lambda: (nodes, []), lambda: now[0])
     assert slots() == 8
     nodes.append(LAPTOP)
+    assert slots() == 8, "it is not asked again at once"
+    now[0] += 2 * FRESH
     assert slots() == 16
     nodes[:] = [{"CPU": 0.0}]
+    now[0] += 2 * FRESH
     assert slots() == 16, "none can run now, and the next that joins is as good as the last"
     assert Slots(make({"address": "local"}), 3)() == 3
