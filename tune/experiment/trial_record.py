@@ -1,9 +1,12 @@
 """A trial as all code but the study sees it. The module is light to import, because every worker imports it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Literal
 
 from search_spaces import InputError, Value
+from trainables.training.metrics import EpochFigures
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -44,7 +47,7 @@ class TrialRecord:
     params: dict[str, Any]
     distributions: dict[str, "BaseDistribution"]
     state: State = "running"
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[EpochFigures] = field(default_factory=list)
     values: dict[int, float] = field(default_factory=dict)
     heard: dict[int, Heard] = field(default_factory=dict)
     attempts: int = 1
@@ -56,7 +59,7 @@ class TrialRecord:
         return self.values[max(self.values)] if self.values else None
 
     @property
-    def best_epoch(self) -> dict[str, float] | None:
+    def best_epoch(self) -> EpochFigures | None:
         """The figures of its best epoch, or of the first of equally good ones; None before the first epoch."""
         best = [epoch for epoch, value in self.values.items() if value == self.value]
         return next((figures for figures in self.epochs if best and figures["epoch"] == best[0]), None)
@@ -75,6 +78,11 @@ class TrialRecord:
     def seconds(self) -> float:
         """The seconds spent in its epochs."""
         return sum(epoch["seconds"] for epoch in self.epochs)
+
+
+def best_so_far(values: Iterable[float], *, maximize: bool) -> list[float]:
+    """Return the best of the values up to each; rungs compare these values of a trial's epochs."""
+    return list(accumulate(values, max if maximize else min))
 
 
 def record_of(records: list[TrialRecord], number: int) -> TrialRecord:

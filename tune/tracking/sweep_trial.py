@@ -18,6 +18,7 @@ from trainables.training.protocol import import_recipes
 from tune.experiment.epoch_log import row
 from tune.experiment.input_variants import shown_to, spec_of
 from tune.experiment.pretrained import pretrained_weights
+from tune.experiment.trial_record import best_so_far
 from tune.settings.settings import Settings
 from tune.tracking.sweeps import configuration, drawn_by
 
@@ -68,8 +69,7 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     new = {key: value for key, value in {**ran, "data": settings.data, "trained": ran}.items() if key not in drawn}
     tracked.config.update(new)  # type: ignore[no-untyped-call]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    pick = max if settings.maximize else min
-    best: float | None = None
+    reached: list[float] = []
     with TemporaryDirectory(prefix="toprung-") as scratch:
         folder = Path(scratch)
         prepared.write(folder)
@@ -81,8 +81,8 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
             if epoch.diverged:
                 tracked.summary["note"] = f"diverged in epoch {epoch.epoch}"
                 return "failed"
-            value = epoch.report[settings.metric]
-            best = value if best is None else pick(best, value)
+            reached.append(epoch.report[settings.metric])
+            best = best_so_far(reached, maximize=settings.maximize)[-1]
             tracked.log(row(epoch.epoch, epoch.report, best), step=epoch.epoch)
     return "complete"
 

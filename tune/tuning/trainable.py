@@ -18,7 +18,7 @@ from trainables.training.iterate import release, run
 from tune.cluster.resources import this_node
 from tune.experiment.trial_context import TrialContext, data_bytes
 from tune.experiment.trial_files import TrialFiles
-from tune.experiment.trial_record import TrialRecord
+from tune.experiment.trial_record import TrialRecord, best_so_far
 
 LEAK_BYTES = 64 * 2**20
 """GPU memory that may stay allocated beyond the data after a model is released: cuBLAS keeps a workspace."""
@@ -94,10 +94,10 @@ def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -
     checkpoints = files.checkpoints(config["attempt"], of)
     saved = settings.place.believe(checkpoints.load)
     history = saved.history if saved else []
-    pick = max if settings.maximize else min
 
     def result(epoch: int, end: str) -> dict[str, Any]:
-        best = pick(figures[settings.metric] for figures in history[:epoch])
+        values = [figures[settings.metric] for figures in history[:epoch]]
+        best = best_so_far(values, maximize=settings.maximize)[-1]
         common = {"number": config["number"], "epoch": epoch, "best": best, "end": end, "done": bool(end)}
         return {**common, "figures": history[epoch - 1]}
 
@@ -110,6 +110,7 @@ def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -
         history.append(step.report)
         end = "diverged" if step.diverged else "complete" if step.last else ""
         if not step.diverged:
-            best = pick(range(len(history)), key=lambda n: history[n][settings.metric]) + 1
+            values = [figures[settings.metric] for figures in history]
+            best = values.index(best_so_far(values, maximize=settings.maximize)[-1]) + 1
             checkpoints.save(step, history, end=end, best=best)
         yield result(step.epoch, end)

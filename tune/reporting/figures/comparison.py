@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
+from tune.experiment.trial_record import best_so_far
 from tune.models.cost import where
 from tune.reporting.comparison import Contender, unranked, untestable
 from tune.reporting.figures.costs import COSTS, accuracy_by_cost
@@ -39,9 +40,9 @@ def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
         records = sorted((r for r in valued if r.number in own), key=lambda r: own[r.number])
         if not records:
             continue
-        losses = [loss_of(record.value) for record in records]
-        best = np.abs(np.minimum.accumulate(losses))  # a loss as it is, another metric without its minus sign
-        bests.append(float(best[-1]))
+        values = [record.value for record in records if record.value is not None]
+        best = best_so_far(values, maximize=contender.results.settings.maximize)
+        bests.append(best[-1])
         elsewhere = bool(unranked(contender, first))
         name = plotly_text(contender.name)
         colour = _colours(contenders)[contender.name]
@@ -72,7 +73,7 @@ def winners_by_cost(contenders: Sequence[Contender]) -> Figure | None:
     Latency is left out unless all of it was measured on one kind of processor.
     """
     tested = [each for each in contenders if each.test and not untestable(each, contenders[0])]
-    measured = {where(each.entry["model"]) for each in tested if each.entry["model"]}
+    measured = {where(each.entry.model) for each in tested if each.entry.model}
     costs = COSTS if len(measured) == 1 else {cost: title for cost, title in COSTS.items() if cost != "latency_ms"}
     entries = {each.name: each.entry for each in tested}
     return accuracy_by_cost(entries, _colours(contenders), contenders[0].results.tested_on, costs)

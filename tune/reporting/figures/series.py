@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from tune.experiment.trial_record import TrialRecord
+from tune.experiment.trial_record import TrialRecord, best_so_far
 from tune.reporting.formatting import unit_of
 from tune.reporting.results import Results
 
@@ -111,8 +111,8 @@ def progress(results: Results, against: Against) -> tuple[dict[str, Progress], s
         records = sorted((r for r in records if r.number in places), key=lambda r: places[r.number])
         if not records:
             continue
-        sign = -1 if results.settings.maximize else 1
-        best = sign * np.minimum.accumulate([results.loss_of(record.value) for record in records])
+        values = [record.value for record in records if record.value is not None]
+        best = best_so_far(values, maximize=results.settings.maximize)
         own = [places[record.number] for record in records]
         found[recipe] = Progress(
             records=records,
