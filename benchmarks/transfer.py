@@ -21,8 +21,8 @@ from search_spaces.timm_finetune import TimmFineTuning
 from trainables import timm_finetune
 from trainables.data import DataSpec, Split, load_train, prepare
 from trainables.pretrained.weights import find_weights
+from trainables.training.evaluation import evaluate
 from trainables.training.iterate import run
-from trainables.training.metrics import evaluate
 
 MODEL = "tf_efficientnet_lite0"
 TARGET = 0.05

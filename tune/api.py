@@ -96,7 +96,12 @@ class Result:
     def __init__(self, experiment: "Experiment") -> None:
         self._experiment = experiment
         self.folder = experiment.folder
-        self._summary = experiment.read("report.json")
+        from tune.experiment.report import read_report
+
+        report = read_report(experiment)
+        if report is None:
+            raise InputError(f"{experiment} has no report yet; write it: toprung report {experiment}")
+        self._report = report
 
     @classmethod
     def load(cls, experiment: str | Path) -> Self:
@@ -107,10 +112,7 @@ class Result:
         """
         from tune.experiment.folder import Experiment
 
-        opened = Experiment.open(experiment)
-        if not (opened.folder / "report.json").is_file():
-            raise InputError(f"{experiment} has no report yet; write it: toprung report {experiment}")
-        return cls(opened)
+        return cls(Experiment.open(experiment))
 
     @property
     def best(self) -> Best:
@@ -119,19 +121,18 @@ class Result:
         Raises:
             InputError: no recipe was tested.
         """
-        recipe = self._summary["winner"]
-        if recipe is None:
+        recipe, entry = self._report.winner, self._report.best
+        if recipe is None or entry is None or entry.test is None or entry.config is None:
             raise InputError(f"{self._experiment} has no winner, as no recipe was tested")
-        entry = self._summary["recipes"][recipe]
-        accuracy, test = entry["test"]["accuracy"], entry["test"]
+        accuracy = entry.test.accuracy
         return Best(
             recipe=recipe,
-            config=entry["config"],
-            accuracy=accuracy["mean"],
-            low=accuracy["low"],
-            high=accuracy["high"],
-            images=test["n"],
-            seeds=len(test["seeds"]),
+            config=entry.config,
+            accuracy=accuracy.mean,
+            low=accuracy.low,
+            high=accuracy.high,
+            images=entry.test.n,
+            seeds=len(entry.test.seeds),
         )
 
     @property
@@ -142,21 +143,24 @@ class Result:
         """
         from pandas import DataFrame, RangeIndex
 
-        metric, rows = self._summary["metric"], []
-        for recipe, entry in self._summary["recipes"].items():
-            val, test = entry["val"] or {}, entry["test"] or {}
-            accuracy = test.get("accuracy", {})
+        from tune.reporting.leaderboard import leaderboard
+
+        board, rows = leaderboard(self._report), []
+        first, *others = (column.name for column in board.columns)
+        for row in board.rows:
+            metrics = row.test.metrics if row.test else {}
+            main = metrics.get(first)
             rows.append(
                 {
-                    "recipe": recipe,
-                    f"val_{metric}": val.get(metric),
-                    "test_accuracy": accuracy.get("mean"),
-                    "std": accuracy.get("std"),
-                    "low": accuracy.get("low"),
-                    "high": accuracy.get("high"),
-                    "test_macro_f1": test.get("macro_f1", {}).get("mean"),
-                    "trials": sum(entry["trials"].values()),
-                    "seeds": len(test.get("seeds", [])),
+                    "recipe": row.recipe,
+                    f"val_{board.metric}": row.val,
+                    f"test_{first}": main.mean if main else None,
+                    "std": main.std if main else None,
+                    "low": main.low if main else None,
+                    "high": main.high if main else None,
+                    **{f"test_{name}": metrics[name].mean if name in metrics else None for name in others},
+                    "trials": row.trials.total,
+                    "seeds": len(row.test.seeds) if row.test else 0,
                 }
             )
         return DataFrame(rows, index=RangeIndex(1, len(rows) + 1, name="rank")).astype({"std": float})
@@ -202,8 +206,9 @@ class Result:
     def classifier(self) -> "Classifier":
         """The winner as a `Classifier`, which also takes files with boxes and has more of the model's figures."""
         from trainables import Classifier
+        from tune.experiment.model_folders import winner_folder
 
-        return Classifier.load(self._experiment.best())
+        return Classifier.load(winner_folder(self._experiment))
 
     def _table(self, name: str) -> "DataFrame":
         from pandas import read_parquet
@@ -222,11 +227,11 @@ class Result:
         from IPython.display import display
 
         from tune.experiment.study import SearchStudy
-        from tune.reporting.leaderboard import answer, findings
+        from tune.reporting.findings import answer, findings
         from tune.reporting.report import curves
 
         display(self.leaderboard)  # type: ignore[no-untyped-call]
-        lines = [answer(self._summary), *findings(self._summary)]
+        lines = [answer(self._report), *findings(self._report)]
         display({"text/plain": "\n".join(lines)}, raw=True)  # type: ignore[no-untyped-call]
         with closing(SearchStudy.load(self._experiment.storage, self._experiment.settings.name)) as study:
             drawn = curves(self._experiment, study.records)

@@ -18,8 +18,10 @@ RECIPES = ("knn", "mlp", "plain_cnn")
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experiment:
     """A finished experiment on digits, in which kNN won."""
+    from tune.experiment.model_folders import tested_recipes
+
     experiment = finished(RECIPES, tmp_path_factory.mktemp("results"), cache)
-    assert experiment.tested[0] == "knn"
+    assert tested_recipes(experiment)[0] == "knn"
     return experiment
 
 
@@ -40,8 +42,10 @@ def rows_alone(searched: Experiment, tmp_path: Path) -> Experiment:
     shutil.rmtree(experiment.folder / "best")
     summary = experiment.read("report.json")
     tested = {"near": summary["recipes"]["knn"]["test"], "deep": summary["recipes"]["mlp"]["test"], "failed": None}
-    rows = {name: {"test": test} for name, test in tested.items()}
-    experiment.write("report.json", {**summary, "recipes": {}, "preset": {"rows": rows}})
+    row = {"recipe": "knn", "train_on": "train", "epochs": 1, "changes": [], "figures": []}
+    rows = {name: {**row, "title": name, "test": test} for name, test in tested.items()}
+    preset = {"title": "rows alone", "notes": [], "rows": rows}
+    experiment.write("report.json", {**summary, "winner": None, "default": None, "recipes": {}, "preset": preset})
     return experiment
 
 

@@ -13,8 +13,9 @@ from search_spaces import DataShape, InputError
 from search_spaces.shared.fine_tuning import FineTuning
 from trainables.data import TrainData
 from trainables.training.loop import fit
+from trainables.training.metrics import Metrics
 from trainables.training.preprocess import Preprocess, window_of
-from trainables.training.protocol import Epoch, Metrics, State
+from trainables.training.protocol import Epoch, State
 
 NetworkOf = Callable[[int], nn.Module]
 """A function that builds the untrained network for a number of classes; its logits are (N, classes)."""

@@ -7,11 +7,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from trainables.training.evaluation import evaluate
     from trainables.training.layers import GridPool
     from trainables.training.loop import fit
-    from trainables.training.metrics import Evaluation, evaluate
+    from trainables.training.metrics import Evaluation, Metrics
     from trainables.training.preprocess import Preprocess, preprocess_of, window_of
-    from trainables.training.protocol import Epoch, Metrics, State
+    from trainables.training.protocol import Epoch, State
 
 __all__ = [
     "Epoch",
@@ -27,11 +28,12 @@ __all__ = [
 ]
 
 _MODULES = {
+    "evaluation": ("evaluate",),
     "layers": ("GridPool",),
     "loop": ("fit",),
-    "metrics": ("Evaluation", "evaluate"),
+    "metrics": ("Evaluation", "Metrics"),
     "preprocess": ("Preprocess", "preprocess_of", "window_of"),
-    "protocol": ("Epoch", "Metrics", "State"),
+    "protocol": ("Epoch", "State"),
 }
 
 

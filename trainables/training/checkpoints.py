@@ -20,7 +20,8 @@ from torch import nn
 
 from trainables.storage.synced_folder import SyncedFolder, patiently
 from trainables.training.iterate import EpochResult
-from trainables.training.protocol import Metrics, State
+from trainables.training.metrics import EpochFigures
+from trainables.training.protocol import State
 
 HISTORY = "history.json"
 
@@ -36,7 +37,7 @@ class Checkpoint:
     """
 
     state: State
-    history: list[Metrics]
+    history: list[EpochFigures]
     end: str
 
 
@@ -53,7 +54,7 @@ class Checkpoints:
         self.place, self.attempt = place, attempt
         self.of = json.loads(json.dumps(of))
 
-    def save(self, result: EpochResult, history: list[Metrics], *, end: str, best: int) -> None:
+    def save(self, result: EpochResult, history: list[EpochFigures], *, end: str, best: int) -> None:
         """Write the epoch of `result`, which is the last in `history`; then delete all others except epoch `best`.
 
         Raises:

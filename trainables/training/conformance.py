@@ -24,8 +24,9 @@ from search_spaces.space.conformance import CHECKS as SPACE_CHECKS
 from search_spaces.space.errors import in_a_line
 from trainables.data import DataSpec, TrainData, load_train, prepare
 from trainables.training.checkpoints import weights_of
-from trainables.training.iterate import TIMINGS, EpochResult, run
-from trainables.training.metrics import evaluate
+from trainables.training.evaluation import evaluate
+from trainables.training.iterate import EpochResult, run
+from trainables.training.metrics import TIMINGS
 from trainables.training.preprocess import Preprocess
 from trainables.training.protocol import build_of, train_of
 

@@ -16,11 +16,9 @@ from torch import nn
 
 from search_spaces import Space
 from trainables.data import TrainData
-from trainables.training.metrics import Evaluation, evaluate
-from trainables.training.protocol import Metrics, State, train_of
-
-TIMINGS = ("seconds", "loading_seconds", "images_per_second", "memory_mib")
-"""The figures of an epoch that differ between identical runs."""
+from trainables.training.evaluation import evaluate
+from trainables.training.metrics import EpochFigures, Evaluation
+from trainables.training.protocol import State, train_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +38,7 @@ class EpochResult:
 
     epoch: int
     val: Evaluation
-    report: Metrics
+    report: EpochFigures
     last: bool
     diverged: bool
     model: nn.Module

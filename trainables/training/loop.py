@@ -10,10 +10,11 @@ from search_spaces.shared.training import Training
 from trainables.data import TrainData
 from trainables.training.augmentation import augmentation
 from trainables.training.ema import Average
+from trainables.training.metrics import Metrics
 from trainables.training.mixing import mix
 from trainables.training.optimizers import Parts, Schedule, optimizer_of
 from trainables.training.preprocess import Preprocess
-from trainables.training.protocol import Epoch, Metrics, State
+from trainables.training.protocol import Epoch, State
 
 
 def fit(

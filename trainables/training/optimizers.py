@@ -7,7 +7,7 @@ from torch import nn, optim
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from search_spaces.shared.training import Training
-from trainables.training.protocol import Metrics
+from trainables.training.metrics import Metrics
 
 Parts = Sequence[tuple[Iterable[nn.Parameter], float]]
 """Groups of parameters, each with its learning rate."""

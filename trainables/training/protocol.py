@@ -14,8 +14,8 @@ from torch import nn
 
 from search_spaces import DataShape, InputError, Space, add_recipes, import_recipe, space_of
 from trainables.data import TrainData
+from trainables.training.metrics import Metrics
 
-Metrics = dict[str, float]
 State = Mapping[str, Any]
 """The state that training continues from: tensors, numbers and strings in nested mappings and lists only."""
 

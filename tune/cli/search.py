@@ -67,7 +67,9 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.text import Text  # late, as the imports below bring Ray and torch: bad input is refused at once
 
     from tune.experiment.folder import Experiment
-    from tune.reporting.leaderboard import answer, findings, leaderboard
+    from tune.experiment.report import read_report
+    from tune.reporting.findings import answer, findings
+    from tune.reporting.leaderboard_text import leaderboard_table
     from tune.reporting.published_rows import chosen, not_as_published, pretrained, published_table
     from tune.reporting.results import began_with
     from tune.search import resume, search
@@ -106,34 +108,35 @@ def _search(arguments: argparse.Namespace) -> int:
         print(f"toprung: {error}", file=sys.stderr)
         _report_so_far(experiment)
         return 2
-    summary = experiment.read("report.json")
-    if summary["preset"] and summary["preset"]["rows"]:
-        entries = list(summary["preset"]["rows"].values())
+    found = read_report(experiment)
+    assert found is not None, "the search has written it"
+    if found.preset and found.rows:
+        entries = list(found.rows.values())
         console.print(published_table(entries))
-        if any(line["inside"] is False for entry in entries for line in entry["figures"]):
+        if any(line.inside is False for entry in entries for line in entry.figures):
             console.print("* the published figure lies outside the measured 95% interval", style="dim")
-        lines = [f"note: {note}" for note in summary["preset"]["notes"]]
+        lines = [f"note: {note}" for note in found.preset.notes]
         lines += [f"chosen by cross-validation: {line}" for line in chosen(entries)]
         lines += [f"not as published: {line}" for line in not_as_published(entries)]
         lines += [f"pretrained weights: {line}" for line in pretrained(entries)]
         for line in lines:
             console.print(Text(line, style="dim"), soft_wrap=True)
     if not settings.rows_only:
-        console.print(leaderboard(summary))
+        console.print(leaderboard_table(found))
         console.print("ranked by val, the mean over the seeds of the finals; intervals are 95%", style="dim")
-        for line in [answer(summary), *findings(summary)]:
+        for line in [answer(found), *findings(found)]:
             console.print(Text(line), soft_wrap=True)
-        for line in began_with(summary):
+        for line in began_with(found):
             console.print(Text(f"pretrained weights of {line}", style="dim"), soft_wrap=True)
     said = experiment.read("data.json")["warnings"]  # printed at the start
-    for warning in [*(each for each in summary["warnings"] if each not in said), *summary["failures"]]:
+    for warning in [*(each for each in found.warnings if each not in said), *found.failures]:
         console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
     print(f"report: {report}")
     if experiment.url:
         print(f"and in: {experiment}/report/index.html")
     if settings.rows_only:
-        return 0 if all(row["test"] for row in summary["preset"]["rows"].values()) else 1
-    return 0 if summary["winner"] else 1
+        return 0 if all(row.test for row in found.rows.values()) else 1
+    return 0 if found.winner else 1
 
 
 def _report_so_far(experiment: "Experiment") -> None:

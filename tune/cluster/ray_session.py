@@ -15,7 +15,7 @@ import ray
 from rich.console import Console
 
 from search_spaces import InputError
-from tune.cluster.ray_private import keeping_keys, read_environment
+from tune.cluster.ray_private import keeping_keys, listening_on_loopback, read_environment
 from tune.cluster.resources import this_machine
 from tune.terminal.console import working
 

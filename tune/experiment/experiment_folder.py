@@ -187,52 +187,6 @@ class ExperimentFolder:
         """The sizes of the data."""
         return DataShape(**self.read("data.json")["shape"])
 
-    def best(self, recipe: str | None = None) -> Path:
-        """Return the folder of a recipe's winner or, without `recipe`, of the winner of all recipes.
-
-        Raises:
-            InputError: no recipe was tested yet, or not this one.
-        """
-        tested, rows = self.tested, self.rows
-        if not tested and rows:
-            raise InputError(
-                f"{self} has no winner, as only the rows of its preset were tested; give one of them: "
-                f"{', '.join(map(str, rows))}"
-            )
-        if not tested:
-            raise InputError(
-                f"{self} has no winner, as no recipe was tested; go on with it: toprung search --resume {self}"
-            )
-        if recipe is not None and recipe not in tested:
-            raise InputError(f"--recipe {recipe}: {self} has no winner of it; it has: {', '.join(tested)}")
-        return self.folder / "best" / (recipe or tested[0])
-
-    @property
-    def tested(self) -> list[str]:
-        """The recipes that were tested, the best first."""
-        return [recipe for recipe, entry in self._summary["recipes"].items() if entry["test"]]
-
-    @property
-    def winners(self) -> list[Path]:
-        """The folders of the recipes that were tested, the best first."""
-        return [self.folder / "best" / recipe for recipe in self.tested]
-
-    @property
-    def rows(self) -> list[Path]:
-        """The folders of the rows that were tested, in the order of the preset."""
-        rows = (self._summary["preset"] or {"rows": {}})["rows"]
-        return [self.folder / "rows" / name for name, row in rows.items() if row["test"]]
-
-    @property
-    def soups(self) -> list[Path]:
-        """The folders of the weight soups."""
-        return [file.parent for file in sorted((self.folder / "soups").glob("[!.]*/metrics.json"))]
-
-    @property
-    def _summary(self) -> Any:
-        nothing: dict[str, Any] = {"recipes": {}, "preset": None}
-        return self.read("report.json") if (self.folder / "report.json").is_file() else nothing
-
     def read(self, name: str) -> Any:
         """Read a JSON file of the folder."""
         return json.loads((self.folder / name).read_text())

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from search_spaces import InputError, Value
+from trainables.training.metrics import EpochFigures
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -44,7 +45,7 @@ class TrialRecord:
     params: dict[str, Any]
     distributions: dict[str, "BaseDistribution"]
     state: State = "running"
-    epochs: list[dict[str, float]] = field(default_factory=list)
+    epochs: list[EpochFigures] = field(default_factory=list)
     values: dict[int, float] = field(default_factory=dict)
     heard: dict[int, Heard] = field(default_factory=dict)
     attempts: int = 1
@@ -57,7 +58,7 @@ class TrialRecord:
         return self.values[max(self.values)] if self.values else None
 
     @property
-    def best_epoch(self) -> dict[str, float] | None:
+    def best_epoch(self) -> EpochFigures | None:
         """The figures of its best epoch, or of the first of equally good ones; None before the first epoch."""
         best = [epoch for epoch, value in self.values.items() if value == self.value]
         return next((figures for figures in self.epochs if best and figures["epoch"] == best[0]), None)

@@ -1,10 +1,10 @@
 """Calibration: the agreement of confidence and accuracy, and a temperature that restores it (Guo et al. 2017)."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
+
+from tune.experiment.report_figures import ReliabilityBin
 
 BINS = 15
 """The number of bins, of equal width, as in the paper."""
@@ -12,22 +12,7 @@ BINS = 15
 COLDEST, HOTTEST = 0.05, 20.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Bin:
-    """The images of all models whose most likely class has a probability in one of the bins.
-
-    Attributes:
-        confidence: mean probability of the most likely class.
-        accuracy: fraction of images whose most likely class is the true one.
-        images: number of images.
-    """
-
-    confidence: float
-    accuracy: float
-    images: int
-
-
-def reliability(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[Bin]:
+def reliability(log_probabilities: NDArray[np.floating], labels: NDArray[np.int64]) -> list[ReliabilityBin]:
     """Return confidence against accuracy in each bin, the lowest confidence first; empty bins are left out.
 
     Args:
@@ -38,13 +23,15 @@ def reliability(log_probabilities: NDArray[np.floating], labels: NDArray[np.int6
     right = log_probabilities.argmax(axis=1) == labels
     number = np.ceil(confidence * BINS).clip(1, BINS).astype(int)
     return [
-        Bin(confidence=float(confidence[own].mean()), accuracy=float(right[own].mean()), images=int(own.sum()))
+        ReliabilityBin(
+            confidence=float(confidence[own].mean()), accuracy=float(right[own].mean()), images=int(own.sum())
+        )
         for own in (number == n for n in range(1, BINS + 1))
         if own.any()
     ]
 
 
-def expected_calibration_error(bins: list[Bin]) -> float:
+def expected_calibration_error(bins: list[ReliabilityBin]) -> float:
     """Return the mean absolute difference of confidence and accuracy over images; 0 for perfect calibration."""
     images = sum(each.images for each in bins)
     return sum(each.images * abs(each.confidence - each.accuracy) for each in bins) / images

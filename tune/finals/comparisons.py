@@ -1,17 +1,17 @@
 """Tests of one recipe's accuracy against another's on the same test images, beyond chance."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tune.finals.intervals import DRAWS, LEVEL, Interval, Models, percentiles, widened
+from tune.experiment.report_figures import Comparison, Interval
+from tune.finals.intervals import DRAWS, LEVEL, Models, percentiles, widened
 
 
 @dataclass(frozen=True)
-class Comparison:
+class PairedComparison:
     """The difference in accuracy between one recipe's models and another's.
 
     Attributes:
@@ -34,14 +34,14 @@ class Comparison:
             return found
         return Interval(found.mean, min(found.low, 0.0), max(found.high, 0.0))
 
-    def entry(self) -> dict[str, Any]:
-        """Return the comparison as an entry of `report.json`."""
-        return {"difference": asdict(self.difference), "p": self.p}
+    def reported(self) -> Comparison:
+        """Return the comparison as a report keeps it."""
+        return Comparison(difference=self.difference, p=self.p)
 
 
 def compare(
     labels: NDArray[np.int64], ours: NDArray[np.int64], theirs: NDArray[np.int64], *, seed: int = 0
-) -> Comparison:
+) -> PairedComparison:
     """Compare models on the images on which all of them were tested.
 
     McNemar's test compares single models. A paired bootstrap compares several seeds: each draw has the same images for
@@ -69,7 +69,7 @@ def compare(
     else:
         beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
         p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
-    return Comparison(mean, differences, p)
+    return PairedComparison(mean, differences, p)
 
 
 def mid_p_mcnemar(ours: int, theirs: int) -> float:
@@ -90,7 +90,7 @@ def mid_p_mcnemar(ours: int, theirs: int) -> float:
     return 1 - at / 2 if ours == theirs else 2 * float(binom.cdf(fewer, both, 0.5)) - at
 
 
-def corrected(found: Mapping[str, Comparison]) -> dict[str, Comparison]:
+def corrected(found: Mapping[str, PairedComparison]) -> dict[str, PairedComparison]:
     """Correct several comparisons: p by `holm`, and intervals to the stricter level, without 0 if p is significant."""
     adjusted = holm({name: comparison.p for name, comparison in found.items()})
     return {

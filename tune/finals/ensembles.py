@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.training.metrics import Evaluation
+from tune.experiment.report_figures import MeanOf
 from tune.finals.finalists import Finalist, Tested
-from tune.finals.soups import Soup
+from tune.finals.soups import Kind, Soup
 
-PROBABILITIES = "probabilities"
+SOUPS: dict[Kind, MeanOf] = {"uniform": "uniform soup", "greedy": "greedy soup"}
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Ensemble:
         voters: models whose probabilities are averaged; for a soup, only the soup itself.
     """
 
-    mean_of: str
+    mean_of: MeanOf
     models: dict[str, int]
     voters: Sequence[Tested]
 
@@ -32,7 +33,7 @@ class Ensemble:
     def of(cls, members: Sequence[Finalist]) -> "Ensemble":
         """Combine finalists, with one vote for each of their seeds."""
         finals = [final for member in members for final in member.finals]
-        return cls(PROBABILITIES, dict(Counter(final.recipe for final in finals)), finals)
+        return cls("probabilities", dict(Counter(final.recipe for final in finals)), finals)
 
     def on_test(self) -> Evaluation:
         """Evaluate the ensemble on the test images."""
@@ -40,8 +41,7 @@ class Ensemble:
 
     def on_val(self) -> Evaluation:
         """Evaluate the ensemble on the val images."""
-        labels, _ = self.voters[0].on_val
-        return _evaluation(averaged(each.val_log_probabilities for each in self.voters), labels)
+        return _evaluation(averaged(each.val_log_probabilities for each in self.voters), self.voters[0].val_labels)
 
 
 def ensembles_of(recipes: Sequence[Sequence[Finalist]], soups: Sequence[Soup] = ()) -> list[Ensemble]:
@@ -57,7 +57,7 @@ def ensembles_of(recipes: Sequence[Sequence[Finalist]], soups: Sequence[Soup] = 
             found.append(together)
         recipe = finalists[0].first.recipe
         own = [soup for soup in soups if soup.recipe == recipe]
-        found += [Ensemble(f"{soup.kind} soup", {recipe: len(soup.members)}, [soup]) for soup in own]
+        found += [Ensemble(SOUPS[soup.kind], {recipe: len(soup.members)}, [soup]) for soup in own]
     return [*found, Ensemble.of([each for own in recipes for each in own])] if len(recipes) > 1 else found
 
 
@@ -75,6 +75,5 @@ def _evaluation(log_probabilities: NDArray[np.float64], labels: NDArray[np.int64
         losses=-log_probabilities[np.arange(len(labels)), labels],
         labels=labels,
         predictions=log_probabilities.argmax(axis=1),
-        classes=log_probabilities.shape[1],
         log_probabilities=log_probabilities.astype(np.float32),
     )

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from search_spaces import Value
 from trainables.data import TrainOn
-from trainables.training.protocol import Metrics
+from trainables.training.metrics import EpochFigures, Evaluation, Metrics
 from tune.experiment.experiment_folder import FINAL
+from tune.experiment.report_figures import Interval
 from tune.experiment.trial_record import TrialRecord
-from tune.finals.intervals import Interval, intervals
+from tune.finals.intervals import intervals
 from tune.settings.settings import Settings
 
 DEFAULT = "default"
@@ -89,20 +90,36 @@ class Tested:
         return self.val_of or self.folder
 
     @property
-    def val_losses(self) -> NDArray[np.float64]:
-        """The cross-entropy of each val image in nats."""
-        return _array(self.chosen_in, "val_losses")
-
-    @property
     def val_log_probabilities(self) -> NDArray[np.float16]:
         """The log-probability of each class for each val image (images, classes)."""
         return _array(self.chosen_in, "val_log_probabilities")
 
     @property
-    def on_val(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The true and the predicted class of each val image."""
+    def val_labels(self) -> NDArray[np.int64]:
+        """The true class of each val image."""
+        labels: NDArray[np.int64] = _array(self.chosen_in, "val")[0]
+        return labels
+
+    @property
+    def on_test(self) -> Evaluation:
+        """The evaluation on test."""
+        return Evaluation(
+            losses=self.losses,
+            labels=self.labels,
+            predictions=self.predictions,
+            log_probabilities=self.log_probabilities,
+        )
+
+    @property
+    def on_val(self) -> Evaluation:
+        """The evaluation on val."""
         labels, predictions = _array(self.chosen_in, "val")
-        return labels, predictions
+        return Evaluation(
+            losses=_array(self.chosen_in, "val_losses"),
+            labels=labels,
+            predictions=predictions,
+            log_probabilities=self.val_log_probabilities,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +138,7 @@ class Final(Tested):
     trial: int | None
     seed: int
     epoch: int
-    curves: list[Metrics] = field(default_factory=list)
+    curves: list[EpochFigures] = field(default_factory=list)
     scores: list[dict[str, Any]] = field(default_factory=list)
 
 
@@ -154,7 +171,7 @@ class Finalist:
 
     def test(self) -> dict[str, Interval]:
         """Return each test metric with its 95% interval."""
-        return intervals(self.first.labels, self.predictions, self.first.classes)
+        return intervals([final.on_test for final in self.finals])
 
     def median(self, metric: str) -> Final:
         """Return the final with the median val metric; the lower middle one if their number is even."""

@@ -1,38 +1,85 @@
-"""Intervals of test metrics, at 95%."""
+"""Intervals of metrics, at 95%."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.training.metrics import Tally
+from trainables.training.metrics import CountMetric, Evaluation, MeanMetric, Metric, Tally, metrics_of
+from tune.experiment.report_figures import Interval
 
 LEVEL = 0.95
 DRAWS = 2000
 DRAWS_AT_ONCE = 200
 """A bound on memory: with 50,000 images of 1,000 classes, the counts of these draws take some 100 MiB."""
 
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with the ends of its 95% interval."""
-
-    mean: float
-    low: float
-    high: float
+MANY = 1000
+"""With more different scores of images, their mean is normal."""
 
 
-def intervals(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int) -> dict[str, Interval]:
-    """Return each metric's interval: Wilson's for the accuracy of a single model, else the bootstrap's.
+def intervals(models: Sequence[Evaluation]) -> dict[str, Interval]:
+    """Return the interval of each metric's mean over models, which are seeds, evaluated on the same images.
 
-    The arguments are those of `bootstrap`.
+    A single model gets Wilson's interval of a share of images, and Student's of another mean. All else is bootstrapped.
     """
-    found = bootstrap(labels, predictions, classes)
-    if len(predictions) == 1:
-        right = int((predictions[0] == labels).sum())
-        found |= dict.fromkeys(("accuracy", "weighted_recall"), wilson(right, len(labels)))  # by definition the same
-    return found
+    first = models[0]
+    counted = bootstrap(first.labels, np.stack([model.predictions for model in models]), first.classes)
+    if len(models) == 1:
+        right = int((first.predictions == first.labels).sum())
+        alone = wilson(right, len(first.labels))
+        counted |= dict.fromkeys(("accuracy", "weighted_recall"), alone)  # by definition the same
+    found = {
+        metric.name: counted[metric.name] if isinstance(metric, CountMetric) else _of_images(metric, models)
+        for metric in metrics_of(first.classes)
+    }
+    return {name: ends for name, ends in found.items() if math.isfinite(ends.mean)}
+
+
+def _of_images(metric: Metric, models: Sequence[Evaluation], seed: int = 0) -> Interval:
+    """Return the interval of a metric that is not a function of predictions alone."""
+    values = np.array([metric.value(model) for model in models])
+    mean, rng, images = float(values.mean()), np.random.default_rng(seed), len(models[0].labels)
+    if not math.isfinite(mean):
+        return Interval(mean, mean, mean)
+    if isinstance(metric, MeanMetric):
+        scores = np.stack([metric.scores(model) for model in models])
+        if len(models) == 1 and not np.isin(scores, (0, 1)).all():
+            found = mean_interval(scores[0])
+            return Interval(mean, *np.clip((found.low, found.high), *metric.bounds).tolist())
+        if len(models) == 1 or ((scores == scores[0, 0]).all() and scores[0, 0] in (0, 1)):
+            return wilson(round(mean * images), images)
+        drawn = _drawn_means(scores, rng)
+    else:
+        drawn = np.array([_redrawn(metric, models, rng.integers(images, size=images)) for _ in range(DRAWS)])
+    spread = widened(drawn.mean(axis=1), mean, [Models(values, drawn)])
+    return percentiles(mean, spread.clip(*metric.bounds))
+
+
+def _drawn_means(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return the means of scores (models, images) over resampled images (draws, models)."""
+    images = scores.shape[1]
+    kinds, counts = np.unique(scores, axis=1, return_counts=True)  # as in `bootstrap`
+    if kinds.shape[1] > MANY:
+        covariance = np.atleast_2d(np.cov(scores, ddof=0)) / images
+        return rng.multivariate_normal(scores.mean(axis=1), covariance, size=DRAWS, check_valid="ignore")
+    return np.asarray(rng.multinomial(images, counts / images, size=DRAWS) @ kinds.T / images)
+
+
+def _redrawn(metric: Metric, models: Sequence[Evaluation], at: NDArray[np.int64]) -> list[float]:
+    """Return a metric of each model on the images at these positions."""
+    return [
+        metric.value(
+            Evaluation(
+                losses=model.losses[at],
+                labels=model.labels[at],
+                predictions=model.predictions[at],
+                log_probabilities=model.log_probabilities[at],
+            )
+        )
+        for model in models
+    ]
 
 
 def wilson(correct: int, n: int) -> Interval:
@@ -48,6 +95,8 @@ def mean_interval(values: NDArray[np.float64]) -> Interval:
     from scipy.stats import t  # late, as above
 
     mean = float(values.mean())
+    if len(values) == 1:
+        return Interval(mean, mean, mean)
     half = float(t.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return Interval(mean, mean - half, mean + half)
 
@@ -55,7 +104,9 @@ def mean_interval(values: NDArray[np.float64]) -> Interval:
 def bootstrap(
     labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: int, *, seed: int = 0
 ) -> dict[str, Interval]:
-    """Return percentile intervals of the metrics' means over seeds; draws resample images, and seed variance is added.
+    """Return percentile intervals of the means over seeds of metrics that are functions of predictions.
+
+    Draws resample images, and seed variance is added.
 
     Args:
         labels: true classes (images,).
@@ -76,11 +127,11 @@ def bootstrap(
         _metrics(kinds, classes, rng.multinomial(len(labels), counts / len(labels), size=DRAWS_AT_ONCE))
         for _ in range(0, DRAWS, DRAWS_AT_ONCE)
     ]
-    ends = {}
+    bounds, ends = {metric.name: metric.bounds for metric in metrics_of(classes)}, {}
     for name, values in found.items():
         drawn = np.concatenate([part[name] for part in parts])
         spread = widened(drawn.mean(axis=1), float(values.mean()), [Models(values, drawn)])
-        ends[name] = percentiles(float(values.mean()), spread.clip(0, 1))
+        ends[name] = percentiles(float(values.mean()), spread.clip(*bounds[name]))
     return ends
 
 
@@ -154,5 +205,6 @@ def _metrics(kinds: NDArray[np.int64], classes: int, counts: NDArray[np.int64]) 
         Tally(by_class(labels, counts * (predictions == labels)), by_class(predictions, counts), support)
         for predictions in said
     )
-    averages = [tally.averages() for tally in tallies]
-    return {name: np.stack([of_model[name] for of_model in averages], axis=1) for name in averages[0]}
+    metrics = [metric for metric in metrics_of(classes) if isinstance(metric, CountMetric)]
+    values = [{metric.name: metric.of_counts(tally) for metric in metrics} for tally in tallies]
+    return {metric.name: np.stack([of_model[metric.name] for of_model in values], axis=1) for metric in metrics}

@@ -21,13 +21,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from search_spaces import space_of
 from search_spaces.shared.fine_tuning import FineTuning
 from trainables.data import Split
+from trainables.training.evaluation import EVALUATION_BATCH, evaluate
 from trainables.training.iterate import release
-from trainables.training.metrics import EVALUATION_BATCH, evaluate
 from trainables.training.protocol import build_of
 from tune.experiment.experiment_folder import FINAL
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist, Tested
-from tune.finals.training import carry_out, conclude, data_of
+from tune.finals.training import carry_out, conclude, data_of, halved
 from tune.settings.settings import Settings
 from tune.tuning.search_context import SearchContext
 
@@ -110,7 +110,7 @@ def make_soup(settings: TrialContext, kind: Kind, pool: Sequence[Final], name: s
         if found <= cost:
             members, cost = [*members, final], found
     average(model, [member.chosen_in for member in members], data.train)
-    val = evaluate(model, data.val, classes, keep_log_probabilities=True)
+    val = halved(evaluate(model, data.val, classes))
     if best.train_on != "train":
         both, _ = data_of(settings, space, best.train_on)
         average(model, [member.folder for member in members], both.train)

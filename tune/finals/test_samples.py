@@ -36,7 +36,6 @@ class Example:
 
 def chosen(test: Evaluation) -> dict[Kind, NDArray[np.int64]]:
     """Return the positions of the images to show: the surest mistakes first, and a sample common to all models."""
-    assert test.log_probabilities is not None
     sure = test.log_probabilities.max(axis=1)
     wrong = np.flatnonzero(test.predictions != test.labels)
     mistakes = wrong[np.argsort(-sure[wrong], kind="stable")[:SHOWN]]
@@ -46,8 +45,7 @@ def chosen(test: Evaluation) -> dict[Kind, NDArray[np.int64]]:
 
 def examples(test: Evaluation, positions: dict[Kind, NDArray[np.int64]], names: Sequence[str]) -> list[Example]:
     """Return the images at `positions` with their predictions; `names` are in the same order."""
-    assert test.log_probabilities is not None
-    probabilities = np.exp(test.log_probabilities.max(axis=1))
+    probabilities = np.exp(test.log_probabilities.max(axis=1).astype(np.float64))
     kinds = [(kind, int(at)) for kind, found in positions.items() for at in found]
     return [
         Example(

@@ -26,8 +26,9 @@ from trainables.data.thumbnails import thumbnails
 from trainables.inference.cost import cost_of, device_name
 from trainables.storage.synced_folder import patiently
 from trainables.training.checkpoints import weights_of
+from trainables.training.evaluation import evaluate
 from trainables.training.iterate import EpochResult, release, run
-from trainables.training.metrics import Evaluation, evaluate
+from trainables.training.metrics import Evaluation
 from tune.experiment.experiment_folder import FINAL
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Candidate, Final, refit_folder
@@ -146,7 +147,7 @@ def train_final(
     if keep == "last" and best.epoch < len(curves):
         raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
-    val = evaluate(model, data.val, len(data.classes), keep_log_probabilities=True)
+    val = halved(evaluate(model, data.val, len(data.classes)))
     facts = {
         "recipe": recipe,
         "config": config,
@@ -191,7 +192,7 @@ def conclude(
         model: with its weights, on its device.
         data: as returned by `data_of`.
         shown: the folder of the data that it is evaluated on.
-        val: the evaluation on val to keep; without a test split, it is also that of test.
+        val: the evaluation on val to keep, `halved`; without a test split, it is also that of test.
         facts: the other facts to keep about the model.
         began: the start, by `time.perf_counter`.
     """
@@ -199,7 +200,7 @@ def conclude(
     if has_test(Path(shown)):
         split = "test"
         tested_on = settings.place.believe(partial(_test_split, shown, settings.device))
-        test = evaluate(model, tested_on, len(data.classes), keep_log_probabilities=True)
+        test = halved(evaluate(model, tested_on, len(data.classes)))
     seconds = time.perf_counter() - began
     positions = chosen(test)
     together = np.concatenate(list(positions.values()))
@@ -215,20 +216,22 @@ def conclude(
         "labels": test.labels,
         "predictions": test.predictions,
         "losses": test.losses,
-        "log_probabilities": _halved(test),
+        "log_probabilities": test.log_probabilities,
         "val": np.stack([val.labels, val.predictions]),
         "val_losses": val.losses,
-        "val_log_probabilities": _halved(val),
+        "val_log_probabilities": val.log_probabilities,
         "thumbnails": thumbnails(tested_on, together),
     }
     patiently(partial(_write, settings.place.folder / name, final, weights_of(model), arrays))
     settings.place.push(name, last=FINAL)
 
 
-def _halved(evaluation: Evaluation) -> NDArray[np.float16]:
-    """Return log-probabilities as float16: probabilities near 1 stay as exact as before, others to three digits."""
-    assert evaluation.log_probabilities is not None
-    return evaluation.log_probabilities.clip(-LEAST, 0).astype(np.float16)
+def halved(evaluation: Evaluation) -> Evaluation:
+    """Return an evaluation as it is kept, so that all figures are of what is kept: with log-probabilities as float16.
+
+    Probabilities near 1 stay as exact as before, others to three digits.
+    """
+    return replace(evaluation, log_probabilities=evaluation.log_probabilities.clip(-LEAST, 0).astype(np.float16))
 
 
 def _mixed(recipe: str, device: torch.device) -> bool:

@@ -17,6 +17,7 @@ from trainables.data import Split, has_test, load_test, load_train
 from trainables.data.decode import RESIZE_RULES
 from trainables.inference.onnx_classifier import EXTRA, IMAGES, LOGITS, Card, OnnxClassifier
 from trainables.storage.files import whole
+from tune.experiment.model_folders import row_folders, winner_folders
 from tune.models.model_folder import Trained
 
 CHECKED = 256
@@ -209,7 +210,7 @@ def _noise(classifier: Classifier, batches: list[npt.NDArray[np.uint8]], expecte
 def _way_out(trained: Trained) -> str:
     """Return a hint that names the best other network of the experiment."""
     experiment = trained.experiment
-    folders = [*experiment.winners, *experiment.rows] if experiment else []
+    folders = [*winner_folders(experiment), *row_folders(experiment)] if experiment else []
     models = [Trained(folder=folder, experiment=experiment) for folder in folders if folder != trained.folder]
     others = [model.folder for model in models if model.is_network]
     return f"export another network: toprung export {others[0]}" if others else "no other network was tested"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from search_spaces import InputError, add_recipes, recipes
 from trainables.data.card import read_card
 from tune.experiment.experiment_folder import MODELS, ExperimentFolder
+from tune.experiment.model_folders import row_folders, soup_folders, winner_folder, winner_folders
+from tune.experiment.report_figures import ModelCost
 from tune.settings.settings_file import SETTINGS, load
 
 if TYPE_CHECKING:
@@ -49,10 +51,12 @@ class Trained:
                 )
             return cls(folder=folder, experiment=above if inside else None)
         if inside:
-            there = ", ".join(map(str, [*above.winners, *above.rows, *above.soups])) or "none yet"
+            there = (
+                ", ".join(map(str, [*winner_folders(above), *row_folders(above), *soup_folders(above)])) or "none yet"
+            )
             raise InputError(f"{source} is not a trained model of {above.folder}; there are: {there}")
         experiment = ExperimentFolder.open(source)
-        return cls(folder=experiment.best(recipe), experiment=experiment)
+        return cls(folder=winner_folder(experiment, recipe), experiment=experiment)
 
     @property
     def name(self) -> str:
@@ -66,10 +70,16 @@ class Trained:
         return card
 
     @property
+    def cost(self) -> ModelCost | None:
+        """The cost of the model; None if it was not measured."""
+        cost = self.card["model"]
+        return ModelCost.model_validate(cost) if cost else None
+
+    @property
     def is_network(self) -> bool:
         """True if the model has learned weights. A kNN has none; an unmeasured model is assumed to have some."""
-        cost = self.card["model"]
-        return cost is None or cost["parameters"] > 0
+        cost = self.cost
+        return cost is None or cost.parameters > 0
 
     def load(self) -> "Classifier":
         """Load the model on the CPU; a recipe that is not built in comes from the folder that the experiment used.

@@ -8,7 +8,8 @@ import torch
 
 from search_spaces import InputError, space_of
 from trainables.data import load_train
-from trainables.training.iterate import TIMINGS, run
+from trainables.training.iterate import run
+from trainables.training.metrics import TIMINGS
 from tune.experiment.environment import environment
 from tune.experiment.folder import Experiment
 from tune.experiment.input_variants import folder_of, shown_to

@@ -3,7 +3,6 @@
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import yaml
 
@@ -11,23 +10,24 @@ from search_spaces import Choice, DataShape, Domain, Value, space_of
 from trainables.data import read_card
 from tune.experiment.input_variants import InputVariant, folder_of, shown_to
 from tune.experiment.planned_rows import PlannedRow
+from tune.experiment.report import RecipeReport, Report
 from tune.finals.finalists import Final, Tested
 from tune.finals.published_rows import result_of
 from tune.finals.soups import Soup
 from tune.reporting.formatting import finite
+from tune.reporting.leaderboard import columns_of
 from tune.reporting.results import Results
-from tune.reporting.summary import Summary
 
 CONFIGURATIONS = "best_configs.yaml"
 
 
-def write_best(results: Results, summary: Summary) -> None:
+def write_best(results: Results, report: Report) -> None:
     """Write a model folder for each recipe with finals, from the seed of median val metric; remove the other folders.
 
     The folders of published rows in rows/ and of weight soups in soups/ become model folders, too. One file holds the
     configurations of all recipes.
     """
-    results.experiment.write(CONFIGURATIONS, _configurations(results, summary))
+    results.experiment.write(CONFIGURATIONS, _configurations(results, report))
     for recipe in results.settings.recipes:
         finalists = results.finalists_of(recipe)
         if finalists:
@@ -47,7 +47,7 @@ def write_best(results: Results, summary: Summary) -> None:
 def configuration(results: Results, recipe: str, config: dict[str, Value]) -> str:
     """Return YAML that trains just this configuration, on any data: `toprung search --config FILE --data ...`."""
     outside = {"recipes_from": list(results.settings.recipes_from)} if results.settings.recipes_from else {}
-    settings: dict[str, Any] = {
+    settings: dict[str, object] = {
         "recipes": [recipe],
         **outside,
         "trials": 1,
@@ -58,28 +58,28 @@ def configuration(results: Results, recipe: str, config: dict[str, Value]) -> st
     return f"{head}\n{yaml.safe_dump(settings, sort_keys=False)}"
 
 
-def _configurations(results: Results, summary: Summary) -> str:
+def _configurations(results: Results, report: Report) -> str:
     """Return the best configuration of every recipe that has one, with its metrics, as YAML."""
     head = (
         f"# The best configuration of each recipe in experiment {results.settings.name}, ranked by val "
-        f"{summary['metric']}; intervals are of 95%.\n"
+        f"{report.metric}; intervals are of 95%.\n"
         "# Search with one on other data: toprung search --config best/RECIPE/config.yaml --data path/to/folder\n"
     )
-    best = [_reached(recipe, entry) for recipe, entry in summary["recipes"].items() if entry["config"] is not None]
-    content = {"metric": summary["metric"], "tested_on": summary["tested_on"], "best": best}
+    best = [_reached(report, recipe, entry) for recipe, entry in report.recipes.items() if entry.config is not None]
+    content = {"metric": report.metric, "tested_on": report.tested_on, "best": best}
     return head + yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
 
 
-def _reached(recipe: str, entry: dict[str, Any]) -> dict[str, Any]:
-    test = entry["test"]
+def _reached(report: Report, recipe: str, entry: RecipeReport) -> dict[str, object]:
+    test = entry.test
     return {
         "recipe": recipe,
-        "trial": entry["best_trial"],
-        "seeds": test["seeds"] if test else [],
-        "val": entry["val"],
-        "test": {name: test[name] for name in ("accuracy", "macro_f1")} if test else None,
-        "config": entry["config"],
-        **({"weights": entry["weights"]} if entry["weights"] else {}),
+        "trial": entry.best_trial,
+        "seeds": test.seeds if test else [],
+        "val": entry.val,
+        "test": {column.name: asdict(test.metrics[column.name]) for column in columns_of(report)} if test else None,
+        "config": entry.config,
+        **({"weights": entry.weights.model_dump()} if entry.weights else {}),
     }
 
 
@@ -118,22 +118,22 @@ def _data(results: Results, tested: Tested) -> Path:
     return folder_of(results.experiment, input_variant)
 
 
-def _of_final(final: Final) -> dict[str, Any]:
+def _of_final(final: Final) -> dict[str, object]:
     return {"trial": final.trial, "seed": final.seed, "epoch": final.epoch}
 
 
-def _of_soup(soup: Soup) -> dict[str, Any]:
+def _of_soup(soup: Soup) -> dict[str, object]:
     return {"soup": soup.kind, "members": soup.members}
 
 
-def _metrics(results: Results, tested: Tested, data: Path, made_of: dict[str, Any]) -> dict[str, Any]:
+def _metrics(results: Results, tested: Tested, data: Path, made_of: dict[str, object]) -> dict[str, object]:
     """Return figures, and the facts `Classifier` needs to load the weights.
 
     `data` is the folder of the data in the model's input variant.
     """
     card = read_card(data)
     samples = sum(card["images"][split] for split in tested.train_on.split("+"))  # a kNN keeps them all
-    metrics: dict[str, Any] = finite(
+    metrics: dict[str, object] = finite(
         {
             "recipe": tested.recipe,
             "config": tested.config,

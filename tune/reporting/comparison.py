@@ -1,22 +1,19 @@
 """Several experiments side by side: rankings, tests on the same images, and differences in settings."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-from search_spaces import space_of
+from search_spaces import InputError
+from tune.experiment.report import RecipeReport, Report, read_report
+from tune.experiment.report_figures import Comparison, Test
 from tune.finals.comparisons import compare, corrected
 from tune.finals.finalists import Finalist
-from tune.reporting.command import setting_text
-from tune.reporting.formatting import NOTHING, TIMES, counted, duration, interval, metric, setting
-from tune.reporting.leaderboard import compared_with, sees
+from tune.reporting.findings import compared_with
+from tune.reporting.formatting import NOTHING, counted, duration, interval, metric
+from tune.reporting.leaderboard import sees
 from tune.reporting.results import Results
-from tune.reporting.summary import STATES, Summary, summarize
-from tune.settings.groups import DisplaySettings, Mark, WandbSettings, marked
-
-OF_PLACE = ("name", *marked(Mark.PLACE), *DisplaySettings.model_fields, *WandbSettings.model_fields)
-"""The settings that do not affect results."""
+from tune.reporting.summary import summarize, trial_counts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +22,22 @@ class Contender:
 
     Attributes:
         name: a name that tells it from the others.
-        results, summary: its contents.
+        results, report: its contents.
     """
 
     name: str
     results: Results
-    summary: Summary
+    report: Report
 
     @classmethod
     def of(cls, name: str, results: Results) -> "Contender":
         """Return an experiment; its `report.json` is read if it is up to date with the folder, else made in memory."""
-        experiment = results.experiment
-        summary = experiment.read("report.json") if (experiment.folder / "report.json").is_file() else None
-        if summary is None or not _is_of(summary, results):
-            summary = summarize(results)
-        return cls(name=name, results=results, summary=summary)
+        report = None
+        with suppress(InputError):
+            report = read_report(results.experiment)
+        if report is None or not _is_of(report, results):
+            report = summarize(results)
+        return cls(name=name, results=results, report=report)
 
     @property
     def metric(self) -> str:
@@ -54,32 +52,29 @@ class Contender:
     @property
     def recipe(self) -> str:
         """The winner's recipe; if nothing was tested, the best recipe so far."""
-        return str(self.summary["winner"] or next(iter(self.summary["recipes"])))
+        return self.report.winner or next(iter(self.report.recipes))
 
     @property
-    def entry(self) -> dict[str, Any]:
-        """The entry of this recipe in `report.json`."""
-        entry: dict[str, Any] = self.summary["recipes"][self.recipe]
-        return entry
+    def entry(self) -> RecipeReport:
+        """The report of this recipe."""
+        return self.report.recipes[self.recipe]
 
     @property
-    def test(self) -> dict[str, Any] | None:
+    def test(self) -> Test | None:
         """The winner's test metrics."""
-        test: dict[str, Any] | None = self.entry["test"]
-        return test
+        return self.entry.test
 
     @property
     def val(self) -> float | None:
         """The metric on val: the winner's mean over its seeds, else the value of the best trial so far."""
-        value: float | None = (self.entry["val"] or {}).get(self.metric)
-        return value
+        return (self.entry.val or {}).get(self.metric)
 
     @property
     def chosen(self) -> str:
         """The winner, or the best recipe so far, in words."""
         if self.val is None:
             return NOTHING
-        seen = sees(self.summary, self.recipe)
+        seen = sees(self.report, self.recipe)
         return f"{self.recipe}{f' ({seen})' if seen else ''}{'' if self.test else ' so far'}"
 
     @property
@@ -92,23 +87,22 @@ class Contender:
         """The duration of the search; a dash if it was not recorded yet."""
         return duration(self.results.seconds) if self.results.seconds else NOTHING
 
-    def rank(self, entry: dict[str, Any]) -> tuple[bool, float]:
+    def rank(self, entry: RecipeReport) -> tuple[bool, float]:
         """Return the sort key that ranks recipes, least first; untested recipes come last."""
-        return entry["test"] is None, self.results.loss_of((entry["val"] or {}).get(self.metric))
+        return entry.test is None, self.results.settings.objective.cost((entry.val or {}).get(self.metric))
 
 
-def _is_of(summary: Summary, results: Results) -> bool:
-    """Return True if a summary has the current trials and seeds, trained on the splits that are asked for now."""
-    if "untested" not in summary or summary["trained_on"] != results.settings.final_train:  # or by an older toprung
-        return False
+def _is_of(report: Report, results: Results) -> bool:
+    """Return True if a report has the current trials and seeds, trained on the splits that are asked for now."""
+    if "untested" not in report.model_fields_set or report.trained_on != results.settings.final_train:
+        return False  # by an older toprung, or before the settings were changed
     for recipe in results.settings.recipes:
-        entry = summary["recipes"].get(recipe)
-        states = Counter(record.state for record in results.of(recipe))
+        entry = report.recipes.get(recipe)
         finalists = results.finalists_of(recipe)
         seeds = [final.seed for final in finalists[0].finals] if finalists else None
-        if entry is None or entry["trials"] != {state: states[state] for state in STATES}:
+        if entry is None or entry.trials != trial_counts(results, recipe):
             return False
-        if (entry["test"] or {}).get("seeds") != seeds:
+        if (entry.test.seeds if entry.test else None) != seeds:
             return False
     return True
 
@@ -119,11 +113,11 @@ class Against:
 
     Attributes:
         name: the other experiment.
-        figures: "difference" with its interval, and "p", corrected for all such comparisons.
+        comparison: its p and interval are corrected for all such comparisons.
     """
 
     name: str
-    figures: dict[str, Any]
+    comparison: Comparison
 
 
 class SideBySide:
@@ -136,7 +130,7 @@ class SideBySide:
     """
 
     def __init__(self, contenders: Sequence[Contender]) -> None:
-        groups = _grouped(contenders, lambda ours, theirs: not unranked(ours, theirs))
+        groups = grouped(contenders, lambda ours, theirs: not unranked(ours, theirs))
         for group in groups:
             group.sort(key=lambda contender: contender.rank(contender.entry))
         self.groups = sorted(groups, key=lambda group: (-len(_tested(group)), -len(group)))
@@ -172,11 +166,11 @@ class SideBySide:
         first, best = self.groups[0][0], self.best
         if best is not None:
             assert best.test is not None
-            tested_on, seeds = best.results.tested_on, counted(len(best.test["seeds"]), "seed")
+            tested_on, seeds = best.results.tested_on, counted(len(best.test.seeds), "seed")
             return (
                 f"{best.name} is best on val, with {best.chosen}: {best.metric} {metric(best.val)}. Its {tested_on} "
-                f"accuracy is {metric(best.test['accuracy']['mean'])} (95% interval {interval(best.test['accuracy'])}) "
-                f"on {counted(best.test['n'], 'image')} with {seeds}."
+                f"accuracy is {metric(best.test.accuracy.mean)} (95% interval {interval(best.test.accuracy)}) "
+                f"on {counted(best.test.n, 'image')} with {seeds}."
             )
         tested = _tested(self.all)
         if len(tested) > 1:
@@ -195,10 +189,10 @@ class SideBySide:
         second = self.groups[0][1]
         assert second.test is not None
         place = "Equal to it on val, and named after it," if second.val == self.best.val else "Second on val"
-        accuracy = f"{second.results.tested_on} accuracy of {metric(second.test['accuracy']['mean'])}"
+        accuracy = f"{second.results.tested_on} accuracy of {metric(second.test.accuracy.mean)}"
         against = self.against.get(second.name)
         if against:
-            compared = f"On the same images that is {compared_with(against.name, against.figures)}"
+            compared = f"On the same images that is {compared_with(against.name, against.comparison)}"
         else:
             compared = f"It has {untestable(second, self.best)}"
         return f"{place} is {second.name}, with {second.chosen} and a {accuracy}. {compared}."
@@ -209,7 +203,7 @@ class SideBySide:
         if other.test is None:
             text = "nothing was tested yet"
         elif against := self.against.get(other.name):
-            text = f"on the same {other.results.tested_on} images {compared_with(against.name, against.figures)}"
+            text = f"on the same {other.results.tested_on} images {compared_with(against.name, against.comparison)}"
         elif why and other.metric == first.metric and other.results.tested_on == first.results.tested_on:
             splits = " and ".join(dict.fromkeys(["val", other.results.tested_on]))
             return f"{other.name}: {_other_images(other, first, splits)}: not comparable with {first.name}."
@@ -236,7 +230,7 @@ def _tested(group: Iterable[Contender]) -> list[Contender]:
     return [contender for contender in group if contender.test]
 
 
-def _grouped(contenders: Iterable[Contender], belong: Callable[[Contender, Contender], bool]) -> list[list[Contender]]:
+def grouped(contenders: Iterable[Contender], belong: Callable[[Contender, Contender], bool]) -> list[list[Contender]]:
     """Put each experiment into the first group to whose first member it belongs."""
     groups: list[list[Contender]] = []
     for contender in contenders:
@@ -285,84 +279,13 @@ def _other_images(ours: Contender, theirs: Contender, split: str) -> str:
 def _compared(contenders: Sequence[Contender]) -> dict[str, Against]:
     """Compare each winner with the first one that was tested on the same images."""
     found, names = {}, {}
-    for best, *others in _grouped(_tested(contenders), lambda ours, theirs: not untestable(ours, theirs)):
+    for best, *others in grouped(_tested(contenders), lambda ours, theirs: not untestable(ours, theirs)):
         assert best.winner is not None
         for other in others:
             assert other.winner is not None
             names[other.name] = best.name
             found[other.name] = compare(best.winner.first.labels, other.winner.predictions, best.winner.predictions)
     return {
-        name: Against(name=names[name], figures=comparison.entry()) for name, comparison in corrected(found).items()
+        name: Against(name=names[name], comparison=comparison.reported())
+        for name, comparison in corrected(found).items()
     }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Line:
-    """A line of a table with one column per experiment: a name and its values; a missing value is a dash."""
-
-    name: str
-    values: list[str]
-
-    @property
-    def differs(self) -> bool:
-        """Return True if the values, apart from missing ones, differ."""
-        return len(set(self.values) - {NOTHING}) > 1
-
-
-def settings_that_differ(contenders: Sequence[Contender]) -> list[Line]:
-    """Return the settings in which experiments differ."""
-    columns = []
-    for contender in contenders:
-        settings = contender.results.settings
-        given = settings.model_dump(exclude={"set", *OF_PLACE}).items()
-        texts = {name.replace("_", "-"): _text(value) for name, value in given if value not in (None, ())}
-        columns.append(texts | {f"set {key}": text for key, text in settings.set.items()})
-    return _not_alike(columns)
-
-
-def environments_that_differ(contenders: Sequence[Contender]) -> list[Line]:
-    """Return the differences between the machines and versions that experiments ran on."""
-    return _not_alike([dict(contender.results.environment_facts()) for contender in contenders])
-
-
-def data_of(contenders: Sequence[Contender]) -> list[Line]:
-    """Return facts about the data of each experiment, and which experiments share val and test images."""
-    columns = []
-    for contender in contenders:
-        card, shape = contender.results.card, contender.results.experiment.shape
-        facts = {"source": card["source"], "classes": f"{shape.classes:,}"}
-        facts |= {f"{split} images": f"{count:,}" for split, count in card["images"].items()}
-        facts |= {"size": f"{shape.width} {TIMES} {shape.height} pixels", "variant": card["variant"]}
-        columns.append(facts | {"digest": card["digest"][:16]})
-    same = [Line(name=f"{split} images as in", values=_whose(contenders, split)) for split in ("val", "test")]
-    return [*_lines(columns), *same]
-
-
-def configurations(contenders: Sequence[Contender]) -> list[Line]:
-    """Return the configurations of the winners, or of the best trials so far."""
-    columns = []
-    for contender in contenders:
-        config = contender.entry["config"] or {}
-        fields = [name for name in space_of(contender.recipe).domains() if name in config]
-        columns.append({"recipe": contender.chosen} | {name: setting(config[name]) for name in fields})
-    return _lines(columns)
-
-
-def _text(value: object) -> str:
-    return ", ".join(map(setting_text, value)) if isinstance(value, tuple) else setting_text(value)
-
-
-def _whose(contenders: Sequence[Contender], split: str) -> list[str]:
-    """Return, for each experiment, the name of the first one that has the same images in a split."""
-    groups = _grouped(contenders, lambda ours, theirs: same_images(ours, theirs, split))
-    first = {contender.name: group[0].name for group in groups for contender in group}
-    return [first[contender.name] for contender in contenders]
-
-
-def _not_alike(columns: Sequence[dict[str, str]]) -> list[Line]:
-    return [line for line in _lines(columns) if len(set(line.values)) > 1]
-
-
-def _lines(columns: Sequence[dict[str, str]]) -> list[Line]:
-    names = dict.fromkeys(name for column in columns for name in column)
-    return [Line(name=name, values=[column.get(name, NOTHING) for column in columns]) for name in names]

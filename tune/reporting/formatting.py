@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tune.experiment.report_figures import Interval, TestMetric
+
 DASH = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 PLUS_MINUS = "\N{PLUS-MINUS SIGN}"
@@ -21,19 +23,24 @@ def metric(value: float | None) -> str:
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.4g}"
 
 
-def interval(values: Mapping[str, float]) -> str:
+def ends(low: float, high: float) -> str:
     """Format the ends of an interval, with three decimals."""
-    return f"{values['low']:.3f}{DASH}{values['high']:.3f}"
+    return f"{low:.3f}{DASH}{high:.3f}"
 
 
-def spread(values: Mapping[str, float | None]) -> str:
+def interval(values: Interval) -> str:
+    """Format the ends of an interval, with three decimals."""
+    return ends(values.low, values.high)
+
+
+def spread(values: TestMetric) -> str:
     """Format the standard deviation between seeds, with three decimals; empty if there is none."""
-    return "" if values["std"] is None else f"{PLUS_MINUS} {values['std']:.3f}"
+    return "" if values.std is None else f"{PLUS_MINUS} {values.std:.3f}"
 
 
-def differences(values: Mapping[str, float]) -> str:
+def differences(values: Interval) -> str:
     """Format the ends of a difference's interval."""
-    return f"({signed(values['low'])} to {signed(values['high'])})"
+    return f"({signed(values.low)} to {signed(values.high)})"
 
 
 def signed(value: float) -> str:

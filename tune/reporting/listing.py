@@ -1,8 +1,7 @@
 """Experiments, and the trials of one, as tables for a terminal."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -10,10 +9,10 @@ from rich.text import Text
 
 from search_spaces import InputError
 from tune.experiment.experiment_folder import ExperimentFolder
+from tune.experiment.report import Report, read_report
 from tune.experiment.trial_record import TrialRecord
+from tune.reporting.formatting import NOTHING, interval
 from tune.settings.settings_file import SETTINGS, load
-
-NOTHING = "\N{EN DASH}"
 
 FIGURES = ("train_loss", "train_accuracy", "loss", "accuracy", "macro_f1", "lr", "seconds")
 """The figures shown for an epoch, if they are known."""
@@ -34,15 +33,14 @@ def experiments(folder: Path) -> Table:
     table = _table(left=("experiment", "state"), fold=("data", "best on val"), right=("trials", "test accuracy"))
     for experiment in found:
         settings = load(experiment.folder / SETTINGS)
-        file = experiment.folder / "report.json"
-        summary = experiment.read("report.json") if file.is_file() else None
+        report = _report(experiment)
         cells = (
             experiment.folder.name,
-            _state(experiment, summary),
+            _state(experiment, report),
             Path(str(settings.get("data", ""))).name,
-            _best(summary),
-            _trials(summary),
-            _accuracy(summary),
+            _best(report),
+            _trials(report),
+            _accuracy(report),
         )
         table.add_row(*map(Text, cells))
     return table
@@ -82,37 +80,43 @@ def trial(record: TrialRecord) -> tuple[Table, Table]:
     return fields, epochs
 
 
-def _state(experiment: ExperimentFolder, summary: Mapping[str, Any] | None) -> str:
+def _report(experiment: ExperimentFolder) -> Report | None:
+    """Return the report; None if there is none that can be read."""
+    try:
+        return read_report(experiment)
+    except InputError:
+        return None
+
+
+def _state(experiment: ExperimentFolder, report: Report | None) -> str:
     if experiment.is_searched:
         return "running"
-    if summary is None or any(recipe["trials"]["running"] for recipe in summary["recipes"].values()):
+    if report is None or report.running:
         return "stopped"
-    if summary["winner"] and summary.get("untested") and not summary["failures"]:
+    if report.winner and report.untested and not report.failures:
         return "stopped"
-    return "finished" if summary["winner"] or summary["preset"] else "nothing tested"
+    return "finished" if report.winner or report.preset else "nothing tested"
 
 
-def _best(summary: Mapping[str, Any] | None) -> str:
+def _best(report: Report | None) -> str:
     """Return the winner, or the best recipe so far."""
-    if summary is None:
+    if report is None:
         return NOTHING
-    if summary["winner"]:
-        return str(summary["winner"])
-    best = next((recipe for recipe, entry in summary["recipes"].items() if entry["val"]), None)
+    if report.winner:
+        return report.winner
+    best = next((recipe for recipe, entry in report.recipes.items() if entry.val), None)
     return f"{best} so far" if best else NOTHING
 
 
-def _trials(summary: Mapping[str, Any] | None) -> str:
-    if summary is None:
-        return NOTHING
-    return str(sum(sum(recipe["trials"].values()) for recipe in summary["recipes"].values()))
+def _trials(report: Report | None) -> str:
+    return NOTHING if report is None else str(sum(recipe.trials.total for recipe in report.recipes.values()))
 
 
-def _accuracy(summary: Mapping[str, Any] | None) -> str:
-    if not summary or not summary["winner"]:
+def _accuracy(report: Report | None) -> str:
+    if not report or not report.best or not report.best.test:
         return NOTHING
-    test = summary["recipes"][summary["winner"]]["test"]["accuracy"]
-    return f"{test['mean']:.4f} ({test['low']:.3f}{NOTHING}{test['high']:.3f})"
+    accuracy = report.best.test.accuracy
+    return f"{accuracy.mean:.4f} ({interval(accuracy)})"
 
 
 def _number(value: float | None) -> str:

@@ -9,21 +9,23 @@ from plotly.graph_objects import Figure
 from search_spaces import InputError
 from trainables.storage.files import whole
 from tune.experiment.folder import Experiment
+from tune.experiment.report import REPORT, Report
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import looked_at
 from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Finalist
 from tune.reporting.best_models import write_best
 from tune.reporting.comparison import Contender, SideBySide
+from tune.reporting.figures.fields import importance, parallel
 from tune.reporting.figures.pictures import PLOTS, file_of, plots
-from tune.reporting.figures.search import importance, learning_curves, parallel
+from tune.reporting.figures.search import learning_curves
 from tune.reporting.formatting import printable
 from tune.reporting.markdown import markdown
 from tune.reporting.model_card import model_card
 from tune.reporting.page.comparison import comparison_page
 from tune.reporting.page.page import page
 from tune.reporting.results import Results
-from tune.reporting.summary import Summary, summarize
+from tune.reporting.summary import summarize
 from tune.reporting.tables import write_tables
 from tune.reporting.tensorboard_events import write_events
 
@@ -38,7 +40,7 @@ def write_report(
     *,
     seconds: float,
 ) -> Path:
-    """Write tables, summary, best configurations, Markdown, pictures and page into the experiment's folder.
+    """Write tables, report, best configurations, Markdown, pictures and page into the experiment's folder.
 
     Returns the page's path.
 
@@ -50,24 +52,24 @@ def write_report(
         seconds: the duration of the search.
     """
     results = Results(experiment=experiment, records=records, finalists=finalists, failures=failures, seconds=seconds)
-    summary = summarize(results)
+    report = summarize(results)
     write_tables(results)
-    write_best(results, summary)
-    for recipe, entry in summary["recipes"].items():
-        if entry["test"]:
-            experiment.write(f"best/{recipe}/README.md", printable(model_card(results, summary, recipe)))
-    experiment.write("report.json", summary)
-    pictures = _write_plots(results, summary)
-    experiment.write("report.md", printable(markdown(results, summary, pictures)))
-    experiment.write(PAGE, printable(page(results, summary)))
+    write_best(results, report)
+    for recipe, entry in report.recipes.items():
+        if entry.test:
+            experiment.write(f"best/{recipe}/README.md", printable(model_card(results, report, recipe)))
+    experiment.write(REPORT, report.model_dump())
+    pictures = _write_plots(results, report)
+    experiment.write("report.md", printable(markdown(results, report, pictures)))
+    experiment.write(PAGE, printable(page(results, report)))
     if results.settings.tensorboard:
         write_events(experiment, records, [final for finalist in finalists for final in finalist.finals])
     return experiment.folder / PAGE
 
 
-def _write_plots(results: Results, summary: Summary) -> dict[str, str]:
+def _write_plots(results: Results, report: Report) -> dict[str, str]:
     """Write the pictures of the Markdown and remove outdated ones; return a description of each."""
-    drawn = plots(results, summary)
+    drawn = plots(results, report)
     for name in PLOTS:
         file = file_of(name)
         if name in drawn:

@@ -1,18 +1,20 @@
 """Results of an experiment, from which all parts of a report are made."""
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from search_spaces import InputError
 from trainables.storage.pretrained_files import Weights, weights_of_experiment
 from trainables.training.metrics import confusion_matrix, tally
 from tune.experiment.folder import Experiment
 from tune.experiment.planned_rows import PlannedRow, planned_rows
+from tune.experiment.report import RecipeReport, Report, RowReport, read_report
+from tune.experiment.report_figures import ClassFigures, Config, Confusion, PretrainedWeights, Test, TestMetric
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_ranking import choose
 from tune.experiment.trial_record import TrialRecord
@@ -47,16 +49,18 @@ class Results:
 
         Failures of finals are kept only in the existing `report.json`, so they are read from there.
         """
-        before = experiment.read("report.json") if (experiment.folder / "report.json").exists() else {}
+        before = None
+        with suppress(InputError):  # it is being rewritten, so it need not be readable
+            before = read_report(experiment)
         results = cls(
             experiment=experiment,
             records=study.records,
             finalists=[],
-            failures=before.get("failures", []),
-            seconds=max(study.seconds, before.get("seconds") or 0.0),
+            failures=before.failures if before else [],
+            seconds=max(study.seconds, before.seconds if before else 0.0),
         )
         settings = results.settings
-        chosen = choose(results.records, settings.milestones, settings.final_top, maximize=settings.maximize)
+        chosen = choose(results.records, settings.milestones, settings.final_top, maximize=settings.objective.maximize)
         numbers = [record.number for record in chosen]
         return replace(results, finalists=load_finalists(experiment.folder, numbers, settings))
 
@@ -91,12 +95,12 @@ class Results:
         """The pretrained weights that trials began with, by `RECIPE.MODEL`."""
         return weights_of_experiment(self.experiment.folder)
 
-    def weights_of(self, recipe: str, config: Mapping[str, Any]) -> dict[str, str] | None:
+    def weights_of(self, recipe: str, config: Config) -> PretrainedWeights | None:
         """Return source and digest of the pretrained weights that a configuration begins with; None if it has none."""
         if config.get("pretrained") != "yes":
             return None
         weights = self.weights[f"{recipe}.{config['model']}"]
-        return {"source": weights.source, "digest": weights.digest}
+        return PretrainedWeights(source=weights.source, digest=weights.digest)
 
     @cached_property
     def preset(self) -> Preset | None:
@@ -124,23 +128,17 @@ class Results:
 
     def best(self, recipe: str) -> TrialRecord | None:
         """Return the trial that represents a recipe before there are finals; None if no trial has a value."""
-        chosen = choose(self.of(recipe), self.settings.milestones, 1, maximize=self.settings.maximize)
+        chosen = choose(self.of(recipe), self.settings.milestones, 1, maximize=self.settings.objective.maximize)
         return chosen[0] if chosen else None
 
     def finalists_of(self, recipe: str) -> list[Finalist]:
         """Return a recipe's finalists, the best mean val metric first."""
         own = [finalist for finalist in self.finalists if finalist.first.recipe == recipe]
-        return sorted(own, key=lambda finalist: self.loss_of(finalist.val[self.settings.metric]))
+        return sorted(own, key=lambda finalist: self.settings.objective.cost(finalist.val[self.settings.metric]))
 
     def soups_of(self, recipe: str) -> list[Soup]:
         """Return the weight soups of a recipe's finals."""
         return load_soups(self.experiment.folder, pool_of(self.finalists_of(recipe), self.settings))
-
-    def loss_of(self, value: float | None) -> float:
-        """Return the search's metric as a loss: smaller is better, and None, NaN and infinity are worst."""
-        if value is None or not math.isfinite(value):
-            return math.inf
-        return -value if self.settings.maximize else value
 
     @cached_property
     def winner(self) -> Finalist | None:
@@ -158,33 +156,45 @@ class Results:
         return chosen[0] if chosen else load_default(self.experiment.folder, recipe, self.settings)
 
 
-def began_with(summary: Mapping[str, Any]) -> list[str]:
+def began_with(report: Report) -> list[str]:
     """Describe the pretrained weights of each recipe's best, or their absence, one line each."""
-    return [f"{recipe}: {weights}" for recipe, entry in summary["recipes"].items() if (weights := source(entry))]
+    return [f"{recipe}: {weights}" for recipe, entry in report.recipes.items() if (weights := source(entry))]
 
 
-def source(entry: dict[str, Any]) -> str | None:
+def source(entry: RecipeReport | RowReport) -> str | None:
     """Describe the source of pretrained weights; None without a configuration or for a recipe without the choice."""
-    if "pretrained" not in (entry["config"] or {}):
+    if "pretrained" not in (entry.config or {}):
         return None
-    if entry["weights"] is None:
+    if entry.weights is None:
         return "none, random weights instead (pretrained=no)"
-    return f"{entry['weights']['source']} (SHA-256 {entry['weights']['digest'][:16]})"
+    return f"{entry.weights.source} (SHA-256 {entry.weights.digest[:16]})"
 
 
-def on_test(finalist: Finalist) -> dict[str, Any]:
+def on_test(finalist: Finalist) -> Test:
     """Return each test metric: the mean over seeds with its 95% interval, and the standard deviation between seeds."""
     found = {}
+    evaluations = [final.on_test.metrics for final in finalist.finals]
     for name, ends in finalist.test().items():
-        values = [final.test[name] for final in finalist.finals]
-        found[name] = {**asdict(ends), "std": float(np.std(values, ddof=1)) if len(values) > 1 else None}
-    return found | {"n": len(finalist.first.labels), "seeds": [final.seed for final in finalist.finals]}
+        values = [of_seed[name] for of_seed in evaluations]
+        std = float(np.std(values, ddof=1)) if len(values) > 1 else None
+        found[name] = TestMetric(ends.mean, ends.low, ends.high, std)
+    seeds = [final.seed for final in finalist.finals]
+    return Test.model_validate({"n": len(finalist.first.labels), "seeds": seeds, **found})
 
 
-def of_images(labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
+def of_images(
+    labels: NDArray[np.int64], predictions: NDArray[np.int64], classes: list[str]
+) -> tuple[dict[str, ClassFigures], Confusion]:
     """Return precision, recall, F1 and support of each class, and the confusion matrix."""
     confusion = confusion_matrix(labels, predictions, len(classes))
     counts = tally(confusion)
-    figures = {**counts.per_class(), "support": counts.support.astype(int)}
-    per_class = {name: {key: values[i] for key, values in figures.items()} for i, name in enumerate(classes)}
-    return {"per_class": per_class, "confusion": confusion}
+    per_class = {
+        name: ClassFigures(
+            precision=float(counts.precision[i]),
+            recall=float(counts.recall[i]),
+            f1=float(counts.f1[i]),
+            support=int(counts.support[i]),
+        )
+        for i, name in enumerate(classes)
+    }
+    return per_class, confusion.tolist()

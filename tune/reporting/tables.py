@@ -1,33 +1,36 @@
 """Tables for notebooks and other tools: `trials.parquet`, one row per trial, and `curves.parquet`, one per epoch."""
 
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa  # type: ignore[import-untyped]
 import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
-from search_spaces import Choice, Domain, Float, Int, space_of
-from trainables.training.iterate import TIMINGS
-from trainables.training.metric_names import VAL_METRICS
+from search_spaces import Choice, Domain, Float, Int, Value, space_of
+from trainables.training.metrics import TIMINGS, metrics_of
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
 from tune.reporting.formatting import printable
 from tune.reporting.results import Results
 
-FIGURES = (*VAL_METRICS, "train_loss", "train_accuracy", "lr", *TIMINGS)
-"""An epoch's figures; a recipe that reports more has more columns."""
+NOT_ON_VAL = ("train_loss", "train_accuracy", "lr", *TIMINGS)
+"""An epoch's figures besides the val metrics; a recipe that reports more has more columns."""
+
+
+Cells = Mapping[str, Value | None]
+"""A row: values by column."""
 
 
 def write_tables(results: Results) -> None:
     """Write both files into the experiment's folder."""
-    for name, table in (("trials", trials_table(results)), ("curves", curves_table(results.records))):
+    for name, table in (("trials", trials_table(results)), ("curves", curves_table(results))):
         with results.experiment.writing(f"{name}.parquet") as path:
             _write(table, path)
 
 
 def trials_table(results: Results) -> pa.Table:
     """Return every trial with its configuration, as `recipe.field`, and figures; empty tables have types, too."""
+    metrics = _val_metrics(results)
     fields = {
         f"{recipe}.{name}": _type(domain)
         for recipe in results.settings.recipes
@@ -41,25 +44,26 @@ def trials_table(results: Results) -> pa.Table:
         "epochs": pa.int64(),
         "value": pa.float64(),
         "best_epoch": pa.int64(),
-        **{f"val_{name}": pa.float64() for name in VAL_METRICS},
+        **{f"val_{name}": pa.float64() for name in metrics},
         "seconds": pa.float64(),
         "seed": pa.int64(),
         "attempts": pa.int64(),
         "note": pa.string(),
         **fields,
     }
-    return _table(schema, [_trial(record, results.settings.milestones) for record in results.records])
+    return _table(schema, [_trial(record, results.settings.milestones, metrics) for record in results.records])
 
 
-def curves_table(records: Iterable[TrialRecord]) -> pa.Table:
+def curves_table(results: Results) -> pa.Table:
     """Return every epoch of every trial, with the trial's best-so-far metric."""
-    rows: list[dict[str, Any]] = [
+    rows: list[Cells] = [
         {"number": r.number, "recipe": r.recipe, "best_so_far": r.values.get(int(figures["epoch"])), **figures}
-        for r in records
+        for r in results.records
         for figures in r.epochs
     ]
-    more = {name for row in rows for name in row if name not in FIGURES}
-    figures = (*FIGURES, *sorted(more - {"number", "recipe", "epoch", "best_so_far"}))
+    known = (*_val_metrics(results), *NOT_ON_VAL)
+    more = {name for row in rows for name in row if name not in known}
+    figures = (*known, *sorted(more - {"number", "recipe", "epoch", "best_so_far"}))
     schema = {
         "number": pa.int64(),
         "recipe": pa.string(),
@@ -70,7 +74,11 @@ def curves_table(records: Iterable[TrialRecord]) -> pa.Table:
     return _table(schema, rows)
 
 
-def _trial(record: TrialRecord, milestones: list[int]) -> dict[str, Any]:
+def _val_metrics(results: Results) -> list[str]:
+    return [metric.name for metric in metrics_of(len(results.classes))]
+
+
+def _trial(record: TrialRecord, milestones: list[int], metrics: Sequence[str]) -> Cells:
     best = record.best_epoch or {}
     return {
         "number": record.number,
@@ -80,7 +88,7 @@ def _trial(record: TrialRecord, milestones: list[int]) -> dict[str, Any]:
         "epochs": len(record.epochs),
         "value": record.value,
         "best_epoch": best.get("epoch"),
-        **{f"val_{name}": best.get(name) for name in VAL_METRICS},
+        **{f"val_{name}": best.get(name) for name in metrics},
         "seconds": record.seconds,
         "seed": record.seed,
         "attempts": record.attempts,
@@ -101,12 +109,12 @@ def _type(domain: Domain) -> pa.DataType:
             return pa.int64() if all(isinstance(option, int) for option in options) else pa.float64()
 
 
-def _table(schema: dict[str, pa.DataType], rows: list[dict[str, Any]]) -> pa.Table:
+def _table(schema: dict[str, pa.DataType], rows: list[Cells]) -> pa.Table:
     columns = {name: pa.array([_cast(row.get(name), kind) for row in rows], kind) for name, kind in schema.items()}
     return pa.table(columns)
 
 
-def _cast(value: Any, kind: pa.DataType) -> Any:
+def _cast(value: Value | None, kind: pa.DataType) -> Value | None:
     """Convert a value to its column's type; a choice that mixes words and numbers is stored as strings."""
     if value is None:
         return None

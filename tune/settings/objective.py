@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,11 @@ class Objective:
             ValueError: there are no values.
         """
         return min(values, key=self.cost)
+
+    def best_so_far(self, values: Iterable[float]) -> list[float]:
+        """Return the best of the values up to each; rungs compare these values of a trial's epochs."""
+
+        def better(best: float, value: float) -> float:
+            return value if self.is_better(value, than=best) else best
+
+        return list(accumulate(values, better))

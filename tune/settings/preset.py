@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from search_spaces import InputError, Value, Variant, space_of
 from search_spaces.space.errors import meant
-from trainables.training.metric_names import VAL_METRICS
+from trainables.training.metrics import METRICS
 from tune.settings.parsing import flat
 from tune.settings.settings import NAME, Settings
 from tune.settings.settings_file import read_yaml
@@ -50,11 +50,12 @@ class Row(BaseModel):
         for name, value in self.published_best.items():
             if value not in self.grid.get(name, ()):
                 raise ValueError(f"published_best {name}={value}: is not in the grid; add it, or leave it out")
+        bounds = {metric.name: metric.bounds for metric in METRICS}
         for metric, value in (item for figures in self.published.values() for item in figures.items()):
-            if metric not in VAL_METRICS:
-                known = ", ".join(VAL_METRICS)
-                raise ValueError(f"published {metric}: is not measured{meant(metric, VAL_METRICS)}; these are: {known}")
-            if value < 0 or (value > 1 and metric != "loss"):
+            if metric not in bounds:
+                known = ", ".join(bounds)
+                raise ValueError(f"published {metric}: is not measured{meant(metric, bounds)}; these are: {known}")
+            if not bounds[metric][0] <= value <= bounds[metric][1]:
                 raise ValueError(f"published {metric} {value:g}: is not a fraction; write 0.92 for 92%")
         return self
 

@@ -112,11 +112,6 @@ class Settings(  # pydantic orders the fields from the last base to the first
         """The milestones, which are the epochs of the rungs."""
         return milestones(self.grace_period, self.reduction_factor, self.max_epochs)
 
-    @property
-    def maximize(self) -> bool:
-        """True if a larger metric is better."""
-        return self.objective.maximize
-
     def given_for_wandb(self) -> list[str]:
         """Return the W&B settings that a person has given, other than `wandb` itself."""
         fields = WandbSettings.model_fields

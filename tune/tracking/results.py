@@ -1,7 +1,6 @@
 """The results that W&B shows: tables, a confusion matrix, the figures of the page."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +8,29 @@ import numpy as np
 import wandb
 
 from tune.experiment.folder import Experiment
+from tune.experiment.report import Report
 from tune.experiment.trial_record import TrialRecord
+from tune.reporting.leaderboard import leaderboard
 
 
-def leaderboard(summary: Mapping[str, Any]) -> wandb.Table:
+def leaderboard_table(report: Report) -> wandb.Table:
     """Return the recipes by rank, with the results of their finals."""
-    ends = [f"test_accuracy{end}" for end in ("", "_std", "_low", "_high")]
-    table = wandb.Table(columns=["rank", "recipe", "best_trial", "val", *ends, "test_macro_f1", "seeds", "config"])
-    for rank, (recipe, entry) in enumerate(summary["recipes"].items(), start=1):
-        val, test = entry["val"] or {}, entry["test"] or {}
-        accuracy = test.get("accuracy", {})
+    board = leaderboard(report)
+    first, *others = (column.name for column in board.columns)
+    measured = [f"test_{first}{end}" for end in ("", "_std", "_low", "_high")] + [f"test_{name}" for name in others]
+    table = wandb.Table(columns=["rank", "recipe", "best_trial", "val", *measured, "seeds", "config"])
+    for row in board.rows:
+        metrics = row.test.metrics if row.test else {}
+        main = metrics.get(first)
         table.add_data(
-            rank,
-            recipe,
-            entry["best_trial"],
-            val.get(summary["metric"]),
-            *(accuracy.get(key) for key in ("mean", "std", "low", "high")),
-            test.get("macro_f1", {}).get("mean"),
-            len(test.get("seeds", [])),
-            json.dumps(entry["config"]),
+            row.place,
+            row.recipe,
+            row.best_trial,
+            row.val,
+            *((main.mean, main.std, main.low, main.high) if main else (None, None, None, None)),
+            *(metrics[name].mean if name in metrics else None for name in others),
+            len(row.test.seeds) if row.test else 0,
+            json.dumps(row.config),
         )
     return table
 
@@ -62,11 +65,11 @@ def per_class(final: Path, classes: list[str]) -> wandb.Table:
     from tune.reporting.results import of_images
 
     labels, predictions = (np.load(final / f"{name}.npy") for name in ("labels", "predictions"))
-    figures = of_images(labels, predictions, classes)["per_class"]
+    figures, _ = of_images(labels, predictions, classes)
     columns = ["precision", "recall", "f1", "support"]
     table = wandb.Table(columns=["class", *columns])
     for name in classes:
-        table.add_data(name, *(float(figures[name][column]) for column in columns))
+        table.add_data(name, *(float(getattr(figures[name], column)) for column in columns))
     return table
 
 

@@ -4,46 +4,32 @@ import json
 import shutil
 import subprocess
 import sys
-import time
-import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any
 
 import wandb
 import yaml
 
-from tune.cluster.wandb_private import run_settings
-from tune.experiment.epoch_log import row
 from tune.experiment.experiment_folder import FINAL
 from tune.experiment.folder import Experiment
+from tune.experiment.report import Report, read_report
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
 from tune.settings.groups import Mark, WandbSettings, marked
 from tune.settings.settings import Settings
-from tune.tracking.results import confusion, curves, figures_of, leaderboard, per_class
+from tune.tracking.client import RunStarter, log_epochs, retry_request
+from tune.tracking.results import confusion, curves, figures_of, leaderboard_table, per_class
 from tune.tracking.sweeps import shown_sweep
 
 SWEEP = "wandb.json"
 """The file in which an experiment keeps the id of its sweep."""
 
 REPORT = "tune.reporting.report"
-
-INIT_TIMEOUT_S, FINISH_TIMEOUT_S = 25.0, 30.0
-"""Seconds that W&B gets to begin a run, and to finish one."""
-
-FLUSH_S = 1.0
-"""Seconds after which a run's metrics are in its file."""
-
-RETRY_AFTER_S = 1.0, 5.0
-"""Seconds before W&B's client retries: the first pause and the longest."""
-
-AGAIN_AFTER = (0.5, 1.0, 2.0)
-"""Seconds before each retry of a request that W&B's client does not retry by itself."""
 
 AT_A_TIME = 8
 """Runs that are finished in parallel, as each may take long."""
@@ -61,7 +47,6 @@ WIDEST = 50
 """The most classes for a confusion matrix, which W&B receives cell by cell, and for curves."""
 
 Say = Callable[[str], None]
-T = TypeVar("T")
 
 
 class Runs:
@@ -73,7 +58,7 @@ class Runs:
 
     def __init__(self, experiment: Experiment, settings: Settings, *, online: bool, say: Say) -> None:
         self._experiment, self._settings, self._online, self._say = experiment, settings, online, say
-        self._identity, self._sweep = "", ""
+        self._sweep = ""
         self._trials: dict[int, wandb.Run] = {}
         self._ended: set[int] = set()
         self._best: dict[str, float] = {}
@@ -96,12 +81,18 @@ class Runs:
     def begin(self, identity: str) -> None:
         """Begin the run of the search, which shows if W&B takes anything."""
         shutil.rmtree(self.folder, ignore_errors=True)  # everything is written again
-        self._identity = identity
         if self._settings.wandb_sweep and self._online:
             self._sweep = self._find_sweep()
+        self._begin_run = RunStarter(
+            experiment=self._experiment,
+            settings=self._settings,
+            online=self._online,
+            identity=identity,
+            sweep=self._sweep,
+        )
         config = yaml.safe_load(self._settings.dump())
         config = {key: value for key, value in config.items() if key not in NOT_SENT}
-        self._search = self._run("search", self._settings.name, "search", config, ["search"], in_sweep=False)
+        self._search = self._begin_run("search", self._settings.name, "search", config, ["search"])
         self._search.define_metric("trials")
         self._search.define_metric("best/*", step_metric="trials")
         self.url = self._search.url or ""
@@ -120,7 +111,7 @@ class Runs:
             run = self._trials.get(record.number)
             if run is None:
                 run = self._trials[record.number] = self._begin(record)
-            _log_epochs(run, record.epochs, record.values)
+            log_epochs(run, record.epochs, record.values)
             if record.state != "running":
                 self._end(record)
         if not self._reporting and len(self._ended) >= self._settings.trials:
@@ -131,8 +122,8 @@ class Runs:
         stopped = bool(self._trials)
         for number in list(self._trials):
             self._end(records[number])
-        if (self._experiment.folder / "report.json").is_file():
-            summary = self._experiment.read("report.json")
+        report = read_report(self._experiment)
+        if report is not None:
             # before several threads need it: threads that import it at the same time can wait for each other for ever
             (self._reporting or self._pool.submit(import_module, REPORT)).result()
             tested = {job: self._tested(folder) for job, folder in TESTED.items()}
@@ -142,7 +133,7 @@ class Runs:
                 for job, folders in tested.items()
                 for folder in folders
             ]
-            self._show_report(summary, records)
+            self._show_report(report, records)
         if stopped:  # stopped by a person, not failed: this is W&B's way to say so
             self._search.mark_preempting()
         self._search.finish(exit_code=1 if stopped else 0)
@@ -153,48 +144,12 @@ class Runs:
         if self._online:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _run(
-        self, key: str, name: str, job: str, config: Mapping[str, Any], tags: list[str], *, in_sweep: bool
-    ) -> wandb.Run:
-        settings = self._settings
-        own = wandb.Settings(
-            silent=True,
-            console="off",
-            disable_git=True,
-            disable_code=True,
-            init_timeout=INIT_TIMEOUT_S,
-            finish_timeout=FINISH_TIMEOUT_S,
-            finish_timeout_raises=True,
-            stop_fn=_go_on,
-            sweep_id=self._sweep.rpartition("/")[2] if in_sweep and self._sweep else None,
-            **run_settings(flush_s=FLUSH_S, retry_after_s=RETRY_AFTER_S),
-        )
-        return wandb.init(
-            mode="online" if self._online else "offline",
-            dir=str(self._experiment.folder),
-            project=settings.wandb_project,
-            entity=settings.wandb_entity,
-            group=settings.wandb_group or settings.name,
-            job_type=job,
-            name=name,
-            id=f"{self._identity}-{key}",
-            tags=[*tags, *settings.wandb_tags],
-            config=dict(config),
-            resume="allow" if self._online else None,
-            reinit="create_new",
-            settings=own,
-        )
-
     def _begin(self, record: TrialRecord) -> wandb.Run:
         config = {"recipe": record.recipe, **record.config, "trial": record.number, "seed": record.seed}
         name = f"{record.recipe}-{record.number:05d}"
-        run = self._run(f"trial-{record.number:05d}", name, "trial", config, [record.recipe], in_sweep=True)
-        self._define_metrics(run)
-        return run
-
-    def _define_metrics(self, run: wandb.Run) -> None:
-        run.define_metric("epoch")
-        run.define_metric("*", step_metric="epoch")
+        return self._begin_run(
+            f"trial-{record.number:05d}", name, "trial", config, [record.recipe], in_sweep=True, by_epoch=True
+        )
 
     def _end(self, record: TrialRecord) -> None:
         run = self._trials.pop(record.number)
@@ -233,10 +188,9 @@ class Runs:
         final = json.loads((folder / FINAL).read_text())
         made_of = {key: final[key] for key in ("train_on", "trial", "seed", "kind", "members") if key in final}
         config = {"recipe": final["recipe"], **final["config"], **made_of}
-        run = self._run(f"{job}-{folder.name}", folder.name, job, config, [final["recipe"]], in_sweep=False)
-        self._define_metrics(run)
+        run = self._begin_run(f"{job}-{folder.name}", folder.name, job, config, [final["recipe"]], by_epoch=True)
         epochs = final.get("curves", [])  # a soup has none
-        _log_epochs(run, epochs, {})
+        log_epochs(run, epochs, {})
         classes = self._experiment.read("data.json")["classes"]
         if run.step <= len(epochs) + 1:
             tables: dict[str, Any] = {"test/per_class": per_class(folder, classes)}
@@ -259,27 +213,26 @@ class Runs:
         published = preset.rows[row].published if preset else {}
         return {f"published/{on}/{name}": value for on, figures in published.items() for name, value in figures.items()}
 
-    def _show_report(self, summary: Mapping[str, Any], records: list[TrialRecord]) -> None:
-        shown = {"leaderboard": leaderboard(summary), **figures_of(self._experiment, records)}
+    def _show_report(self, report: Report, records: list[TrialRecord]) -> None:
+        shown = {"leaderboard": leaderboard_table(report), **figures_of(self._experiment, records)}
         retry_request(lambda: self._search.log({"trials": len(self._ended), **shown}))
-        winner = summary["winner"]
-        if winner:
-            test = summary["recipes"][winner]["test"]
+        winner, best = report.winner, report.best
+        if best and best.test:
+            accuracy = best.test.accuracy
             self._search.summary.update(
-                {"winner": winner, "trials": len(records), "seconds": summary["seconds"]}
-                | {f"test/{name}": figure["mean"] for name, figure in test.items() if isinstance(figure, dict)}
-                | {f"test/accuracy_{end}": test["accuracy"][end] for end in ("low", "high")}
+                {"winner": winner, "trials": len(records), "seconds": report.seconds}
+                | {f"test/{name}": figure.mean for name, figure in best.test.metrics.items()}
+                | {"test/accuracy_low": accuracy.low, "test/accuracy_high": accuracy.high}
             )
         folder, name = self._experiment.folder, self._settings.name
-        report = wandb.Artifact(f"{name}-report", type="report")
+        files = wandb.Artifact(f"{name}-report", type="report")
         pictures = sorted(f"report/{file.name}" for file in (folder / "report").glob("*.png"))
         for file in ("report/index.html", "report.md", *pictures, "report.json", "trials.parquet", "curves.parquet"):
             if (folder / file).is_file():
-                report.add_file(str(folder / file), name=file)
-        sent = [retry_request(lambda: self._search.log_artifact(report))]
-        if winner:
-            entry = summary["recipes"][winner]
-            facts = {key: entry[key] for key in ("config", "val", "test", "model", "weights")}
+                files.add_file(str(folder / file), name=file)
+        sent = [retry_request(lambda: self._search.log_artifact(files))]
+        if winner and best:
+            facts = best.model_dump(include={"config", "val", "test", "model", "weights"})
             model = wandb.Artifact(f"{name}-model", type="model", metadata={"recipe": winner, **facts})
             model.add_dir(str(folder / "best" / winner))
             sent.append(retry_request(lambda: self._search.log_artifact(model, aliases=["best"])))
@@ -297,28 +250,6 @@ class Runs:
         sweep = f"{entity}/{settings.wandb_project}/{made}"
         self._experiment.write(SWEEP, {"sweep": sweep})
         return sweep
-
-
-def retry_request(do: Callable[[], T]) -> T:
-    """Retry a request of W&B's client, which gives up sooner on requests of its own than on streams."""
-    for pause in AGAIN_AFTER:
-        try:
-            return do()
-        except Exception:
-            traceback.print_exc()
-            time.sleep(pause)
-    return do()
-
-
-def _log_epochs(run: wandb.Run, epochs: list[dict[str, float]], values: Mapping[int, float]) -> None:
-    """Log the epochs that W&B does not have yet."""
-    for epoch, figures in enumerate(epochs, start=1):
-        if epoch >= run.step:
-            run.log(row(epoch, figures, values.get(epoch)), step=epoch)
-
-
-def _go_on() -> None:
-    """Do nothing if a person stops a run in W&B: the search itself decides which trials go on."""
 
 
 def _stop(sweep: str) -> None:

@@ -69,7 +69,7 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     tracked.config.update(new)  # type: ignore[no-untyped-call]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     objective = settings.objective
-    so_far: list[float] = []
+    reached: list[float] = []
     with TemporaryDirectory(prefix="toprung-") as scratch:
         folder = Path(scratch)
         prepared.write(folder)
@@ -81,8 +81,8 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
             if epoch.diverged:
                 tracked.summary["note"] = f"diverged in epoch {epoch.epoch}"
                 return "failed"
-            so_far.append(epoch.report[objective.metric])
-            tracked.log(row(epoch.epoch, epoch.report, objective.best(so_far)), step=epoch.epoch)
+            reached.append(epoch.report[objective.metric])
+            tracked.log(row(epoch.epoch, epoch.report, objective.best_so_far(reached)[-1]), step=epoch.epoch)
     return "complete"
 
 

@@ -95,8 +95,11 @@ def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -
     history = saved.history if saved else []
     objective = settings.objective
 
+    def best_so_far() -> list[float]:
+        return objective.best_so_far(figures[objective.metric] for figures in history)
+
     def result(epoch: int, end: str) -> dict[str, Any]:
-        best = objective.best(figures[objective.metric] for figures in history[:epoch])
+        best = best_so_far()[epoch - 1]
         common = {"number": config["number"], "epoch": epoch, "best": best, "end": end, "done": bool(end)}
         return {**common, "figures": history[epoch - 1]}
 
@@ -109,7 +112,7 @@ def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -
         history.append(step.report)
         end = "diverged" if step.diverged else "complete" if step.last else ""
         if not step.diverged:
-            costs = [objective.cost(figures[objective.metric]) for figures in history]
-            best = costs.index(min(costs)) + 1
-            checkpoints.save(step, history, end=end, best=best)
+            best = best_so_far()
+            best_epoch = best.index(best[-1]) + 1
+            checkpoints.save(step, history, end=end, best=best_epoch)
         yield result(step.epoch, end)

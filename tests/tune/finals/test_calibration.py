@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from tune.finals.calibration import Bin, expected_calibration_error, fit_temperature, reliability, scaled
+from tune.experiment.report_figures import ReliabilityBin
+from tune.finals.calibration import expected_calibration_error, fit_temperature, reliability, scaled
 
 
 def test_images_are_gathered_by_how_sure_the_model_is() -> None:
@@ -23,7 +24,7 @@ def test_a_model_that_is_as_right_as_it_is_sure_has_no_error() -> None:
     probabilities = np.stack([first, 1 - first], axis=1)
     labels = (rng.random(50_000) > first).astype(np.int64)
     assert expected_calibration_error(reliability(np.log(probabilities), labels)) < 0.01
-    assert expected_calibration_error([Bin(confidence=0.9, accuracy=0.6, images=10)]) == pytest.approx(0.3)
+    assert expected_calibration_error([ReliabilityBin(confidence=0.9, accuracy=0.6, images=10)]) == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize("spoilt", [0.4, 1.0, 3.0])

@@ -148,7 +148,7 @@ def test_the_last_epoch_is_tested_and_not_the_best(experiment: Experiment, tmp_p
     final = Final.load(tmp_path / "rows" / "r")
     assert final.epoch == len(final.curves) == 4
     assert final.val["accuracy"] == final.curves[-1]["accuracy"]
-    labels, predictions = final.on_val
+    labels, predictions = final.on_val.labels, final.on_val.predictions
     assert (labels == predictions).mean() == pytest.approx(final.val["accuracy"])
     assert final.seed == 3
 

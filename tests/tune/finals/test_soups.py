@@ -16,7 +16,7 @@ from trainables import timm_finetune
 from trainables.data import DataSpec, Split, load_train, prepare
 from trainables.pretrained.weights import find_weights
 from trainables.storage.pretrained_files import write_weights
-from trainables.training.metrics import evaluate
+from trainables.training.evaluation import evaluate
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist
 from tune.finals.soups import Soup, average, load_soups, make_soup, pool_of
@@ -75,7 +75,7 @@ def test_the_uniform_soup_has_the_mean_of_all_weights_and_is_tested(trained: Tri
     for name in named:
         assert ours[name] == pytest.approx(np.mean([state[name].numpy() for state in theirs], axis=0), abs=1e-6), name
     assert soup.test["accuracy"] == pytest.approx((soup.predictions == soup.labels).mean())
-    labels, predictions = soup.on_val
+    labels, predictions = soup.on_val.labels, soup.on_val.predictions
     assert soup.val["accuracy"] == pytest.approx((predictions == labels).mean())
     assert load_soups(trained.place.folder, pool[:2]) == [], "it was made of others"
 
@@ -155,7 +155,7 @@ def test_a_soup_of_one_is_that_one(trained: TrialContext) -> None:
     data = load_train(Path(trained.folders["whole"]), torch.device("cpu"))
     model = timm_finetune.build(timm_finetune.TimmFineTuning.parse(CONFIG), data.shape)
     average(model, [best.folder], data.train)
-    assert (evaluate(model, data.val, 10).predictions == best.on_val[1]).all()
+    assert (evaluate(model, data.val, 10).predictions == best.on_val.predictions).all()
 
 
 def test_only_finals_of_the_same_network_and_beginning_are_mixed(tmp_path: Path) -> None:

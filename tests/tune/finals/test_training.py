@@ -67,7 +67,7 @@ def test_a_training_on_train_and_val_stops_where_it_is_told_to_and_is_chosen_by_
     assert len(after.first.curves) == after.first.epoch == 2
     assert (after.first.train_on, before.first.train_on) == ("train+val", "train")
     assert after.val == before.val
-    assert (after.first.on_val[1] == before.first.on_val[1]).all()
+    assert (after.first.on_val.predictions == before.first.on_val.predictions).all()
     assert (after.first.log_probabilities != before.first.log_probabilities).any(), "it saw other images"
     assert after.on_train_alone == before
     assert before.on_train_alone is None
@@ -164,7 +164,10 @@ def test_one_model_gets_wilsons_interval_and_several_the_bootstraps(tmp_path: Pa
         folder = tmp_path / str(seed)
         folder.mkdir()
         np.save(folder / "labels.npy", labels)
-        np.save(folder / "predictions.npy", np.where(rng.random(200) < 0.9, labels, 1 - labels))
+        said = np.where(rng.random(200) < 0.9, labels, 1 - labels)
+        np.save(folder / "predictions.npy", said)
+        np.save(folder / "losses.npy", np.linspace(0.1, 0.3, 200))
+        np.save(folder / "log_probabilities.npy", np.log(np.where(np.eye(2)[said] == 1, 0.9, 0.1)).astype(np.float16))
         finals.append(final(seed, 0.9, folder))
     right = int((finals[0].predictions == labels).sum())
     assert Finalist(finals=finals[:1]).test()["accuracy"] == wilson(right, 200)

@@ -9,6 +9,7 @@ import pytest
 from search_spaces import InputError
 from tune.cli import main
 from tune.experiment.folder import Experiment
+from tune.experiment.model_folders import winner_folder
 from tune.models.cost import notes
 from tune.reporting.report import rebuild
 from tune.settings.settings import make
@@ -62,7 +63,7 @@ def test_without_finals_there_is_nothing_to_describe(
     assert main(["describe", str(experiment.folder)]) == 2
     assert "no recipe was tested; go on with it: toprung search --resume" in capsys.readouterr().err
     with pytest.raises(InputError, match=r"--recipe vit: .* has no winner of it; it has: knn, "):
-        searched.best("vit")
+        winner_folder(searched, "vit")
 
 
 def test_an_experiment_from_before_models_were_measured_can_still_be_reported(

@@ -61,11 +61,11 @@ class Story:
         experiment.write("environment.json", environment())
         experiment.write("data.json", data_card(classes) | (card or {}))
         if on_disk:
-            study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.maximize)
+            study = SearchStudy.create(experiment.storage, settings.name, maximize=settings.objective.maximize)
         else:
             storage = InMemoryStorage()
             storage.create_new_study(
-                [StudyDirection.MAXIMIZE if settings.maximize else StudyDirection.MINIMIZE], "story"
+                [StudyDirection.MAXIMIZE if settings.objective.maximize else StudyDirection.MINIMIZE], "story"
             )
             study = SearchStudy(storage, "story")
         return cls(experiment, study, classes)
@@ -86,7 +86,7 @@ class Story:
         record = self.study.begin(recipe, config, seed=7, params=drawn.params, distributions=dict(drawn.distributions))
         settings = self.experiment.settings
         for epoch, value in enumerate(values, start=1):
-            best = (max if settings.maximize else min)(values[:epoch])
+            best = settings.objective.best(values[:epoch])
             # two workers, one after the other, each with an epoch in two seconds
             heard = Heard(1e9 + 20.0 * (record.number // 2) + 2.0 * epoch, f"host {record.number % 2}")
             said = {**val_figures(0.5), settings.metric: value, "seconds": 1.5, **figures}
@@ -135,8 +135,9 @@ class Story:
         np.save(place / "labels.npy", labels)
         np.save(place / "predictions.npy", predictions)
         np.save(place / "val.npy", np.stack([labels, predictions]))
-        for kind in ("log_probabilities", "val_log_probabilities"):
-            np.save(place / f"{kind}.npy", sure_of(predictions, len(self.classes)))
+        for kind in ("", "val_"):
+            np.save(place / f"{kind}losses.npy", LOSSES)
+            np.save(place / f"{kind}log_probabilities.npy", sure_of(predictions, len(self.classes)))
         (place / "model.safetensors").write_bytes(f"weights of seed {seed}".encode())
         np.save(place / "thumbnails.npy", np.full((len(self.examples), 3, 8, 8), 50 * seed, np.uint8))
         final = {
@@ -171,8 +172,9 @@ class Story:
         np.save(place / "labels.npy", labels)
         np.save(place / "predictions.npy", predictions)
         np.save(place / "val.npy", np.stack(on_val))
-        for file in ("losses.npy", "val_losses.npy"):
-            np.save(place / file, LOSSES)
+        for kind, said in (("", predictions), ("val_", on_val[1])):
+            np.save(place / f"{kind}losses.npy", LOSSES)
+            np.save(place / f"{kind}log_probabilities.npy", sure_of(said, len(self.classes)))
         final = {
             "recipe": preset.rows[name].recipe,
             "config": config,
@@ -201,7 +203,8 @@ class Story:
         return labels, np.where(np.arange(TEST_IMAGES) < right, labels, (labels + 1) % len(self.classes))
 
     def _metrics(self, labels: NDArray[np.int64], predictions: NDArray[np.int64]) -> dict[str, float]:
-        return Evaluation(losses=LOSSES, labels=labels, predictions=predictions, classes=len(self.classes)).metrics
+        said = sure_of(predictions, len(self.classes))
+        return Evaluation(losses=LOSSES, labels=labels, predictions=predictions, log_probabilities=said).metrics
 
     def finalists(self, *records: TrialRecord) -> list[Finalist]:
         numbers = [record.number for record in records]

@@ -83,10 +83,10 @@ def test_who_is_as_good_is_not_distinguishable(tell: Tell) -> None:
 def test_p_is_corrected_for_all_comparisons(tell: Tell) -> None:
     best = tell("best", right=36)
     alone = side_by_side(several([str(best), str(tell("a", val=0.8, right=30))]))
-    assert alone.against["a"].figures["p"] == pytest.approx(1 / 2**6)
+    assert alone.against["a"].comparison.p == pytest.approx(1 / 2**6)
     all_three = side_by_side(several([str(best), str(best.folder.parent / "a"), str(tell("b", val=0.7, right=30))]))
-    assert all_three.against["a"].figures["p"] == pytest.approx(2 / 2**6)
-    assert all_three.against["b"].figures["difference"]["mean"] == pytest.approx(-6 / 40)
+    assert all_three.against["a"].comparison.p == pytest.approx(2 / 2**6)
+    assert all_three.against["b"].comparison.difference.mean == pytest.approx(-6 / 40)
 
 
 def test_what_was_chosen_and_tested_on_other_images_is_neither_ranked_nor_paired(tell: Tell, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import tune.reporting
 from reporting.stories import TEST_IMAGES, Story
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.cli import main
+from tune.experiment.report import Report, RowReport
 from tune.finals.intervals import wilson
 from tune.reporting.published_rows import chosen, not_as_published, published_table
 from tune.reporting.report import write_report
@@ -58,6 +59,10 @@ def written(story: Story) -> dict[str, Any]:
     summary: dict[str, Any] = story.experiment.read("report.json")
     jsonschema.validate(summary, SCHEMA)
     return summary
+
+
+def rows_of(story: Story) -> dict[str, RowReport]:
+    return Report.model_validate(written(story)).rows
 
 
 def figures(summary: dict[str, Any], row: str) -> dict[tuple[str, str], dict[str, Any]]:
@@ -212,10 +217,10 @@ def test_what_a_grid_chose_is_beside_what_was_published(begin: Callable[..., Sto
             }
         )
     )
-    entries = written(story)["preset"]["rows"]
-    entries["three"]["published_best"] = {"neighbors": 1}
-    assert chosen([entries["three"], entries["other"]]) == [f"k 3 {EVIL}: neighbors 3 (published: neighbors 1)"]
-    assert entries["three"]["seconds"] == 2.0 + 4.0
+    entries = rows_of(story)
+    three = entries["three"].model_copy(update={"published_best": {"neighbors": 1}})
+    assert chosen([three, entries["other"]]) == [f"k 3 {EVIL}: neighbors 3 (published: neighbors 1)"]
+    assert three.seconds == 2.0 + 4.0
 
 
 def test_rows_alone_are_a_whole_report(begin: Callable[..., Story]) -> None:
@@ -243,13 +248,13 @@ def test_a_row_that_is_better_than_the_search_is_named(begin: Callable[..., Stor
 
 def test_what_is_not_as_published_of_all_rows_is_said_once(begin: Callable[..., Story]) -> None:
     story = told(begin, limit=50, seed=3)
-    entries = list(written(story)["preset"]["rows"].values())
-    assert [entry["changes"] for entry in entries] == [
+    entries = list(rows_of(story).values())
+    assert [entry.changes for entry in entries] == [
         ["at most 50 images of train, and val"], ["9 of 20 epochs", "at most 50 images of train"],
         ["at most 50 images of train"],
     ]  # fmt: skip
     for entry in entries:
-        entry["changes"].append("seed 3, not 0")
+        entry.changes.append("seed 3, not 0")
     assert not_as_published(entries) == [
         "all rows: seed 3, not 0",
         f"k 3 {EVIL}: at most 50 images of train, and val",
@@ -257,7 +262,7 @@ def test_what_is_not_as_published_of_all_rows_is_said_once(begin: Callable[..., 
         "never run: at most 50 images of train",
     ]
     assert not_as_published(entries[:1]) == [f"k 3 {EVIL}: at most 50 images of train, and val; seed 3, not 0"]
-    alike = [{**entry, "title": "all rows"} for entry in entries[1:]]
+    alike = [entry.model_copy(update={"title": "all rows"}) for entry in entries[1:]]
     assert not_as_published(alike) == [
         "all rows: at most 50 images of train; seed 3, not 0", "all rows: 9 of 20 epochs",
     ]  # fmt: skip
@@ -276,7 +281,7 @@ def test_a_preset_without_a_row_left_is_a_search(begin: Callable[..., Story]) ->
 def test_a_terminal_shows_a_line_a_row_and_split(
     begin: Callable[..., Story], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    entries = list(written(told(begin))["preset"]["rows"].values())
+    entries = list(rows_of(told(begin)).values())
     Console(width=120).print(published_table(entries))
     out = capsys.readouterr().out.splitlines()
     lines = [line for line in out if " test " in line or " val " in line]

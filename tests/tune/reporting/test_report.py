@@ -12,8 +12,9 @@ from reporting.stories import Story
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.cli import command_parser
 from tune.experiment.folder import Experiment
+from tune.experiment.report import read_report
 from tune.reporting.command import PLACES, command
-from tune.reporting.leaderboard import leaderboard
+from tune.reporting.leaderboard_text import leaderboard_table
 from tune.reporting.report import rebuild, write_report
 from tune.settings.preset import file_of, read_preset, settings_with
 from tune.settings.settings import Settings, make
@@ -56,14 +57,16 @@ def test_a_report_can_be_made_while_the_search_is_running(begin: Callable[..., S
     assert "Not tested yet" in (story.experiment.folder / "report.md").read_text()
 
 
-def shown(summary: object, width: int = 80) -> list[str]:
+def shown(experiment: Experiment, width: int = 80) -> list[str]:
     console = Console(file=StringIO(), width=width)
-    console.print(leaderboard(summary))  # type: ignore[arg-type]
+    report = read_report(experiment)
+    assert report is not None
+    console.print(leaderboard_table(report))
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined]
 
 
 def test_the_leaderboard_has_the_winner_on_top(finished: Experiment) -> None:
-    lines = shown(finished.read("report.json"))
+    lines = shown(finished)
     rows = [line.split() for line in lines if "mlp" in line or "knn" in line]
     assert [row[:3] for row in rows] == [["1", "mlp", "0.9500"], ["2", "knn", "0.9000"]]
     assert rows[0][-1] == "1/1/1"
@@ -76,7 +79,7 @@ def test_recipes_without_finals_have_no_rank_and_stand_below(begin: Callable[...
     knn, _ = story.trial("knn", [0.4]), story.trial("mlp", [0.9])
     story.final(knn, seed=0, val=0.4, right=20)
     write_report(story.experiment, story.study.records, story.finalists(knn), [], seconds=1.0)
-    rows = [line.split() for line in shown(story.experiment.read("report.json")) if "mlp" in line or "knn" in line]
+    rows = [line.split() for line in shown(story.experiment) if "mlp" in line or "knn" in line]
     assert [row[:2] for row in rows] == [["1", "knn"], ["\N{EN DASH}", "mlp"]]
 
 

@@ -11,12 +11,15 @@ import pytest
 
 import tune.reporting
 from reporting.stories import TEST_IMAGES, Story, cost
+from search_spaces import InputError
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.experiment.folder import Experiment
+from tune.experiment.report import Report, read_report
 from tune.reporting.figures.finals import optimism
 from tune.reporting.formatting import TIMES
-from tune.reporting.leaderboard import rows
-from tune.reporting.report import write_report
+from tune.reporting.leaderboard import leaderboard
+from tune.reporting.report import rebuild, write_report
+from tune.reporting.schema import schema
 
 SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "report.schema.json").read_text())
 
@@ -31,6 +34,32 @@ def summary_of(story: Story, *finalists: Any, failures: list[str] | None = None)
 
 def test_it_matches_its_schema(finished: Experiment) -> None:
     jsonschema.validate(finished.read("report.json"), SCHEMA)
+
+
+def test_the_schema_is_that_of_the_report() -> None:
+    assert schema() == SCHEMA, "python -m tune.reporting.schema > tune/reporting/report.schema.json"
+
+
+def test_what_is_read_back_is_what_was_written(finished: Experiment) -> None:
+    report = read_report(finished)
+    assert report is not None
+    assert report.model_dump() == finished.read("report.json")
+
+
+def test_a_report_of_a_later_version_is_read_without_what_is_new_in_it(finished: Experiment) -> None:
+    content = finished.read("report.json")
+    content["new"] = content["recipes"]["mlp"]["new"] = content["recipes"]["mlp"]["test"]["accuracy"]["new"] = 1
+    assert Report.model_validate(content) == read_report(finished)
+
+
+def test_what_is_no_report_is_refused_and_written_again(begin: Callable[..., Story]) -> None:
+    story = begin(on_disk=True)
+    for content in ("{", "{}", '{"recipes": 3}'):
+        (story.experiment.folder / "report.json").write_text(content)
+        with pytest.raises(InputError, match=r"report\.json: is no report; write it again: toprung report "):
+            read_report(story.experiment)
+    rebuild(story.experiment)
+    assert read_report(story.experiment) is not None
 
 
 def test_the_schema_refuses_what_it_does_not_name(finished: Experiment) -> None:
@@ -192,7 +221,7 @@ def test_finals_on_train_and_val_are_ranked_by_those_on_train_and_compared_with_
     (both,), (alone,) = (summary["recipes"]["knn"][name] for name in ("finals", "finals_on_train_alone"))
     assert (both["val"], both["test"]["accuracy"]) == ({}, 31 / 40)
     assert (alone["val"]["accuracy"], alone["test"]["accuracy"]) == (0.9, 0.75)
-    assert optimism(summary) == pytest.approx(((0.9 - 0.75) + 3 * (0.8 - 0.5)) / 4)
+    assert optimism(Report.model_validate(summary)) == pytest.approx(((0.9 - 0.75) + 3 * (0.8 - 0.5)) / 4)
     assert summary["recipes"]["mlp"]["test"]["accuracy"]["mean"] == 1.0
     assert summary["recipes"]["mlp"]["val"]["accuracy"] == pytest.approx(0.8)
     assert summary["recipes"]["mlp"]["against_train_alone"]["difference"]["mean"] == pytest.approx(0.5)
@@ -334,7 +363,7 @@ def test_what_the_best_see_is_said_where_not_all_see_whole_images(begin: Callabl
         trial = story.trial(recipe, [0.8])
         story.final(trial, seed=0, val=0.8, right=30, config={**trial.config, "input_variant": seen})
     summary = summary_of(story, *story.study.records)
-    assert [row.sees for row in rows(summary)] == ["whole", "box"]
+    assert [row.sees for row in leaderboard(Report.model_validate(summary)).rows] == ["whole", "box"]
     assert '<br><span class="soft">box</span></th>' in page_of(story)
     text = (story.experiment.folder / "report.md").read_text()
     assert "knn (whole) is best on val." in text

@@ -4,12 +4,14 @@ One function each, returning a Plotly figure. Classes are placed by index and la
 because Plotly reads HTML in labels and numbers in names.
 """
 
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from plotly.graph_objects import Bar, Figure, Heatmap, Scatter
 
+from tune.experiment.report import RecipeReport, RowReport
+from tune.experiment.report_figures import Calibration, ClassFigures
 from tune.reporting.formatting import plotly_text
 from tune.reporting.results import Results
 
@@ -21,7 +23,20 @@ FIGURE_MARKS = {"precision": ("#56B4E9", "diamond"), "recall": ("#E69F00", "squa
 NAMES = {"precision": "precision", "recall": "recall", "f1": "F1"}
 
 
-def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
+Tested = RecipeReport | RowReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConfusedPair:
+    """Images of one class that were taken for another, and their share of the class's images."""
+
+    true: str
+    predicted: str
+    images: int
+    share: float
+
+
+def confusion(results: Results, entry: Tested) -> Figure | None:
     """Draw the counts on test, colored by `shades`; return None with too many classes to read."""
     found = shades(results, entry)
     if found is None:
@@ -71,7 +86,7 @@ def confusion(results: Results, entry: dict[str, Any]) -> Figure | None:
     return figure
 
 
-def shades(results: Results, entry: dict[str, Any]) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+def shades(results: Results, entry: Tested) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
     """Return a confusion matrix and its cells' color strength: above 0 for correct predictions, below for mistakes.
 
     The strength is the cell's share of its row's images. For mistakes it is the square root of the share, so that even
@@ -79,35 +94,36 @@ def shades(results: Results, entry: dict[str, Any]) -> tuple[NDArray[np.int64], 
     """
     if len(results.classes) > MANY_CLASSES:
         return None
-    counts = np.array(entry["confusion"])
+    counts = np.array(entry.confusion)
     totals = counts.sum(axis=1, keepdims=True)
     shares = np.divide(counts, totals, out=np.zeros(counts.shape), where=totals > 0)
     return counts, np.where(np.eye(len(counts), dtype=bool), shares, -np.sqrt(shares))
 
 
-def reliability(entry: dict[str, Any]) -> Figure:
+def reliability(calibration: Calibration) -> Figure:
     """Draw accuracy against confidence, without and with the temperature fitted on val.
 
     The larger a mark, the more predictions it represents.
     """
-    calibration = entry["calibration"]
     figure = Figure(
         Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": "#7A8794", "dash": "dot"}, hoverinfo="skip",
                 showlegend=False)
     )  # fmt: skip
-    temperature = f"with temperature {calibration['temperature']:.2f}"
-    shown = (("bins", "as they are", "#E69F00", "circle"), ("bins_with_temperature", temperature, "#56B4E9", "diamond"))
-    for key, name, colour, symbol in shown:
-        bins = calibration[key]
-        most = max(each["images"] for each in bins)
+    temperature = f"with temperature {calibration.temperature:.2f}"
+    shown = (
+        (calibration.bins, "as they are", "#E69F00", "circle"),
+        (calibration.bins_with_temperature, temperature, "#56B4E9", "diamond"),
+    )
+    for bins, name, colour, symbol in shown:
+        most = max(each.images for each in bins)
         figure.add_trace(
             Scatter(
-                x=[each["confidence"] for each in bins],
-                y=[each["accuracy"] for each in bins],
-                customdata=[each["images"] for each in bins],
+                x=[each.confidence for each in bins],
+                y=[each.accuracy for each in bins],
+                customdata=[each.images for each in bins],
                 mode="lines+markers",
                 line={"color": colour, "width": 2},
-                marker={"symbol": symbol, "size": [6 + 12 * (each["images"] / most) ** 0.5 for each in bins]},
+                marker={"symbol": symbol, "size": [6 + 12 * (each.images / most) ** 0.5 for each in bins]},
                 name=name,
                 hovertemplate="sure: %{x:.3f}<br>right: %{y:.3f}<br>%{customdata} predictions<extra></extra>",
             )
@@ -117,28 +133,28 @@ def reliability(entry: dict[str, Any]) -> Figure:
     return figure
 
 
-def confused_pairs(results: Results, entry: dict[str, Any], top: int = 20) -> list[dict[str, Any]]:
+def confused_pairs(results: Results, entry: Tested, top: int = 20) -> list[ConfusedPair]:
     """Return the largest off-diagonal cells: true class, predicted class, images, share of the true class's images."""
-    counts = np.array(entry["confusion"])
+    counts = np.array(entry.confusion)
     totals = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
     order = np.argsort(-counts, axis=None, kind="stable")[:top]
     places = (np.unravel_index(cell, counts.shape) for cell in order)
     return [
-        {
-            "true": results.classes[int(i)],
-            "predicted": results.classes[int(j)],
-            "images": int(counts[i, j]),
-            "share": float(counts[i, j] / totals[i]),
-        }
+        ConfusedPair(
+            true=results.classes[int(i)],
+            predicted=results.classes[int(j)],
+            images=int(counts[i, j]),
+            share=float(counts[i, j] / totals[i]),
+        )
         for i, j in places
         if counts[i, j]
     ]
 
 
-def per_class(entry: dict[str, Any]) -> Figure:
+def per_class(entry: Tested) -> Figure:
     """Draw precision, recall and F1 of each class on test, the hardest class on top."""
-    ranked = sorted(entry["per_class"].items(), key=lambda item: item[1]["f1"])[:MANY_CLASSES]
+    ranked = sorted((entry.per_class or {}).items(), key=lambda item: item[1].f1)[:MANY_CLASSES]
     names = [name for name, _ in ranked]
     places = list(range(len(ranked)))
     figure = Figure(
@@ -154,17 +170,19 @@ def per_class(entry: dict[str, Any]) -> Figure:
     for key, (colour, symbol) in FIGURE_MARKS.items():
         figure.add_trace(
             Scatter(
-                x=[round(figures[key], 4) for _, figures in ranked],
+                x=[round(getattr(figures, key), 4) for _, figures in ranked],
                 y=places,
                 mode="markers",
                 name=NAMES[key],
                 marker={"size": 9 if key == "f1" else 8, "color": colour, "symbol": symbol},
-                customdata=[[plotly_text(name), figures["support"]] for name, figures in ranked],
+                customdata=[[plotly_text(name), figures.support] for name, figures in ranked],
                 hovertemplate=f"%{{customdata[0]}}<br>{NAMES[key]} %{{x:.4f}}, %{{customdata[1]}} images"
                 "<extra></extra>",
             )
         )
-    if min(figures[key] for _, figures in ranked for key in NAMES) == 1:  # else the axis is from 0 to 2
+    if (
+        min(min(figures.precision, figures.recall, figures.f1) for _, figures in ranked) == 1
+    ):  # else the axis is from 0 to 2
         figure.update_xaxes(range=[0.9, 1.005])
     figure.update_yaxes(range=[len(ranked) - 0.4, -0.6], showgrid=False, zeroline=False, **_labels(names, places))
     figure.update_layout(height=130 + 26 * max(4, len(ranked)))
@@ -200,12 +218,12 @@ def class_counts(results: Results) -> Figure:
     return figure
 
 
-def _ends(figures: dict[str, float]) -> tuple[float, float]:
+def _ends(figures: ClassFigures) -> tuple[float, float]:
     """Return the smallest and the largest of a class's figures."""
-    values = [round(figures[key], 4) for key in NAMES]
+    values = [round(value, 4) for value in (figures.precision, figures.recall, figures.f1)]
     return min(values), max(values)
 
 
-def _labels(names: list[str], places: list[int]) -> dict[str, Any]:
+def _labels(names: list[str], places: list[int]) -> dict[str, object]:
     short = [name if len(name) <= LONGEST_LABEL else f"{name[: LONGEST_LABEL - 1]}…" for name in names]
     return {"tickmode": "array", "tickvals": places, "ticktext": [plotly_text(name) for name in short]}

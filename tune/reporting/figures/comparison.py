@@ -34,14 +34,14 @@ def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
     title, unit = axis_of(against, longest)
     figure, bests = Figure(), []
     for contender in drawn:
-        own, loss_of = places[contender.name], contender.results.loss_of
-        valued = [r for r in contender.results.records if r.state != "failed" and loss_of(r.value) < np.inf]
+        own, cost = places[contender.name], contender.results.settings.objective.cost
+        valued = [r for r in contender.results.records if r.state != "failed" and cost(r.value) < np.inf]
         records = sorted((r for r in valued if r.number in own), key=lambda r: own[r.number])
         if not records:
             continue
-        losses = [loss_of(record.value) for record in records]
-        best = np.abs(np.minimum.accumulate(losses))  # a loss as it is, another metric without its minus sign
-        bests.append(float(best[-1]))
+        values = [record.value for record in records if record.value is not None]
+        best = contender.results.settings.objective.best_so_far(values)
+        bests.append(best[-1])
         elsewhere = bool(unranked(contender, first))
         name = plotly_text(contender.name)
         colour = _colours(contenders)[contender.name]
@@ -61,7 +61,8 @@ def progress(contenders: Sequence[Contender], against: Against) -> Figure | str:
     figure.update_xaxes(title=title, dtick=step_of(round(longest)) if against == "trials" else None)
     values = [value for trace in figure.data for value in trace.y]
     figure.update_yaxes(
-        title=f"best val {metric} so far", range=window(values, bests, maximize=first.results.settings.maximize)
+        title=f"best val {metric} so far",
+        range=window(values, bests, maximize=first.results.settings.objective.maximize),
     )
     return figure
 
@@ -72,7 +73,7 @@ def winners_by_cost(contenders: Sequence[Contender]) -> Figure | None:
     Latency is left out unless all of it was measured on one kind of processor.
     """
     tested = [each for each in contenders if each.test and not untestable(each, contenders[0])]
-    measured = {where(each.entry["model"]) for each in tested if each.entry["model"]}
+    measured = {where(each.entry.model) for each in tested if each.entry.model}
     costs = COSTS if len(measured) == 1 else {cost: title for cost, title in COSTS.items() if cost != "latency_ms"}
     entries = {each.name: each.entry for each in tested}
     return accuracy_by_cost(entries, _colours(contenders), contenders[0].results.tested_on, costs)

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
+from tune.experiment.report import DefaultReport, FinalistReport, RecipeReport, Report
 from tune.finals.finalists import DEFAULT
 from tune.reporting.formatting import metric, plotly_text
-from tune.reporting.summary import Summary
+
+Tested = RecipeReport | FinalistReport | DefaultReport
 
 SYMBOLS = {"best": "circle", "other": "circle-open", "default": "diamond-open"}
 """Symbols of a recipe's best finalist, its other finalists, and the default point of the winner's recipe."""
@@ -28,43 +29,43 @@ class FinalLine:
     test: float
 
 
-def finals(summary: Summary) -> list[FinalLine]:
+def finals(report: Report) -> list[FinalLine]:
     """Return all finals trained on train alone: recipes by rank, the best finalist first, the default point last."""
     found: list[FinalLine] = []
-    for recipe, entry in summary["recipes"].items():
-        for kind, finalist in (("best", entry), *(("other", other) for other in entry["finalists"])):
-            found += _lines(recipe, str(finalist["best_trial"]), kind, finalist)
-    default, winner = summary["default"], summary["winner"]
-    if default:
-        entry = summary["recipes"][winner]
-        if default["config"] not in [finalist["config"] for finalist in (entry, *entry["finalists"])]:  # named above
-            found += _lines(winner, DEFAULT, "default", default)
+    for recipe, entry in report.recipes.items():
+        found += _lines(recipe, str(entry.best_trial), "best", entry)
+        for other in entry.finalists:
+            found += _lines(recipe, str(other.best_trial), "other", other)
+    default, best = report.default, report.best
+    if default and best and report.winner:
+        named = [best.config, *(other.config for other in best.finalists)]
+        found += _lines(report.winner, DEFAULT, "default", default) if default.config not in named else []
     return found
 
 
-def _lines(recipe: str, trial: str, kind: str, finalist: Mapping[str, Any]) -> Iterator[FinalLine]:
-    for final in finalist["finals_on_train_alone"] or finalist["finals"]:
+def _lines(recipe: str, trial: str, kind: str, finalist: Tested) -> Iterator[FinalLine]:
+    for final in finalist.finals_on_train_alone or finalist.finals:
         yield FinalLine(
             recipe=recipe,
             trial=trial,
             kind=kind,
-            seed=final["seed"],
-            epoch=final["epoch"],
-            val=final["val"].get("accuracy"),
-            test=final["test"]["accuracy"],
+            seed=final.seed,
+            epoch=final.epoch,
+            val=final.val.get("accuracy"),
+            test=final.test["accuracy"] or 0.0,
         )
 
 
-def optimism(summary: Summary) -> float | None:
+def optimism(report: Report) -> float | None:
     """Return val accuracy minus test accuracy, the mean over all finals; None without val metrics or a test split."""
-    gaps = [line.val - line.test for line in finals(summary) if line.val is not None]
-    return float(np.mean(gaps)) if gaps and summary["tested_on"] == "test" else None
+    gaps = [line.val - line.test for line in finals(report) if line.val is not None]
+    return float(np.mean(gaps)) if gaps and report.tested_on == "test" else None
 
 
-def val_against_test(summary: Summary, colours: Mapping[str, str]) -> Figure | None:
+def val_against_test(report: Report, colours: Mapping[str, str]) -> Figure | None:
     """Draw the val and test accuracy of each final, with the line of equality; return None without a test split."""
-    lines = [line for line in finals(summary) if line.val is not None]
-    if not lines or summary["tested_on"] != "test":
+    lines = [line for line in finals(report) if line.val is not None]
+    if not lines or report.tested_on != "test":
         return None
     values = [value for line in lines for value in (line.val or 0.0, line.test)]
     margin = 0.06 * (max(values) - min(values)) or 0.01
@@ -79,7 +80,7 @@ def val_against_test(summary: Summary, colours: Mapping[str, str]) -> Figure | N
             showlegend=False,
         )
     )
-    for recipe in summary["recipes"]:
+    for recipe in report.recipes:
         own = [line for line in lines if line.recipe == recipe]
         if not own:
             continue

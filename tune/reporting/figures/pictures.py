@@ -1,6 +1,5 @@
 """The pictures of `report.md`: the page's Plotly figures, for places that cannot open a page."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -8,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
+from tune.experiment.report import PublishedFigure, Report
 from tune.reporting import published_rows as _published
 from tune.reporting.figures.canvas import (
     GRID,
@@ -27,10 +27,9 @@ from tune.reporting.figures.canvas import (
 )
 from tune.reporting.figures.classes import LONGEST_LABEL, confused_pairs, shades
 from tune.reporting.figures.series import colour, dashed, epochs_title, learning, progress, step_of, window_of
-from tune.reporting.formatting import counted, metric
-from tune.reporting.leaderboard import rows
+from tune.reporting.formatting import counted, interval, metric
+from tune.reporting.leaderboard import leaderboard
 from tune.reporting.results import Results
-from tune.reporting.summary import Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -60,37 +59,36 @@ def file_of(name: str) -> str:
     return f"report/{name}.png"
 
 
-def plots(results: Results, summary: Summary) -> dict[str, Plot]:
+def plots(results: Results, report: Report) -> dict[str, Plot]:
     """Draw the pictures, by name; leave out those with nothing to draw."""
     drawn = {
-        "published": _rows(summary),
-        "leaderboard": _leaderboard(results, summary),
+        "published": _rows(report),
+        "leaderboard": _leaderboard(results, report),
         "curves": _curves(results),
         "progress": _progress(results),
-        "confusion": _confusion(results, summary),
+        "confusion": _confusion(results, report),
     }
     return {name: plot for name, plot in drawn.items() if plot}
 
 
-def _rows(summary: Summary) -> Plot | None:
+def _rows(report: Report) -> Plot | None:
     """Draw published and measured figures of published rows, for the metrics from 0 to 1."""
-    entries = summary["preset"]["rows"].values() if summary["preset"] else ()
-    every = [(entry["title"], line) for entry in entries for line in _published.first_figures(entry)]
-    shown = [(title, line) for title, line in every if line["metric"] != "loss" and _has_figure(line)]
+    every = [(entry.title, line) for entry in report.rows.values() for line in _published.first_figures(entry)]
+    shown = [(title, line) for title, line in every if line.metric != "loss" and _has_figure(line)]
     if not shown:
         return None
-    metrics, splits = (list(dict.fromkeys(line[key] for _, line in shown)) for key in ("metric", "split"))
+    metrics, splits = (list(dict.fromkeys(getattr(line, key) for _, line in shown)) for key in ("metric", "split"))
 
-    def name(title: str, line: Mapping[str, Any]) -> str:
-        on = [line["split"]] * (len(splits) > 1) + [line["metric"]] * (len(metrics) > 1)
+    def name(title: str, line: PublishedFigure) -> str:
+        on = [line.split] * (len(splits) > 1) + [line.metric] * (len(metrics) > 1)
         return f"{clean(title, LONGEST_TITLE)}{', ' if on else ''}{' '.join(on)}"
 
     def draw(axes: "Axes") -> None:
         for place, (_, line) in enumerate(shown):
-            if line["measured"] is not None:
-                whisker(axes, place, line["measured"], (line["low"], line["high"]), RIGHT)
-            if line["published"] is not None:
-                axes.plot(line["published"], place, "D", color=WRONG, markerfacecolor="none", markersize=7)
+            if line.measured is not None and line.low is not None and line.high is not None:
+                whisker(axes, place, line.measured, (line.low, line.high), RIGHT)
+            if line.published is not None:
+                axes.plot(line.published, place, "D", color=WRONG, markerfacecolor="none", markersize=7)
         axes.plot([], [], "D", color=WRONG, markerfacecolor="none", markersize=7, label="published")
         axes.plot([], [], "o", color=RIGHT, markersize=7, label="measured, with its 95% interval")
         name_lines(axes, [name(title, line) for title, line in shown])
@@ -102,26 +100,25 @@ def _rows(summary: Summary) -> Plot | None:
     return Plot(alt, png(draw, lines_high(len(shown)) + LINE))
 
 
-def _has_figure(line: Mapping[str, Any]) -> bool:
-    return line["published"] is not None or line["measured"] is not None
+def _has_figure(line: PublishedFigure) -> bool:
+    return line.published is not None or line.measured is not None
 
 
-def _leaderboard(results: Results, summary: Summary) -> Plot | None:
+def _leaderboard(results: Results, report: Report) -> Plot | None:
     """Draw the test accuracy of each recipe's best; the winner is on top."""
-    shown = [row for row in rows(summary) if summary["recipes"][row.recipe]["test"]]
+    shown = [(row, row.test.accuracy) for row in leaderboard(report).rows if row.test]
     if not shown:
         return None
-    figures = [f"{row.accuracy} ({row.accuracy_interval})" for row in shown]
+    figures = [f"{metric(accuracy.mean)} ({interval(accuracy)})" for _, accuracy in shown]
 
     def draw(axes: "Axes") -> None:
-        for place, row in enumerate(shown):
-            test = summary["recipes"][row.recipe]["test"]["accuracy"]
-            whisker(axes, place, test["mean"], (test["low"], test["high"]), colour(results, row.recipe))
-        name_lines(axes, [clean(f"{row.recipe} {row.sees}", LONGEST_TITLE) for row in shown], figures)
-        axes.set_xlabel(f"{summary['tested_on']} accuracy, with its 95% interval")
+        for place, (row, accuracy) in enumerate(shown):
+            whisker(axes, place, accuracy.mean, (accuracy.low, accuracy.high), colour(results, row.recipe))
+        name_lines(axes, [clean(f"{row.recipe} {row.sees}", LONGEST_TITLE) for row, _ in shown], figures)
+        axes.set_xlabel(f"{report.tested_on} accuracy, with its 95% interval")
 
-    told = "; ".join(f"{row.recipe} {figure}" for row, figure in zip(shown, figures, strict=True))
-    alt = f"{summary['tested_on']} accuracy of each recipe's best with its 95% interval: {told}"
+    told = "; ".join(f"{row.recipe} {figure}" for (row, _), figure in zip(shown, figures, strict=True))
+    alt = f"{report.tested_on} accuracy of each recipe's best with its 95% interval: {told}"
     return Plot(alt, png(draw, lines_high(len(shown))))
 
 
@@ -196,10 +193,9 @@ def _bests(results: Results) -> str:
     return f"; the best: {', '.join(told)}" if told else ""
 
 
-def _confusion(results: Results, summary: Summary) -> Plot | None:
+def _confusion(results: Results, report: Report) -> Plot | None:
     """Draw the confusion matrix of the winner; return None with too many classes to read."""
-    winner = summary["winner"]
-    entry = summary["recipes"][winner] if winner else None
+    winner, entry = report.winner, report.best
     found = shades(results, entry) if entry else None
     if entry is None or found is None:
         return None
@@ -227,9 +223,9 @@ def _confusion(results: Results, summary: Summary) -> Plot | None:
             axes.axhline(edge, color=GRID, linewidth=0.8)
             axes.axvline(edge, color=GRID, linewidth=0.8)
 
-    alt = f"confusion matrix of {winner} on {summary['tested_on']}, seed {entry['median_seed']}"
+    alt = f"confusion matrix of {winner} on {report.tested_on}, seed {entry.median_seed}"
     for pair in confused_pairs(results, entry, top=1):
-        alt += f"; most often {pair['true']} was taken for {pair['predicted']}: {counted(pair['images'], 'image')}"
+        alt += f"; most often {pair.true} was taken for {pair.predicted}: {counted(pair.images, 'image')}"
     return Plot(alt, png(draw, 60 + LINE * len(names) + (longest if upright else 0)))
 
 

@@ -111,8 +111,8 @@ def progress(results: Results, against: Against) -> tuple[dict[str, Progress], s
         records = sorted((r for r in records if r.number in places), key=lambda r: places[r.number])
         if not records:
             continue
-        sign = -1 if results.settings.maximize else 1
-        best = sign * np.minimum.accumulate([results.loss_of(record.value) for record in records])
+        values = [record.value for record in records if record.value is not None]
+        best = results.settings.objective.best_so_far(values)
         own = [places[record.number] for record in records]
         found[recipe] = Progress(
             records=records,
@@ -146,7 +146,7 @@ def axis_of(against: Against, longest: float) -> tuple[str, float]:
 def window_of(results: Results, values: Iterable[float | None]) -> tuple[float, float] | None:
     """Return the part of the axis where trials differ, including every recipe's best."""
     bests = [record.value for recipe in results.settings.recipes if (record := results.best(recipe))]
-    return window(values, bests, maximize=results.settings.maximize)
+    return window(values, bests, maximize=results.settings.objective.maximize)
 
 
 def window(

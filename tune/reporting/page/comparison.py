@@ -1,27 +1,21 @@
 """Several experiments side by side as a page, and as a table for a terminal."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import quote
 
 from rich.table import Table
 from rich.text import Text
 
+from trainables.training.metrics import Metric, shown_metrics
 from tune.reporting.command import command
-from tune.reporting.comparison import (
-    Contender,
-    SideBySide,
-    configurations,
-    data_of,
-    environments_that_differ,
-    settings_that_differ,
-    unranked,
-    untestable,
-)
+from tune.reporting.comparison import Contender, SideBySide, unranked, untestable
+from tune.reporting.differences import configurations, data_of, environments_that_differ, settings_that_differ
 from tune.reporting.figures.comparison import progress, winners_by_cost
 from tune.reporting.formatting import NOTHING, TIMES, counted, differences, duration, interval, metric
-from tune.reporting.leaderboard import Row, board, difference_text, rows
+from tune.reporting.leaderboard import columns_of, leaderboard
+from tune.reporting.leaderboard_text import RowText, board, difference_text, rows
 from tune.reporting.page.rendering import Bar, Figures, bars, render
 
 REPORT = "report/index.html"
@@ -54,7 +48,7 @@ class RecipeRow:
 
     rank: str
     contender: Contender
-    row: Row
+    row: RowText
     bar: Bar | None
     elsewhere: bool
 
@@ -112,6 +106,7 @@ def comparison_page(side: SideBySide, folder: Path) -> str:
         tested_on=_tested_on(side),
         reference=side.reference,
         board=_board(side, folder),
+        columns=_columns(side),
         recipes=_recipes(side),
         notes=notes,
         other_metric=other_metric,
@@ -147,7 +142,7 @@ def _facts(side: SideBySide) -> list[tuple[str, str]]:
         facts = [
             ("winner", side.best.chosen),
             (f"val {side.best.metric}", metric(side.best.val)),
-            ("tested on", f"{counted(test['n'], 'image')}, {counted(len(test['seeds']), 'seed')}"),
+            ("tested on", f"{counted(test.n, 'image')}, {counted(len(test.seeds), 'seed')}"),
             ("search", counted(len(side.best.results.records), "trial")),
             ("took", side.best.took),
         ]
@@ -158,7 +153,7 @@ def _facts(side: SideBySide) -> list[tuple[str, str]]:
 
 def _board(side: SideBySide, folder: Path) -> list[tuple[str, list[ExperimentRow]]]:
     """Return the lines of the experiments by group, with the reason why a group is not ranked with the first."""
-    drawn = dict(zip(_names(side), bars([each.test and each.test["accuracy"] for each in side.all]), strict=True))
+    drawn = dict(zip(_names(side), bars([each.test.accuracy if each.test else None for each in side.all]), strict=True))
     return [
         (
             unranked(group[0], side.all[0]),
@@ -173,7 +168,7 @@ def _row(side: SideBySide, contender: Contender, bar: Bar | None, link: str | No
     against = side.against.get(contender.name)
     apart = untestable(contender, side.all[0]) if test else ""
     if against:
-        text, what = difference_text(against.figures), differences(against.figures["difference"])
+        text, what = difference_text(against.comparison), differences(against.comparison.difference)
         what = what if side.reference else f"{what} against {against.name}"
     else:
         text, what = ("not comparable", f"other {results.tested_on} images") if apart else (NOTHING, "")
@@ -183,13 +178,13 @@ def _row(side: SideBySide, contender: Contender, bar: Bar | None, link: str | No
         contender=contender,
         link=link,
         val=val if _metric_of(side) == contender.metric else f"{val}\n{contender.metric}",
-        accuracy=metric(test["accuracy"]["mean"]) if test else NOTHING,
-        accuracy_interval=interval(test["accuracy"]) if test else "",
+        accuracy=metric(test.accuracy.mean) if test else NOTHING,
+        accuracy_interval=interval(test.accuracy) if test else "",
         against=text,
         against_what=what,
         bar=bar,
         elsewhere=bool(apart),
-        tested=f"{test['n']} {TIMES} {len(test['seeds'])}" if test else NOTHING,
+        tested=f"{test.n} {TIMES} {len(test.seeds)}" if test else NOTHING,
         trials=f"{len(results.records):,}",
         epochs=counted(contender.epochs, "epoch"),
         time=contender.took,
@@ -199,29 +194,36 @@ def _row(side: SideBySide, contender: Contender, bar: Bar | None, link: str | No
 
 def _recipes(side: SideBySide) -> list[tuple[str, list[RecipeRow]]]:
     """Return the lines of all recipes of all experiments, by the same groups."""
-    tests = [entry["test"] for each in side.all for entry in each.summary["recipes"].values()]
-    drawn = iter(bars([test and test["accuracy"] for test in tests]))
-    bar_of = {(each.name, recipe): next(drawn) for each in side.all for recipe in each.summary["recipes"]}
+    tests = [entry.test for each in side.all for entry in each.report.recipes.values()]
+    drawn = iter(bars([test.accuracy if test else None for test in tests]))
+    bar_of = {(each.name, recipe): next(drawn) for each in side.all for recipe in each.report.recipes}
+    columns = _columns(side)
     found = []
     for group in side.groups:
         entries = [
-            (contender, row, contender.summary["recipes"][row.recipe])
+            (contender, row, contender.report.recipes[row.recipe])
             for contender in group
-            for row in rows(contender.summary)
+            for row in rows(replace(leaderboard(contender.report), columns=columns))
         ]
         entries.sort(key=lambda each: each[0].rank(each[2]))
         lines = [
             RecipeRow(
-                rank=str(rank) if entry["test"] else NOTHING,
+                rank=str(rank) if entry.test else NOTHING,
                 contender=contender,
                 row=row,
                 bar=bar_of[contender.name, row.recipe],
-                elsewhere=bool(entry["test"] and untestable(contender, side.all[0])),
+                elsewhere=bool(entry.test and untestable(contender, side.all[0])),
             )
             for rank, (contender, row, entry) in enumerate(entries, start=1)
         ]
         found.append((unranked(group[0], side.all[0]), lines))
     return found
+
+
+def _columns(side: SideBySide) -> list[Metric]:
+    """Return the metrics that any of the leaderboards shows."""
+    shown = {column.name for contender in side.all for column in columns_of(contender.report)}
+    return [metric for metric in shown_metrics() if metric.name in shown]
 
 
 def _names(side: SideBySide) -> list[str]:

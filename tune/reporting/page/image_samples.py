@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections import defaultdict
 from io import BytesIO
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ EXACT = 32
 QUALITY = 80
 
 
-def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, Any]]:
+def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, object]]:
     """Return the test-set samples of a kind, as a page shows them."""
     shown = [Example(**example) for example in final.examples]
     return [
@@ -34,16 +33,16 @@ def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, Any
     ]
 
 
-def by_class(samples: Samples | None, classes: list[str]) -> dict[str, list[dict[str, Any]]]:
+def by_class(samples: Samples | None, classes: list[str]) -> dict[str, list[dict[str, object]]]:
     """Return the train-set samples as a page shows them, by the name of their class."""
-    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    found: defaultdict[str, list[dict[str, object]]] = defaultdict(list)
     if samples is not None:
         for image, label, name in zip(samples.images, samples.labels, samples.names.tolist(), strict=True):
             found[classes[label]].append(_shown(image, name))
     return found
 
 
-def _shown(image: NDArray[np.uint8], name: str) -> dict[str, Any]:
+def _shown(image: NDArray[np.uint8], name: str) -> dict[str, object]:
     return {"source": _source(image), "small": max(image.shape) <= EXACT, "name": name}
 
 

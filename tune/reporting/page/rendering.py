@@ -1,17 +1,18 @@
 """Rendering of all pages: the templates, the figures and their library, intervals as bars."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
+from trainables.training.metrics import label_of
 from tune import __version__
+from tune.experiment.report_figures import Interval
 from tune.reporting.formatting import duration, finite, interval, metric, percent, printable, setting, signed, spread
 
 PADDING = 0.06
@@ -27,18 +28,18 @@ class Bar:
     mean: float
 
 
-def bars(intervals: Sequence[Mapping[str, float] | None]) -> list[Bar | None]:
+def bars(intervals: Sequence[Interval | None]) -> list[Bar | None]:
     """Return intervals as bars on one scale."""
-    low = min((each["low"] for each in intervals if each), default=0.0)
-    high = max((each["high"] for each in intervals if each), default=1.0)
+    low = min((each.low for each in intervals if each), default=0.0)
+    high = max((each.high for each in intervals if each), default=1.0)
     margin = PADDING * (high - low) or 0.01
     low, high = low - margin, high + margin
 
     def place(value: float) -> float:
         return round(100 * (value - low) / (high - low), 2)
 
-    def bar(ends: Mapping[str, float]) -> Bar:
-        left, mean, right = (place(ends[name]) for name in ("low", "mean", "high"))
+    def bar(ends: Interval) -> Bar:
+        left, mean, right = map(place, (ends.low, ends.mean, ends.high))
         return Bar(left=left, width=right - left, mean=mean)
 
     return [bar(each) if each else None for each in intervals]
@@ -48,7 +49,7 @@ class Figures:
     """Figures of a page by the id of their place; a sentence or nothing may replace a figure."""
 
     def __init__(self) -> None:
-        self.drawn: dict[str, Any] = {}
+        self.drawn: dict[str, object] = {}
 
     def place(self, name: str, figure: Figure | str | None) -> str | None:
         """Keep a figure to be drawn at `name`; return anything else unchanged."""
@@ -60,7 +61,7 @@ class Figures:
         return None
 
 
-def render(template: str, figures: Figures, **values: Any) -> str:
+def render(template: str, figures: Figures, **values: object) -> str:
     """Render a page as HTML, from a template that extends base.html."""
     return (
         _environment()
@@ -79,6 +80,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
+        label=label_of,
         metric=metric,
         percent=percent,
         interval=interval,
