@@ -12,6 +12,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from search_spaces import Choice, Domain, InputError, Variant, add_recipes, narrow, recipes, space_of
 from search_spaces.space.errors import meant
+from search_spaces.space.shape import Share
 from tune.settings.milestones import milestones
 
 DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
@@ -40,9 +41,6 @@ HERE = "local"
 
 EMBEDDED = ("digits",)
 """Data sets that are given by name, not by path. A folder of such a name is written ./digits."""
-
-Share = float | Literal["rest"]
-"""The size of a split: a fraction, a number of images, or the rest."""
 
 SETTINGS = "settings.yaml"
 """The name of an experiment's settings file."""
