@@ -15,7 +15,7 @@ LOOKED_AT = (
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    """Add the commands of this module; without `flags`, leave out flags for settings, which take time to import."""
     doctor = commands.add_parser(
         "doctor", help="look for what would fail: here, on a cluster, in a cluster's file", allow_abbrev=False
     )

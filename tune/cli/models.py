@@ -11,8 +11,8 @@ from tune.cli.parser import Parser
 MODELS = "its folder, or that of a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME, EXPERIMENT/soups/NAME"
 
 
-def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the commands of this module."""
     export = commands.add_parser("export", help="write a winner as ONNX, checked against PyTorch", allow_abbrev=False)
     export.set_defaults(run=_export)
     export.add_argument("experiment", type=located, help=MODELS)

@@ -28,7 +28,7 @@ NOT_OF_A_TRIAL = ("trials", "grace_period", "reduction_factor", "name", "wandb_p
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    """Add the commands of this module; without `flags`, leave out flags for settings, which take time to import."""
     sweep = commands.add_parser("sweep", help="write recipes as a sweep that W&B drives", allow_abbrev=False)
     sweep.set_defaults(run=_sweep)
     sweep.add_argument("recipe", nargs="+", help="which recipes W&B shall choose from")
