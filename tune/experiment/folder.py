@@ -22,6 +22,9 @@ from tune.settings.settings import SETTINGS, Settings, cache_folder, load, make,
 STUDY = "study.db"
 SQLITE = "sqlite:///"
 
+LOCK = ".lock"
+"""The file that a process locks while it searches in the folder."""
+
 FINAL = "final.json"
 """The file that is written last into the folder of a final."""
 
@@ -166,7 +169,7 @@ class Experiment:
             InputError: another process holds the lock, or the bucket is out of reach.
         """
         try:
-            with FileLock(self.folder / ".lock", blocking=False):
+            with FileLock(self.folder / LOCK, blocking=False):
                 if self.url is None:
                     yield lambda: None
                 else:
@@ -178,7 +181,7 @@ class Experiment:
     @property
     def is_searched(self) -> bool:
         """True while a process of this machine searches here."""
-        lock = self.folder / ".lock"
+        lock = self.folder / LOCK
         if not lock.exists():
             return False
         try:
