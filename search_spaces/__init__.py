@@ -5,25 +5,11 @@ Only the standard library is imported, so that listing recipes and exporting a s
 
 from search_spaces.shared.training import Training
 from search_spaces.space.discovery import import_recipe, recipes, space_of
+from search_spaces.space.domains import Choice, Domain, Domains, Float, Int, Value
 from search_spaces.space.errors import InputError
 from search_spaces.space.outside import add_recipes
 from search_spaces.space.shape import DataShape
-from search_spaces.space.space import (
-    FIXED,
-    Choice,
-    Domain,
-    Domains,
-    Float,
-    Int,
-    Limits,
-    Searched,
-    Space,
-    Value,
-    Variant,
-    When,
-    holds,
-    narrow,
-)
+from search_spaces.space.space import FIXED, Limits, Searched, Space, Variant, When, holds, narrow
 
 __all__ = [
     "FIXED",

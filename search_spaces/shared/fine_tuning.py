@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from search_spaces.shared.training import Training
-from search_spaces.space.space import FIXED, Choice, Float, Int, Searched, When
+from search_spaces.space.domains import Choice, Float, Int
+from search_spaces.space.space import FIXED, Searched, When
 
 
 @dataclass(frozen=True, kw_only=True)

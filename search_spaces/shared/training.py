@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from typing import Annotated
 
+from search_spaces.space.domains import Choice, Float, Int
 from search_spaces.space.shape import DataShape
-from search_spaces.space.space import FIXED, Choice, Float, Int, Limits, Searched, Space, When
+from search_spaces.space.space import FIXED, Limits, Searched, Space, When
 
 BALANCED_ENOUGH = 1.5
 """Ratio of the largest class to the smallest below which balancing classes is not searched."""

@@ -1,6 +1,10 @@
 """The facts about the data that a search space may use: sizes, never images."""
 
 from dataclasses import dataclass
+from typing import Literal
+
+Share = float | Literal["rest"]
+"""The size of a split: a fraction of the images, a number of them, or the rest that the other splits leave."""
 
 
 @dataclass(frozen=True, kw_only=True)

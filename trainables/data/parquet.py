@@ -1,62 +1,19 @@
 """Images in Parquet shards, as on the Hugging Face hub: one image per row, with its label and perhaps its box."""
 
-import glob
-import json
-import re
-import threading
-from bisect import bisect_right
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa  # type: ignore[import-untyped]
-import pyarrow.compute as pc  # type: ignore[import-untyped]
-import pyarrow.parquet as pq  # type: ignore[import-untyped]
-import pyarrow.types as pt  # type: ignore[import-untyped]
 from PIL import Image
 
 from search_spaces.space.errors import InputError
 from trainables.data.contents import Contents, absolute, stamp
 from trainables.data.decode import BrokenImageError, Header, cut, edges_of, read_header, read_image
+from trainables.data.parquet_columns import box_column, image_column, label_column
+from trainables.data.parquet_files import RowGroups, find_files, read_footer, read_row_group, split_of
 from trainables.data.spec import SPLITS, UNASSIGNED, DataSpec
-
-_LABEL_COLUMNS = ("label", "labels", "category", "class")
-_BOX_COLUMN = "bbox"
-_IMAGE_COLUMN = "image"
-
-_SPLIT_OF = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("validation", "valid", "val", "dev"), "val"),
-    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
-}
-"""Words in the name of a file or folder that mark a split, as on the hub."""
-
-_KEPT_BYTES = 256 * 2**20  # limit of the row groups that threads read from; two are kept regardless of size
-
-
-@dataclass(frozen=True, slots=True)
-class _Shard:
-    """A file: its path, rows in each row group, columns with their types, and class names if it has some."""
-
-    path: Path
-    groups: tuple[int, ...]
-    schema: pa.Schema
-    features: dict[str, Any]
-
-    @property
-    def rows(self) -> int:
-        return sum(self.groups)
-
-    def names_in(self, column: str) -> tuple[str, ...] | None:
-        """Return the class names that the integers of a column stand for, from the hub's description of the column."""
-        feature = self.features.get(column)
-        names = feature.get("names") if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" else None
-        return tuple(map(str, names)) if names else None
 
 
 class ParquetShards:
@@ -82,20 +39,20 @@ class ParquetShards:
     def __init__(self, place: str, spec: DataSpec) -> None:
         pattern = absolute(place)
         self.name = f"parquet:{pattern}"
-        self._root, paths = _find(pattern)
+        self._root, paths = find_files(pattern)
         if not paths:
             raise InputError(
                 f"--data parquet:{place}: there is no .parquet file; give a glob or a folder of some, such as toprung "
                 "fetch brings"
             )
-        self._shards = [_read_footer(path) for path in paths]
+        self._shards = [read_footer(path) for path in paths]
         if not any(shard.rows for shard in self._shards):
             raise InputError(f"--data parquet:{place}: its {len(paths)} files have no rows; give other files")
         self._splits = self._find_splits()
         first = self._shards[0]
-        self._image = _image_column(first, spec.image_column)
-        self._label = _label_column(first, spec.label_column)
-        self._box = _box_column(first, spec.box_column) if spec.variant == "box" else None
+        self._image = image_column(first, spec.image_column)
+        self._label = label_column(first, spec.label_column)
+        self._box = box_column(first, spec.box_column) if spec.variant == "box" else None
         self._check_alike()
 
     @cached_property
@@ -114,7 +71,7 @@ class ParquetShards:
         faults: dict[int, str] = {}
         classes, labels = self._read_labels(faults)
         boxes = None if self._box is None else self._read_boxes(faults)
-        row_groups = _RowGroups(self._shards, self._image)
+        row_groups = RowGroups(self._shards, self._image)
 
         def header(i: int) -> Header | None:
             data = None if i in faults else row_groups.image(i)
@@ -147,7 +104,7 @@ class ParquetShards:
 
     def _find_splits(self) -> list[int]:
         """Return the code of the split of each file."""
-        splits = [_split_of(Path(self._relative(shard.path))) for shard in self._shards]
+        splits = [split_of(Path(self._relative(shard.path))) for shard in self._shards]
         named = {split for split in splits if split is not None}
         if not named:
             return [UNASSIGNED] * len(splits)
@@ -189,7 +146,7 @@ class ParquetShards:
         row = 0
         for shard in self._shards:
             for group in range(len(shard.groups)):
-                for value in _read_row_group(shard.path, group, column).column(0).to_pylist():
+                for value in read_row_group(shard.path, group, column).column(0).to_pylist():
                     yield row, value
                     row += 1
 
@@ -225,140 +182,3 @@ class ParquetShards:
                 box = ()
             boxes.append(box)
         return boxes
-
-
-class _RowGroups:
-    """A thread-safe reader of images by row; it keeps the last row groups, because rows are requested in order."""
-
-    def __init__(self, shards: Sequence[_Shard], column: str) -> None:
-        self._places = [(shard.path, group) for shard in shards for group in range(len(shard.groups))]
-        self._starts = [0, *accumulate(rows for shard in shards for rows in shard.groups)]
-        self._column = column
-        self._kept: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def image(self, row: int) -> bytes | None:
-        """Return the file content of the image in a row; None if there is none."""
-        number = bisect_right(self._starts, row) - 1
-        with self._lock:
-            images = self._kept.get(number)
-            if images is None:
-                images = self._read(number)
-                self._kept[number] = images
-            self._kept.move_to_end(number)
-            while len(self._kept) > 2 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
-                self._kept.popitem(last=False)
-        data: bytes | None = images[row - self._starts[number]].as_py()
-        return data or None
-
-    def _read(self, number: int) -> pa.ChunkedArray:
-        images = _read_row_group(*self._places[number], self._column).column(0)
-        return pc.struct_field(images, "bytes") if pt.is_struct(images.type) else images
-
-
-def _find(pattern: Path) -> tuple[Path, list[Path]]:
-    """Find the folder that paths are relative to, and the files, sorted."""
-    if pattern.is_dir():
-        below = (path for path in pattern.rglob("*.parquet") if path.is_file())
-        return pattern, sorted(p for p in below if not any(q.startswith(".") for q in p.relative_to(pattern).parts))
-    root = next(folder for folder in pattern.parents if not glob.has_magic(str(folder)))
-    found = glob.glob(str(pattern), recursive=True)  # noqa: PTH207  (Path.glob raises for **.parquet)
-    return root, sorted(path for path in map(Path, found) if path.is_file())
-
-
-def _split_of(path: Path) -> str | None:
-    """Find the split of a file from the words of its name, else of its nearest folder."""
-    for name in (path.stem, *reversed(path.parent.parts)):
-        found = {_SPLIT_OF[word] for word in re.split(r"[-._ 0-9]+", name.lower()) if word in _SPLIT_OF}
-        if len(found) > 1:
-            raise InputError(f"{path} names several splits, {' and '.join(sorted(found))}: rename it to be of one")
-        if found:
-            return found.pop()
-    return None
-
-
-def _read_footer(path: Path) -> _Shard:
-    try:
-        with pq.ParquetFile(path) as file:
-            metadata, schema = file.metadata, file.schema_arrow
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is not a whole Parquet file ({_line(error)}): download it again") from error
-    groups = tuple(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))
-    try:
-        features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
-    except (TypeError, KeyError, ValueError):  # not from the hub, so labels are the column's values
-        features = {}
-    return _Shard(path, groups, schema, features if isinstance(features, dict) else {})
-
-
-def _read_row_group(path: Path, group: int, column: str) -> pa.Table:
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read_row_group(group, columns=[column])
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path} is damaged in row group {group} ({_line(error)}): download it again") from error
-
-
-def _image_column(shard: _Shard, column: str | None) -> str:
-    fitting = [field for field in shard.schema if _holds_images(field.type)]
-    found = [field.name for field in fitting if pt.is_struct(field.type)] or [field.name for field in fitting]
-    if _IMAGE_COLUMN in found:  # there may be masks beside it
-        found = [_IMAGE_COLUMN]
-    wanted = "image files: a struct with bytes, or binary"
-    return _column(shard, "--image-column", column, found, _holds_images, wanted)
-
-
-def _label_column(shard: _Shard, column: str | None) -> str:
-    found = [name for name in _LABEL_COLUMNS if name in shard.schema.names]
-    wanted = f"labels: text or whole numbers, named {', '.join(_LABEL_COLUMNS)}"
-    return _column(shard, "--label-column", column, found, _holds_labels, wanted)
-
-
-def _box_column(shard: _Shard, column: str | None) -> str:
-    found = [name for name in (_BOX_COLUMN,) if name in shard.schema.names]
-    wanted = f"boxes: lists of four numbers, named {_BOX_COLUMN}"
-    return _column(shard, "--box-column", column, found, _holds_boxes, wanted)
-
-
-def _column(
-    shard: _Shard,
-    flag: str,
-    named: str | None,
-    found: Sequence[str],
-    fits: Callable[[pa.DataType], bool],
-    wanted: str,
-) -> str:
-    """Return the column that was named with a flag, else the only one that was found."""
-    there = ", ".join(shard.schema.names)
-    if named is None and len(found) != 1:
-        problem = f"several columns ({', '.join(found)})" if found else "no column"
-        raise InputError(f"{shard.path} has {problem} of {wanted}; say which with {flag}, of: {there}")
-    column = found[0] if named is None else named
-    if column not in shard.schema.names:
-        raise InputError(f"{flag} {column}: is no column of {shard.path}; there are: {there}")
-    kind = shard.schema.field(column).type
-    if not fits(kind):
-        raise InputError(f"{flag} {column}: is {kind} in {shard.path}, but must hold {wanted}; there are: {there}")
-    return column
-
-
-def _holds_images(kind: pa.DataType) -> bool:
-    if pt.is_struct(kind):
-        return kind.get_field_index("bytes") >= 0 and _holds_images(kind.field("bytes").type)
-    return bool(pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_binary_view(kind))
-
-
-def _holds_labels(kind: pa.DataType) -> bool:
-    if pt.is_dictionary(kind):
-        return _holds_labels(kind.value_type)
-    return bool(pt.is_integer(kind) or pt.is_string(kind) or pt.is_large_string(kind) or pt.is_string_view(kind))
-
-
-def _holds_boxes(kind: pa.DataType) -> bool:
-    listed = pt.is_list(kind) or pt.is_large_list(kind) or pt.is_fixed_size_list(kind)
-    return bool(listed and (pt.is_integer(kind.value_type) or pt.is_floating(kind.value_type)))
-
-
-def _line(error: Exception) -> str:
-    """Return the first line of an error, as Arrow's errors may have many."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

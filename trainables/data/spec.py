@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from search_spaces.space.errors import InputError
+from search_spaces.space.shape import Share
 from search_spaces.space.space import Variant
 
 SPLITS = ("train", "val", "test")
@@ -15,9 +16,6 @@ UNASSIGNED = -1
 """The code of an image in no split: not dealt yet, or left out by `limit`."""
 
 BadImagePolicy = Literal["refuse", "skip"]
-
-Share = float | Literal["rest"]
-"""The share of a split: a fraction, a number of images, or the rest that the other splits leave."""
 
 Shares = tuple[Share, Share, Share]
 

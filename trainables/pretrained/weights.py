@@ -20,6 +20,7 @@ import torch
 from filelock import FileLock
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from search_spaces import InputError, import_recipe
 from trainables.pretrained.lite_weights import installed_file, package_of, renamed
@@ -93,9 +94,9 @@ def read_weights(file: Path) -> dict[str, Tensor]:
             content = torch.load(file, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise InputError(f"--weights {file}: there is no such file") from None
-    except pickle.UnpicklingError as error:
+    except pickle.UnpicklingError:
         way = "convert it to safetensors where you trust it"
-        if "ultralytics" in str(error):
+        if _holds_a_model_of("ultralytics", file):
             way = f"where you trust it, write it as safetensors: {yolo_to_safetensors(file)}"
         raise InputError(f"--weights {file}: needs pickle, which can run any code, or is damaged; {way}") from None
     except Exception as error:  # a file without weights may fail anywhere in the reader
@@ -110,6 +111,14 @@ def read_weights(file: Path) -> dict[str, Tensor]:
     ):
         raise InputError(f"--weights {file}: holds no state dict; give one of tensors by name")
     return {name.removeprefix("module."): tensor for name, tensor in content.items()}
+
+
+def _holds_a_model_of(library: str, file: Path) -> bool:
+    """Return True if a checkpoint names classes of a library; none of its code is run."""
+    try:
+        return any(name.startswith(f"{library}.") for name in get_unsafe_globals_in_checkpoint(file))
+    except Exception:  # a damaged file may fail anywhere in the reader
+        return False
 
 
 def yolo_to_safetensors(file: Path | str) -> str:

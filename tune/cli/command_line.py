@@ -42,6 +42,11 @@ def command_parser(*, flags: bool = True) -> argparse.ArgumentParser:
     )
     top.add_argument("--version", action="version", version=f"toprung {__version__}")
     commands = top.add_subparsers(metavar="COMMAND", required=True)
-    for module in (search, doctor, reports, models, sweeps, recipes, fetch):
-        module.add(commands, flags=flags)
+    search.add(commands, flags=flags)
+    doctor.add(commands, flags=flags)
+    reports.add(commands)
+    models.add(commands)
+    sweeps.add(commands, flags=flags)
+    recipes.add(commands)
+    fetch.add(commands)
     return top

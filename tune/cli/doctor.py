@@ -9,7 +9,7 @@ from tune.cli.parser import Parser
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    """Add the commands of this module; without `flags`, leave out flags for settings, which take time to import."""
     doctor = commands.add_parser(
         "doctor", help="find what would make a search fail: here, on a cluster, in a cluster file", allow_abbrev=False
     )

@@ -9,8 +9,8 @@ from search_spaces import InputError
 from tune.cli.parser import Parser
 
 
-def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the commands of this module."""
     fetch = commands.add_parser("fetch", help="download the data of a published experiment", allow_abbrev=False)
     fetch.set_defaults(run=_fetch)
     fetch.add_argument("data", help="the data set: cifar10, product_masks, dog_breeds or flowers")

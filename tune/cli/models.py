@@ -11,8 +11,8 @@ from tune.cli.parser import Parser
 MODELS = "an experiment, or a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME"
 
 
-def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the commands of this module."""
     export = commands.add_parser(
         "export", help="export a model to ONNX, and compare it with PyTorch", allow_abbrev=False
     )

@@ -9,8 +9,8 @@ from search_spaces import Choice, InputError, add_recipes, recipes, space_of
 from tune.cli.parser import Parser
 
 
-def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the commands of this module."""
     listing = commands.add_parser("recipes", help="list recipes and their search spaces", allow_abbrev=False)
     listing.set_defaults(run=_recipes)
     listing.add_argument("recipe", nargs="*", help="the recipes to list (default: all)")

@@ -7,8 +7,8 @@ from tune.cli.flags import EXPERIMENT, add_output, located
 from tune.cli.parser import Parser
 
 
-def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+def add(commands: "argparse._SubParsersAction[Parser]") -> None:
+    """Add the commands of this module."""
     listing = commands.add_parser("list", help="list experiments", allow_abbrev=False)
     listing.set_defaults(run=_list)
     listing.add_argument(

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    """Add the commands of this module; without `flags`, leave out flags for settings, which take time to import."""
     search = commands.add_parser(
         "search", help="search, train and test the finalists, write the report", allow_abbrev=False
     )

@@ -18,7 +18,7 @@ from tune.cli.parser import Parser
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
-    """Add the commands of this module; without `flags`, leave out those for settings, which take time to import."""
+    """Add the commands of this module; without `flags`, leave out flags for settings, which take time to import."""
     sweep = commands.add_parser("sweep", help="write a sweep that W&B drives", allow_abbrev=False)
     sweep.set_defaults(run=_sweep)
     sweep.add_argument("recipe", nargs="+", help="the recipes that W&B chooses from")

@@ -1,32 +1,18 @@
-"""A download of a file from the web, whole or not at all: resumed after a break, retried, checked.
-
-It uses urllib: a download needs only a GET with two headers, and a library for that would be one more to import.
-"""
+"""A download of a file from the web, whole or not at all: resumed after a break, retried, checked."""
 
 import hashlib
 import http.client
 import json
-import re
 import shutil
-import socket
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
-from typing import IO, Any
-from urllib.parse import urljoin
+from typing import Any
 
 from search_spaces import InputError
+from tune.fetching.web_requests import ATTEMPTS, LONGEST_PAUSE, BrokenOffError, ChangedError, UnreachableError, opened
 
-TIMEOUT = 30.0
-"""Seconds without a byte after which a connection counts as broken."""
-ATTEMPTS = 5
-"""The failures in a row, without a new byte, after which a server is given up."""
-TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-LONGEST_PAUSE = 60.0
 BLOCK = 2**20
 
 Advance = Callable[[int, int | None], None]
@@ -46,36 +32,6 @@ class Remote:
     url: str
     size: int | None = None
     checksum: str | None = None
-
-
-class UnreachableError(Exception):
-    """The server does not answer, or does not have the file."""
-
-
-class _BrokenOffError(Exception):
-    """A transfer that may succeed the next time; `pause` is the wait that the server asks for, in seconds."""
-
-    def __init__(self, reason: str, pause: float = 0.0) -> None:
-        super().__init__(reason)
-        self.pause = pause
-
-
-class _ChangedError(_BrokenOffError):
-    """The file on the server is no longer the one whose download was begun."""
-
-    def __init__(self) -> None:
-        super().__init__("the file was changed during the download")
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """A handler that follows redirects, except from https to an address whose content others can change in transit."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Message, newurl: str
-    ) -> urllib.request.Request | None:
-        if req.type == "https" and not newurl.startswith("https:"):
-            raise UnreachableError(f"{req.full_url} leads to {newurl}, which is not safe")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)  # type: ignore[arg-type]
 
 
 def download(remote: Remote, file: Path, *, advance: Advance, pause: Callable[[float], None] = time.sleep) -> None:
@@ -98,10 +54,10 @@ def download(remote: Remote, file: Path, *, advance: Advance, pause: Callable[[f
             try:
                 _transfer(remote, part, advance)
                 break
-            except _BrokenOffError as error:
+            except BrokenOffError as error:
                 failures = 1 if part.size > most else failures + 1
                 most = max(most, part.size)
-                if isinstance(error, _ChangedError):
+                if isinstance(error, ChangedError):
                     part.begin({})
                 if failures == ATTEMPTS:
                     raise UnreachableError(f"{remote.url}: {error}, {ATTEMPTS} times") from None
@@ -130,44 +86,6 @@ def check(file: Path, checksum: str | None, source: str) -> None:
             f"{source} has {algorithm} {found}, but {digest} is published: it was damaged or changed on the way; "
             "try again, or give a good copy by --from"
         )
-
-
-def read_list(url: str, pause: Callable[[float], None] = time.sleep) -> list[Any]:
-    """Read a list in JSON, over all its pages if it has several (RFC 8288).
-
-    Raises:
-        UnreachableError: the server does not answer, or answers with something else.
-    """
-    entries: list[Any] = []
-    page: str | None = url
-    while page:
-        content, page = _read_page(page, pause)
-        entries += content
-    return entries
-
-
-def _read_page(url: str, pause: Callable[[float], None]) -> tuple[list[Any], str | None]:
-    """Read a page of a list, and return it with the URL of the next one."""
-    reason = ""
-    for attempt in range(ATTEMPTS):
-        try:
-            with _opened(url, {}) as response:
-                content, link = json.load(response), response.headers.get("Link", "")
-        except _BrokenOffError as error:
-            reason = str(error)
-            pause(min(max(error.pause, 2.0**attempt), LONGEST_PAUSE))
-            continue
-        except (OSError, http.client.HTTPException) as error:
-            reason = f"the connection broke off ({error})"
-            pause(2.0**attempt)
-            continue
-        except ValueError:
-            content = None
-        if not isinstance(content, list):
-            raise UnreachableError(f"{url} answers with something that is no list")
-        following = re.search(r'<([^>]+)>; *rel="next"', link)
-        return content, urljoin(url, following[1]) if following else None
-    raise UnreachableError(f"{url}: {reason}, {ATTEMPTS} times")
 
 
 def need_space(folder: Path, size: int) -> None:
@@ -229,39 +147,17 @@ def _transfer(remote: Remote, part: _Part, advance: Advance) -> None:
     elif start == card["size"]:
         return
     headers = {"Range": f"bytes={start}-", "If-Range": card["validator"]} if start else {}
-    with _opened(remote.url, headers) as response:
+    with opened(remote.url, headers) as response:
         total = _total(response, remote)
         if response.status == 206:
             if not start or not _follows(response, start, card):
-                raise _ChangedError
+                raise ChangedError
         else:  # the whole file: on the first try, if the server knows no ranges, or if the file was changed
             start = 0
             part.begin({"url": remote.url, "size": total, "validator": _validator(response)})
         need_space(part.path.parent, (total or 0) - start)
         advance(start, total)
         _append(response, remote, part, start, total, advance)
-
-
-def _opened(url: str, headers: Mapping[str, str]) -> Any:
-    """Return the response to a GET."""
-    request = urllib.request.Request(url, headers={"User-Agent": "toprung", "Accept-Encoding": "identity", **headers})
-    try:
-        return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if error.code == 416:  # the part is longer than the file: it was changed
-            raise _ChangedError from None
-        if error.code not in TRANSIENT:
-            raise UnreachableError(f"{url} answers {error.code} {error.reason}") from None
-        after = error.headers.get("Retry-After", "")
-        pause = float(after) if after.isdecimal() else 0.0
-        raise _BrokenOffError(f"the server answers {error.code} {error.reason}", pause) from None
-    except urllib.error.URLError as error:
-        if isinstance(error.reason, socket.gaierror):
-            raise UnreachableError(f"{request.host} cannot be found from here") from None
-        raise _BrokenOffError(f"no connection ({error.reason})") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise _BrokenOffError(f"no connection ({str(error) or type(error).__name__})") from None
 
 
 def _append(response: Any, remote: Remote, part: _Part, start: int, total: int | None, advance: Advance) -> None:
@@ -271,7 +167,7 @@ def _append(response: Any, remote: Remote, part: _Part, start: int, total: int |
             try:
                 block = response.read(BLOCK)
             except (OSError, http.client.HTTPException) as error:
-                raise _BrokenOffError(f"the connection broke off ({str(error) or type(error).__name__})") from None
+                raise BrokenOffError(f"the connection broke off ({str(error) or type(error).__name__})") from None
             if not block:
                 break
             there += len(block)
@@ -283,7 +179,7 @@ def _append(response: Any, remote: Remote, part: _Part, start: int, total: int |
                 raise InputError(f"--to {part.path}: {error.strerror}; choose a folder on another disk") from None
             advance(there, total)
     if total is not None and there < total:
-        raise _BrokenOffError(f"the connection broke off after {there} of {total} bytes")
+        raise BrokenOffError(f"the connection broke off after {there} of {total} bytes")
 
 
 def _follows(response: Any, start: int, card: Mapping[str, Any]) -> bool:

@@ -14,14 +14,17 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from search_spaces import InputError
-from tune.fetching.download import Remote, UnreachableError, check, download, need_space
+from tune.fetching.download import Remote, check, download, need_space
 from tune.fetching.published import DATA_SETS, Published
 from tune.fetching.unpack import unpack
+from tune.fetching.web_requests import UnreachableError
 
 CARD = ".fetched.json"
 """The file in which a folder records its data set, source, time and number of files."""
 
-DRAFT = "unpacked"
+DRAFT, LOCK = "unpacked", ".lock"
+"""The folder and the file beside unfinished downloads: what is being unpacked, and the lock of the process."""
+
 Meter = Callable[[int, int | None], None]
 
 
@@ -221,12 +224,12 @@ def _locked(work: Path, to: Path) -> Iterator[Path]:
     try:
         made = [parent for parent in work.parents if not parent.exists()]
         work.mkdir(parents=True, exist_ok=True)
-        with FileLock(work / ".lock", blocking=False):
+        with FileLock(work / LOCK, blocking=False):
             try:
                 yield work
             finally:
                 shutil.rmtree(work / DRAFT, ignore_errors=True)
-                if {path.name for path in work.iterdir()} <= {".lock"}:
+                if {path.name for path in work.iterdir()} <= {LOCK}:
                     shutil.rmtree(work)
     except Timeout:
         raise InputError(f"--to {to}: is being fetched by another process; wait for it") from None

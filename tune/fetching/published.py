@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from tune.fetching.download import Remote, UnreachableError, read_list
+from tune.fetching.download import Remote
+from tune.fetching.web_requests import UnreachableError, read_list
 
 MIB = 2**20
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from search_spaces.space.shape import Share
 from tune.settings.parsing import (
     absolute,
     absolute_file,
@@ -30,10 +31,6 @@ DEFAULT_RECIPES = ("knn", "mlp", "plain_cnn")
 
 HERE = "local"
 """The address that means a Ray of the search's own, on this machine."""
-
-
-Share = float | Literal["rest"]
-"""The size of a split: a fraction, a number of images, or the rest."""
 
 
 class Mark(Enum):

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from search_spaces.space.errors import InputError
-from trainables.data import DataSpec, Prepared, parquet, prepare, prepare_input_variants
+from trainables.data import DataSpec, Prepared, parquet_files, prepare, prepare_input_variants
 from trainables.data.parquet import ParquetShards
 
 from .pictures import garment, placed, png
@@ -114,15 +114,15 @@ def test_row_groups_are_read_one_by_one_and_once_in_order(
     hub: Path, monkeypatch: pytest.MonkeyPatch, threads_keep: int
 ) -> None:
     read: list[tuple[str, int]] = []
-    original = parquet._read_row_group
+    original = parquet_files.read_row_group
 
     def count(path: Path, group: int, column: str) -> pa.Table:
         if column == "image":
             read.append((path.name[:11], group))
         return original(path, group, column)
 
-    monkeypatch.setattr(parquet, "_read_row_group", count)
-    monkeypatch.setattr(parquet, "_KEPT_BYTES", threads_keep)
+    monkeypatch.setattr(parquet_files, "read_row_group", count)
+    monkeypatch.setattr(parquet_files, "_KEPT_BYTES", threads_keep)
     contents = shards(hub).contents()
     assert read == []
     for i in range(60):

@@ -11,8 +11,8 @@ import pytest
 
 from fetching.web import Web
 from search_spaces import InputError
-from tune.fetching import download as _download
-from tune.fetching.download import Remote, UnreachableError, download, read_list
+from tune.fetching.download import Remote, download
+from tune.fetching.web_requests import UnreachableError
 
 CONTENT = random.Random(0).randbytes(300_000)
 SHA256 = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
@@ -176,12 +176,6 @@ def test_redirects_are_followed_with_the_range(web: Web, tmp_path: Path, pauses:
     assert web.requests == [("/file", None), ("/there", None), ("/file", "bytes=1000-"), ("/there", "bytes=1000-")]
 
 
-def test_a_redirect_from_https_to_http_is_refused() -> None:
-    request = _download.urllib.request.Request("https://a.example/file")
-    with pytest.raises(UnreachableError, match=r"leads to http://b\.example/file, which is not safe"):
-        _download._Redirects().redirect_request(request, None, 302, "", {}, "http://b.example/file")  # type: ignore[arg-type]
-
-
 def test_a_full_disk_is_seen_before_the_download(
     web: Web, tmp_path: Path, pauses: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -213,22 +207,3 @@ def test_a_server_that_is_gone_is_tried_again(web: Web, tmp_path: Path, pauses: 
             Remote(url=f"http://127.0.0.1:{port}/f"), tmp_path / "f", advance=lambda *_: None, pause=pauses.append
         )  # fmt: skip
     assert pauses == [1, 2, 4, 8]
-
-
-def test_a_list_is_read_with_all_its_pages(web: Web, pauses: list[float]) -> None:
-    web.files |= {"/list": b'[{"path": "a"}]', "/list?page=2": b'[{"path": "b"}]', "/page": b"<html>", "/map": b"{}"}
-    pages = {"/list": '</list?page=2>; rel="next"', "/list?page=2": "<x>; rel=prev"}
-
-    def answer(number: int, path: str) -> tuple[int, dict[str, str]] | None:
-        web.validators = {"Link": pages.get(path, "")}
-        return (500, {}) if number in (1, 2) else None
-
-    web.answer = answer
-    assert read_list(f"{web.url}/list", pauses.append) == [{"path": "a"}, {"path": "b"}]
-    assert pauses == [1, 2]
-    for path in ("/page", "/map"):
-        with pytest.raises(UnreachableError, match="answers with something that is no list"):
-            read_list(f"{web.url}{path}", pauses.append)
-    web.answer = lambda number, path: (500, {})
-    with pytest.raises(UnreachableError, match="500 Internal Server Error, 5 times"):
-        read_list(f"{web.url}/list", pauses.append)
