@@ -81,7 +81,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     disk.close()
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_a_storage_that_fails_for_a_while_changes_no_decision(disk: Disk, cache: Path, tmp_path: Path) -> None:
     search = [
         "--data", "digits", "--recipes", "mlp", "--set", "mlp.batch_size=32", "--trials", "9", "--max-epochs", "9",
