@@ -18,7 +18,7 @@ import optuna
 import ray
 from rich.console import Console
 
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.search import Tuner, search
 from tune.settings.settings import make
 

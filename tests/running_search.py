@@ -16,7 +16,7 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from search_spaces import InputError
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import copy_database
 from tune.experiment.trial_record import TrialRecord

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from trainables import Classifier
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
 
     Image: TypeAlias = str | Path | bytes | NDArray[np.uint8]
     """An image file, its bytes, or its pixels (H, W) or (H, W, 3)."""
@@ -50,7 +50,7 @@ def search(
     except InputError as error:
         raise InputError(_as_arguments(str(error))) from None
 
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.search import search as run
     from tune.terminal.console import console_of
 
@@ -110,7 +110,7 @@ class Result:
         Raises:
             InputError: there is no such experiment, or it has no report yet.
         """
-        from tune.experiment.folder import Experiment
+        from tune.experiment.experiment import Experiment
 
         return cls(Experiment.open(experiment))
 

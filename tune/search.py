@@ -15,7 +15,7 @@ from tune.cluster.checks import check_machine, prepare_cluster
 from tune.cluster.ray_session import connect, log_to, ray_environment, ray_session
 from tune.cluster.resources import Resources, allot, cluster_nodes, this_machine
 from tune.experiment.environment import environment
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.inputs import SearchInputs
 from tune.experiment.planned_rows import PlannedRow, planned_rows
 from tune.experiment.study import SearchStudy

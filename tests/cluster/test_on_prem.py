@@ -38,7 +38,7 @@ import json, sys, time
 from contextlib import suppress
 from dataclasses import asdict
 from search_spaces import InputError
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 records = []
 while not any(record.state == "complete" for record in records):

@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 
 ROOT = Path(__file__).parent.parent.parent

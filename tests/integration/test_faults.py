@@ -14,7 +14,7 @@ import ray
 
 from trainables.storage.synced_folder import SyncedFolder
 from tune.cli import main
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_record import TrialRecord
 from tune.finals.training import wait_for

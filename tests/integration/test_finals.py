@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from tests.wandb_files import runs_in
 from trainables import timm_finetune
 from tune.cli import main
-from tune.experiment.experiment_folder import ExperimentFolder
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
+from tune.experiment.folder import ExperimentFolder
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from tune.cli import main
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 

@@ -10,7 +10,7 @@ from tests.trainables.data.shards import write_hub
 from tests.wandb_files import runs_in
 from trainables import Classifier
 from tune.cli import main
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 
 pytestmark = pytest.mark.usefixtures("ray_session")

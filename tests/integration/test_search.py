@@ -20,7 +20,7 @@ from sklearn.datasets import load_digits
 from tests.trainables.data.pictures import noise, save
 from trainables import Classifier
 from tune.cli import main
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_record import TrialRecord
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
 
 RECIPES = ("knn", "mlp", "plain_cnn")
 
@@ -54,7 +54,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     from search_spaces import space_of
     from trainables.data import DataSpec, prepare
     from tune.experiment.environment import environment
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.experiment.study import SearchStudy
     from tune.experiment.trial_context import TrialContext
     from tune.finals.finalists import load_finalists

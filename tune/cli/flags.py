@@ -130,6 +130,6 @@ def located(place: str) -> Path:
     """Return the folder that a person names; for a place in a bucket, a copy on this machine."""
     if "://" not in place:
         return Path(place)
-    from tune.experiment.folder import located  # late, as it takes time to import
+    from tune.experiment.experiment import located  # late, as it takes time to import
 
     return located(place)

@@ -122,7 +122,7 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 
 def _replay(arguments: argparse.Namespace) -> int:
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.models.replay import TOLERANCE, replay
 
     deviations, differences = replay(Experiment.open(arguments.experiment), arguments.trial)

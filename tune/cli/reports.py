@@ -52,7 +52,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
     from rich.text import Text
 
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.experiment.study import SearchStudy
     from tune.experiment.trial_record import record_of
     from tune.reporting.listing import state_of, trial, trials
@@ -78,7 +78,7 @@ def _show(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.reporting.report import rebuild
     from tune.terminal.console import quiet_optuna
 
@@ -88,7 +88,7 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _compare(arguments: argparse.Namespace) -> int:
-    from tune.experiment.folder import several
+    from tune.experiment.experiment import several
 
     experiments = several(arguments.experiments)  # before all other imports: bad input is refused at once
 
@@ -110,7 +110,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _dashboard(arguments: argparse.Namespace) -> int:
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.reporting.optuna_dashboard import dashboard
     from tune.terminal.console import quiet_optuna
 

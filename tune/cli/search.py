@@ -16,7 +16,7 @@ from tune.cli.flags import (
 from tune.cli.parser import Parser
 
 if TYPE_CHECKING:
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
 
 
 def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
@@ -66,7 +66,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
     from rich.text import Text  # late, as the imports below bring Ray and torch: bad input is refused at once
 
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.experiment.report import read_report
     from tune.reporting.findings import answer, findings
     from tune.reporting.leaderboard_text import leaderboard_table
@@ -141,7 +141,7 @@ def _search(arguments: argparse.Namespace) -> int:
 
 def _report_so_far(experiment: "Experiment") -> None:
     """Write the report of a stopped search, and print its path."""
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.reporting.report import rebuild
     from tune.terminal.console import quiet_optuna
 

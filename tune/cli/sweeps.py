@@ -102,7 +102,7 @@ def _agent(arguments: argparse.Namespace) -> int:
 def _track(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
     from tune.settings.groups import WandbSettings
     from tune.settings.settings import make
     from tune.tracking import track

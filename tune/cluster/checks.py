@@ -9,7 +9,7 @@ from search_spaces import InputError
 from tune.cluster.machine import Finding, differences, examined, look, on_node, places_of
 from tune.cluster.nodes import prepare_nodes
 from tune.cluster.resources import Resources
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.input_variants import folders_of
 from tune.experiment.inputs import SearchInputs
 from tune.experiment.trial_context import TrialContext

@@ -23,7 +23,7 @@ from tune.cluster.nodes import Mark, mark, on_each_node
 from tune.cluster.ports import Peer, near, peers, unreached
 from tune.cluster.ray_session import connect
 from tune.cluster.resources import allot, cluster_nodes, this_machine, this_node
-from tune.experiment.experiment_folder import try_writing
+from tune.experiment.folder import try_writing
 from tune.experiment.input_variants import input_variants_of, spec_of
 from tune.settings.groups import HERE
 from tune.settings.preset import file_of, read_preset

@@ -1,101 +1,222 @@
-"""An experiment: a folder with the settings of its search."""
+"""The folder of an experiment: its place, its lock, and the writing of its files."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from search_spaces import Domains, InputError, Value, space_of
-from trainables.storage.synced_folder import is_url
-from tune.experiment.experiment_folder import MODELS, ExperimentFolder
-from tune.settings.preset import PRESET, Preset, read_preset
-from tune.settings.settings import Settings, make
-from tune.settings.settings_file import SETTINGS, load
+import yaml
+from filelock import FileLock, Timeout
 
-STUDY = "study.db"
-SQLITE = "sqlite:///"
+from search_spaces import DataShape, InputError
+from trainables.storage.files import whole
+from trainables.storage.synced_folder import SyncedFolder, is_url, reason_of
+from tune.experiment.search_lock import Taken, leased
+from tune.settings.parsing import cache_folder, out_folder
+from tune.settings.settings_file import SETTINGS
+
+FINAL = "final.json"
+"""The file that is written last into the folder of a final."""
+
+MODELS = ("best", "rows", "soups")
+"""The folders of an experiment with models to take away."""
+
+LOCK = ".lock"
+"""The file whose lock a searching process of this machine holds."""
+
+CREDENTIALS = "is it there, and may this machine use it? credentials come from the environment"
 
 
 @dataclass(frozen=True)
-class Experiment(ExperimentFolder):
-    """An experiment: its folder, and the settings of its search when it was last begun or resumed."""
+class ExperimentFolder:
+    """An experiment's folder, absolute, and its copy in a bucket.
 
-    settings: Settings = field(kw_only=True, compare=False, repr=False)
+    settings.yaml      the settings
+    environment.json   the machine, package versions and threads that it ran on
+    data.json, splits/ class names, counts, digests; which image is in which split
+    samples.npz        a few images of train, for the report
+    views/             data.json and splits/ of the other input variants: images cut to their boxes, or smaller
+    study.db           every trial and every epoch
+    preset.yaml, rows/ the published experiment, if it began with one, and its rows, each as in best/RECIPE
+    trials/            checkpoints and tracebacks
+    finals/, refits/   the finalists, trained again; in refits/ on train and val
+    soups/             averaged finals that began with the same weights, each as in best/RECIPE
+    best/RECIPE/       the configuration, weights and model card to take away
+    best_configs.yaml  the best configurations of all recipes, with their results
+    logs/              the output of Ray and W&B
+    wandb/             runs that W&B has not received; wandb.json: its sweep
+    tensorboard/       event files, if they were asked for
+    report.json, trials.parquet, curves.parquet, report.md with its pictures in report/, report/index.html
+    """
+
+    folder: Path
+    url: str | None = None
+
+    def __str__(self) -> str:
+        return self.url or str(self.folder)
 
     @classmethod
-    def at(cls, settings: Settings) -> "Experiment":
-        """Return the experiment that settings name; it need not exist."""
-        if is_url(settings.out):
-            there = ExperimentFolder.in_bucket(f"{settings.out}/{settings.name}", Path(settings.cache))
+    def in_bucket(cls, url: str, cache: Path) -> "ExperimentFolder":
+        """Return an experiment that is kept in a bucket, with its folder in this machine's cache."""
+        name = url.rpartition("/")[2]
+        return cls(cache / "experiments" / f"{name}-{hashlib.sha256(url.encode()).hexdigest()[:16]}", url)
+
+    @classmethod
+    def open(cls, path: str | Path) -> "ExperimentFolder":
+        """Open an experiment that exists. If it is in a bucket, bring all but trials/ and logs/ to this machine.
+
+        Raises:
+            InputError: there is no experiment at `path`.
+        """
+        if is_url(str(path)):
+            return cls._brought(str(path).rstrip("/"))
+        experiment = cls(Path(path).expanduser().absolute())
+        if not experiment.folder.is_dir():
+            there = Path(out_folder(), path)
+            meant = f"{there}?" if cls(there).exists else "give one such as results/NAME"
+            raise InputError(f"no experiment in {path}: there is no such folder; {meant}")
+        if not experiment.exists:
+            raise InputError(f"no experiment in {path}: it has no settings.yaml; give a folder such as results/NAME")
+        return experiment
+
+    @classmethod
+    def _brought(cls, url: str) -> "ExperimentFolder":
+        experiment = cls.in_bucket(url, cache_folder())
+        place = replace(experiment.place, patience=0.0)
+        try:
+            if not place.exists(SETTINGS):
+                raise InputError(f"no experiment in {url}: it has no settings.yaml; give one such as s3://BUCKET/NAME")
+            place.fetch_all(leave_out=("trials", "logs"), last=FINAL)
+        except OSError as error:
+            raise InputError(f"{url}: cannot be read: {reason_of(error)}; {CREDENTIALS}") from None
+        return experiment
+
+    @property
+    def place(self) -> SyncedFolder:
+        """The folder, with its copy in a bucket."""
+        return SyncedFolder(self.folder, self.url)
+
+    @property
+    def exists(self) -> bool:
+        """True if the experiment was begun."""
+        return (self.folder / SETTINGS).is_file()
+
+    @property
+    def taken(self) -> bool:
+        """True if something is in its place already.
+
+        Raises:
+            InputError: the bucket cannot be read.
+        """
+        if self.url is None:
+            return self.folder.exists()
+        try:
+            return not replace(self.place, patience=0.0).is_empty()
+        except OSError as error:
+            raise InputError(f"--out {self}: cannot be read: {reason_of(error)}; {CREDENTIALS}") from None
+
+    @contextmanager
+    def created(self) -> Iterator[None]:
+        """Create the folder, and delete it again if the code that fills it fails.
+
+        Raises:
+            InputError: the folder cannot be created, or another process created it first.
+        """
+        if self.url is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)  # left by a namesake that was deleted in the bucket
+        parents = [parent for parent in self.folder.parents if not parent.exists()]
+        try:
+            self.folder.mkdir(parents=True)
+        except FileExistsError:
+            raise InputError(f"{self.folder} exists; choose another --name") from None
+        except OSError as error:
+            raise InputError(
+                f"--out {self.folder.parent}: {error.strerror}; choose a folder that can be written"
+            ) from None
+        try:
+            try_writing(replace(self.place, patience=0.0))  # fail at once, without retries
+            yield
+        except BaseException:
+            with suppress(OSError):
+                replace(self.place, patience=0.0).remove()
+            shutil.rmtree(self.folder)
+            for parent in parents:
+                parent.rmdir()
+            raise
+
+    @contextmanager
+    def locked(self) -> Iterator[Taken]:
+        """Keep other processes from searching here. The lock ends with this process, however the process ends.
+
+        Yields:
+            A function that returns an error if the lock was lost meanwhile, as a bucket's can be, else None.
+
+        Raises:
+            InputError: another process holds the lock, or the bucket is out of reach.
+        """
+        try:
+            with FileLock(self.folder / LOCK, blocking=False):
+                if self.url is None:
+                    yield lambda: None
+                else:
+                    with leased(self.place) as taken:
+                        yield taken
+        except Timeout:
+            raise InputError(f"{self} is being searched by another process; wait for it, or stop it") from None
+
+    @property
+    def is_searched(self) -> bool:
+        """True while a process of this machine searches here."""
+        lock = self.folder / LOCK
+        if not lock.exists():
+            return False
+        try:
+            with FileLock(lock, blocking=False):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # the folder is read-only
+            return False
+
+    @property
+    def shape(self) -> DataShape:
+        """The sizes of the data."""
+        return DataShape(**self.read("data.json")["shape"])
+
+    def read(self, name: str) -> Any:
+        """Read a JSON file of the folder."""
+        return json.loads((self.folder / name).read_text())
+
+    def write(self, name: str, content: Mapping[str, Any] | str) -> None:
+        """Write a text, or a mapping as JSON or YAML by the name's ending. The file appears whole or not at all."""
+        if isinstance(content, str):
+            text = content
+        elif name.endswith(".yaml"):
+            text = yaml.safe_dump(dict(content), sort_keys=False, allow_unicode=True)
         else:
-            there = ExperimentFolder(Path(settings.out) / settings.name)
-        return cls(there.folder, there.url, settings=settings)
+            text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+        with self.writing(name) as draft:
+            draft.write_text(text, encoding="utf-8")
 
-    @classmethod
-    def open(cls, path: str | Path) -> "Experiment":
-        """Open an experiment that exists, as `ExperimentFolder.open` does, and read its settings.
-
-        Raises:
-            InputError: there is no experiment at `path`, or its settings cannot be used.
-        """
-        return cls.load(ExperimentFolder.open(path))
-
-    @classmethod
-    def load(cls, there: ExperimentFolder) -> "Experiment":
-        """Read the settings of an experiment that exists.
-
-        Raises:
-            InputError: the settings cannot be used.
-        """
-        return cls(there.folder, there.url, settings=make(load(there.folder / SETTINGS)))
-
-    @property
-    def preset(self) -> Preset | None:
-        """The published experiment that it began with; None without one."""
-        file = self.folder / PRESET
-        return read_preset(file) if file.exists() else None
-
-    @property
-    def storage(self) -> str:
-        """The URL of the study's storage."""
-        return self.settings.storage or f"{SQLITE}{self.folder / STUDY}"
-
-    def domains(self, recipe: str) -> Domains:
-        """Return the domains that a recipe is searched in: its space, as restricted by a person and by the data."""
-        return space_of(recipe).clamped(self.shape, self.settings.domains(recipe))
-
-    def default(self, recipe: str) -> dict[str, Value]:
-        """Return the configuration that a recipe's search starts from: its space's default point, inside `domains`."""
-        return space_of(recipe).default(self.domains(recipe)).active()
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Path]:
+        """Yield a path to write a file of the folder to. The file appears whole or not at all."""
+        with whole(self.folder / name) as draft:
+            yield draft
+        self.place.push(name)
 
 
-def located(url: str) -> Path:
-    """Return the local copy of an experiment in a bucket, or of a model folder in one.
+def try_writing(place: SyncedFolder) -> None:
+    """Write a file in --out or in an experiment's place, and delete it again.
 
     Raises:
-        InputError: there is no such experiment, or it cannot be read.
+        InputError: the file cannot be written.
     """
-    inside: list[str] = []
-    above = url.rstrip("/")
-    if above.split("/")[-2:-1] in [[folder] for folder in MODELS]:  # a model in an experiment
-        above, *inside = above.rsplit("/", 2)
-    return ExperimentFolder.open(above).folder.joinpath(*inside)
-
-
-def several(places: Sequence[str]) -> dict[str, Experiment]:
-    """Return existing experiments by distinct names: the last part of each place, or as many parts as needed.
-
-    Raises:
-        InputError: fewer than two places are given, one is given twice, or one is no experiment.
-    """
-    if len(places) < 2:
-        raise InputError(f"{' '.join(places)}: is one experiment; give two or more")
-    found: dict[str, str] = {}
-    experiments = [Experiment.open(place) for place in places]
-    for place, experiment in zip(places, experiments, strict=True):
-        key = experiment.url or str(experiment.folder.resolve())
-        if key in found:
-            raise InputError(f"{found[key]} and {place}: are the same experiment; give each once")
-        found[key] = place
-    parts = [str(experiment).split("/") for experiment in experiments]
-    names = (["/".join(part[-count:]) for part in parts] for count in range(1, 1 + max(map(len, parts))))
-    return dict(zip(next(some for some in names if len(set(some)) == len(some)), experiments, strict=True))
+    try:
+        place.try_writing(".tried")
+    except OSError as error:
+        raise InputError(f"--out {place}: cannot be written: {reason_of(error)}; {CREDENTIALS}") from None

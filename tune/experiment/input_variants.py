@@ -7,7 +7,7 @@ from typing import Any
 
 from search_spaces import Choice, Domain, Domains, InputError, Space, Variant, narrow, space_of
 from trainables.data import DataSpec
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.settings.preset import Preset, Row
 from tune.settings.settings import Settings
 

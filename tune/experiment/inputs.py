@@ -12,7 +12,7 @@ from trainables.data import Prepared, prepare_input_variants
 from trainables.storage.pretrained_files import Weights, share_weights, write_weights
 from trainables.storage.synced_folder import reason_of
 from trainables.training.protocol import import_recipes
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.input_variants import InputVariant, folder_of, input_variants_of, main_input_variant, spec_of
 from tune.experiment.pretrained import pretrained_weights
 from tune.experiment.train_samples import keep_samples

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from search_spaces import InputError
-from tune.experiment.experiment_folder import ExperimentFolder
+from tune.experiment.folder import ExperimentFolder
 from tune.experiment.report import read_report
 
 

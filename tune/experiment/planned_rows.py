@@ -7,7 +7,7 @@ from typing import Any
 from search_spaces import DataShape, InputError, Space, Value, Variant, space_of
 from trainables.data import read_card
 from trainables.data.spec import shares_text
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.input_variants import (
     Cards,
     InputVariant,

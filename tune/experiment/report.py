@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from search_spaces import InputError, Value, Variant
-from tune.experiment.experiment_folder import ExperimentFolder
+from tune.experiment.folder import ExperimentFolder
 from tune.experiment.report_figures import (
     READ,
     AgainstTrainAlone,

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from search_spaces import InputError
 from trainables.storage.synced_folder import SyncedFolder, patiently
-from tune.experiment.folder import SQLITE, STUDY, Experiment
+from tune.experiment.experiment import SQLITE, STUDY, Experiment
 from tune.experiment.study import SearchStudy
 from tune.settings.groups import HERE
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trainables.data import load_train, names_of
 from trainables.data.thumbnails import thumbnails
-from tune.experiment.experiment_folder import ExperimentFolder
+from tune.experiment.folder import ExperimentFolder
 
 FILE = "samples.npz"
 

@@ -13,7 +13,7 @@ from trainables.data import PREPARED, TrainData, TrainOn, bring_store, load_trai
 from trainables.storage.pretrained_files import bring_weights
 from trainables.storage.synced_folder import SyncedFolder
 from trainables.training.iterate import release
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.input_variants import folders_of, searched_input_variants
 from tune.settings.groups import HERE
 from tune.settings.objective import Objective

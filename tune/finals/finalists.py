@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from search_spaces import Value
 from trainables.data import TrainOn
 from trainables.training.metrics import EpochFigures, Evaluation, Metrics
-from tune.experiment.experiment_folder import FINAL
+from tune.experiment.folder import FINAL
 from tune.experiment.report_figures import Interval
 from tune.experiment.trial_record import TrialRecord
 from tune.finals.intervals import intervals

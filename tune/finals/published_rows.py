@@ -9,8 +9,8 @@ import numpy as np
 
 from search_spaces import Domains, Space, space_of
 from trainables.training.iterate import run
-from tune.experiment.experiment_folder import FINAL
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
+from tune.experiment.folder import FINAL
 from tune.experiment.input_variants import folders_of
 from tune.experiment.planned_rows import PlannedRow
 from tune.experiment.trial_context import TrialContext

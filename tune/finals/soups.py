@@ -24,7 +24,7 @@ from trainables.data import Split
 from trainables.training.evaluation import EVALUATION_BATCH, evaluate
 from trainables.training.iterate import release
 from trainables.training.protocol import build_of
-from tune.experiment.experiment_folder import FINAL
+from tune.experiment.folder import FINAL
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist, Tested
 from tune.finals.training import carry_out, conclude, data_of, halved

@@ -29,7 +29,7 @@ from trainables.training.checkpoints import weights_of
 from trainables.training.evaluation import evaluate
 from trainables.training.iterate import EpochResult, release, run
 from trainables.training.metrics import Evaluation
-from tune.experiment.experiment_folder import FINAL
+from tune.experiment.folder import FINAL
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Candidate, Final, refit_folder
 from tune.finals.test_samples import chosen, examples

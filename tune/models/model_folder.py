@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from search_spaces import InputError, add_recipes, recipes
 from trainables.data.card import read_card
-from tune.experiment.experiment_folder import MODELS, ExperimentFolder
+from tune.experiment.folder import MODELS, ExperimentFolder
 from tune.experiment.model_folders import row_folders, soup_folders, winner_folder, winner_folders
 from tune.experiment.report_figures import ModelCost
 from tune.settings.settings_file import SETTINGS, load

@@ -11,7 +11,7 @@ from trainables.data import load_train
 from trainables.training.iterate import run
 from trainables.training.metrics import TIMINGS
 from tune.experiment.environment import environment
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.input_variants import folder_of, shown_to
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_record import record_of

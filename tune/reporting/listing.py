@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from search_spaces import InputError
-from tune.experiment.experiment_folder import ExperimentFolder
+from tune.experiment.folder import ExperimentFolder
 from tune.experiment.report import Report, read_report
 from tune.experiment.trial_record import TrialRecord
 from tune.reporting.formatting import NOTHING, interval

@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import optuna
 
 from search_spaces import InputError
-from tune.experiment.folder import SQLITE, Experiment
+from tune.experiment.experiment import SQLITE, Experiment
 from tune.experiment.study_backup import copy_without_trace
 
 REFRESH = 5.0

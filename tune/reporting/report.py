@@ -8,7 +8,7 @@ from plotly.graph_objects import Figure
 
 from search_spaces import InputError
 from trainables.storage.files import whole
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.report import REPORT, Report
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import looked_at

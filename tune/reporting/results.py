@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from search_spaces import InputError
 from trainables.storage.pretrained_files import Weights, weights_of_experiment
 from trainables.training.metrics import confusion_matrix, tally
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.planned_rows import PlannedRow, planned_rows
 from tune.experiment.report import RecipeReport, Report, RowReport, read_report
 from tune.experiment.report_figures import ClassFigures, Config, Confusion, PretrainedWeights, Test, TestMetric

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from search_spaces import InputError, Value
 from tune.experiment.epoch_log import row
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Final
 

@@ -11,7 +11,7 @@ import wandb
 from trainables.training.metrics import EpochFigures
 from tune.cluster.wandb_private import run_settings
 from tune.experiment.epoch_log import row
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.settings.settings import Settings
 
 INIT_TIMEOUT_S, FINISH_TIMEOUT_S = 25.0, 30.0

@@ -15,8 +15,8 @@ from typing import NoReturn, TextIO
 import wandb
 from sqlalchemy.exc import SQLAlchemyError
 
-from tune.experiment.experiment_folder import ExperimentFolder
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
+from tune.experiment.folder import ExperimentFolder
 from tune.experiment.study import WatchedStudy
 from tune.settings.settings import make
 from tune.terminal.console import quiet_optuna

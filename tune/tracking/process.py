@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from tune.cluster.wandb_private import RUN_VARIABLES
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.settings.groups import WandbSettings
 from tune.settings.settings import Settings
 from tune.terminal.console import working

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import wandb
 
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.report import Report
 from tune.experiment.trial_record import TrialRecord
 from tune.reporting.leaderboard import leaderboard

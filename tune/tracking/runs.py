@@ -15,8 +15,8 @@ from typing import Any
 import wandb
 import yaml
 
-from tune.experiment.experiment_folder import FINAL
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
+from tune.experiment.folder import FINAL
 from tune.experiment.report import Report, read_report
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord

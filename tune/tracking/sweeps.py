@@ -13,7 +13,7 @@ from tune.experiment.epoch_log import BEST
 from tune.settings.settings import Settings
 
 if TYPE_CHECKING:
-    from tune.experiment.folder import Experiment
+    from tune.experiment.experiment import Experiment
 
 RUN = "tune/run.py"
 

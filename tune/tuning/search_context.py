@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rich.console import Console
 
 from tune.cluster.resources import Resources
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_context import TrialContext
 from tune.settings.settings import Settings

@@ -13,7 +13,7 @@ from rich.console import Console
 from search_spaces import InputError
 from trainables.storage.synced_folder import SyncedFolder
 from tune.experiment import study_backup as module
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import StudyBackup, backed_up
 from tune.experiment.trial_record import TrialRecord

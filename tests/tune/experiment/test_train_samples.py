@@ -9,7 +9,7 @@ from PIL import Image
 from tests.trainables.data.pictures import fill, garment, noise, save
 from tests.trainables.data.shards import write_hub
 from trainables.data import DataSpec, prepare
-from tune.experiment.experiment_folder import ExperimentFolder
+from tune.experiment.folder import ExperimentFolder
 from tune.experiment.train_samples import EACH, MOST_CLASSES, Samples, chosen, keep_samples
 
 

@@ -17,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from search_spaces import InputError, space_of
 from tests.trainables.data.pictures import FASHION
 from trainables.data import DataSpec, load_test, load_train, prepare
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.input_variants import InputVariant, input_variants_of, input_variants_of_row
 from tune.experiment.planned_rows import PlannedRow, plan
 from tune.experiment.trial_context import TrialContext

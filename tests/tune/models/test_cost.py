@@ -8,7 +8,7 @@ import pytest
 
 from search_spaces import InputError
 from tune.cli import main
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.model_folders import winner_folder
 from tune.models.cost import notes
 from tune.reporting.report import rebuild

@@ -22,7 +22,7 @@ from trainables.inference.onnx_classifier import Card, OnnxClassifier
 from trainables.training.conformance import default
 from trainables.training.protocol import build_of
 from tune.cli import main
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.model_folders import tested_recipes
 from tune.models.export import CHECKED, TOLERANCE, Parity, compare, export, images_of, to_onnx
 from tune.models.model_folder import Trained

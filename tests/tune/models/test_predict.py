@@ -20,7 +20,7 @@ from search_spaces import InputError
 from trainables import Classifier
 from trainables.inference.onnx_classifier import Card
 from tune.cli import main
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.models.predict import Prediction, find, load, predict, table
 
 CARD = Card(

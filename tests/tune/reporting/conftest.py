@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from reporting.stories import Story
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.reporting.report import write_report
 
 

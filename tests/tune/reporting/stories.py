@@ -15,7 +15,7 @@ from optuna.study import StudyDirection
 
 from search_spaces import Value, space_of
 from trainables.training.metrics import Evaluation
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.train_samples import Samples
 from tune.experiment.trial_record import Heard, TrialRecord

@@ -8,7 +8,7 @@ import yaml
 from reporting.stories import Story
 from search_spaces import Choice
 from trainables.storage.pretrained_files import Weights, write_weights
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.reporting.report import write_report
 from tune.settings.settings import make
 from tune.settings.settings_file import load

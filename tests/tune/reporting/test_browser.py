@@ -12,7 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from reporting.stories import Story, evaluated
-from tune.experiment.folder import Experiment, several
+from tune.experiment.experiment import Experiment, several
 from tune.reporting.report import side_by_side, write_comparison, write_report
 
 CHROMIUM = which("chromium") or which("chromium-browser") or which("google-chrome")

@@ -12,7 +12,7 @@ from reporting.stories import Story, environment, evaluated
 from reporting.test_page import EVIL, Page
 from search_spaces import InputError
 from tune.cli import main
-from tune.experiment.folder import Experiment, several
+from tune.experiment.experiment import Experiment, several
 from tune.reporting.formatting import TIMES
 from tune.reporting.report import side_by_side, write_comparison, write_report
 

@@ -8,8 +8,8 @@ from filelock import FileLock
 
 from tests.tune.reporting.stories import Story
 from tune.cli import main
-from tune.experiment.experiment_folder import ExperimentFolder
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
+from tune.experiment.folder import ExperimentFolder
 from tune.reporting.report import rebuild
 
 

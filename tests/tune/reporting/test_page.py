@@ -17,7 +17,7 @@ from PIL import Image
 from reporting.stories import Story, cost
 from search_spaces import space_of
 from trainables.data.thumbnails import LARGEST
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.trial_record import Heard
 from tune.reporting.page.image_samples import EXACT
 from tune.reporting.page.page import page

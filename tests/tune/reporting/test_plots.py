@@ -17,7 +17,7 @@ from PIL import Image
 
 from reporting.stories import Story
 from reporting.test_published import PRESET
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.reporting.figures.canvas import LARGEST, png
 from tune.reporting.figures.series import PALETTE
 from tune.reporting.report import write_report

@@ -11,7 +11,7 @@ from rich.console import Console
 from reporting.stories import Story
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.cli import command_parser
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.report import read_report
 from tune.reporting.command import PLACES, command
 from tune.reporting.leaderboard_text import leaderboard_table

@@ -13,7 +13,7 @@ import tune.reporting
 from reporting.stories import TEST_IMAGES, Story, cost
 from search_spaces import InputError
 from trainables.storage.pretrained_files import Weights, write_weights
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.experiment.report import Report, read_report
 from tune.reporting.figures.finals import optimism
 from tune.reporting.formatting import TIMES

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from reporting.stories import Story
-from tune.experiment.folder import Experiment
+from tune.experiment.experiment import Experiment
 from tune.reporting.report import write_report
 
 
