@@ -6,7 +6,6 @@ whose driver was killed therefore goes on from here. There is one writer: the dr
 
 import itertools
 import logging
-import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -14,27 +13,18 @@ from typing import Any, Literal, TypeVar
 from uuid import uuid4
 
 from optuna.distributions import BaseDistribution
-from optuna.exceptions import DuplicatedStudyError, StorageInternalError, UpdateFinishedTrialError
+from optuna.exceptions import DuplicatedStudyError, UpdateFinishedTrialError
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy import event, make_url
-from sqlalchemy.engine import ExceptionContext
-from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError, ProgrammingError
-from sqlalchemy.pool import NullPool
 
 from search_spaces import InputError, Value
 from trainables.storage.synced_folder import STORAGE_TIMEOUT_S, patiently
 from tune.experiment.optuna_private import BaseStorage, RDBStorage, cached
 from tune.experiment.search_lock import Taken
+from tune.experiment.study_storage import open_storage, refused
 from tune.experiment.trial_record import Heard, State, TrialRecord
 
 T = TypeVar("T")
-
-SERVER = {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 30_000}
-"""Seconds, seconds and milliseconds after which libpq gives up on a silent PostgreSQL. By default it takes hours."""
-
-OF_DISK = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
-"""SQLite's errors that come from its disk."""
 
 HEARD = "heard"
 """The key of the one entry kept with an epoch's figures that is not a figure."""
@@ -82,7 +72,7 @@ class SearchStudy:
         Raises:
             InputError: the storage has a study of this name, or cannot be used.
         """
-        storage = _storage(url)
+        storage = open_storage(url)
         try:
             made = storage.create_new_study([StudyDirection.MAXIMIZE if maximize else StudyDirection.MINIMIZE], name)
             storage.set_study_user_attr(made, "identity", uuid4().hex[:12])
@@ -91,7 +81,7 @@ class SearchStudy:
             storage.engine.dispose()
             raise InputError(f"storage {url} has a study {name!r} already; choose another --name") from None
         except OSError as error:
-            raise _refused(url, error) from None
+            raise refused(url, error) from None
 
     @classmethod
     def load(cls, url: str, name: str, *, taken: Taken = lambda: None) -> "SearchStudy":
@@ -100,14 +90,14 @@ class SearchStudy:
         Raises:
             InputError: there is no such study, or the storage cannot be used.
         """
-        storage = _storage(url)
+        storage = open_storage(url)
         try:
             return cls(storage, name, taken)
         except KeyError:
             storage.engine.dispose()
             raise InputError(f"storage {url} has no study {name!r}; it was moved or deleted") from None
         except OSError as error:
-            raise _refused(url, error) from None
+            raise refused(url, error) from None
 
     @property
     def begun(self) -> int:
@@ -268,7 +258,7 @@ class WatchedStudy:
     """
 
     def __init__(self, url: str, name: str) -> None:
-        self._engine = _storage(url)
+        self._engine = open_storage(url)
         self._storage = cached(self._engine)
         self._id = self._storage.get_study_id_from_name(name)
 
@@ -285,80 +275,6 @@ class WatchedStudy:
         """Release the storage."""
         self._storage.remove_session()
         self._engine.engine.dispose()
-
-
-def _storage(url: str) -> RDBStorage:
-    try:
-        options = _options(url)
-        if options:
-            _make_tables(url, options)
-        storage = RDBStorage(url, options)
-        if storage.engine.dialect.name == "sqlite":
-            event.listen(storage.engine, "connect", _write_ahead)
-            storage.engine.dispose()  # close the connection that made the tables
-        event.listen(storage.engine, "handle_error", _as_gone)
-        return storage
-    except Exception as error:  # from SQLAlchemy, a driver or Optuna, by the kind of storage
-        raise _refused(url, error) from None
-
-
-def _options(url: str) -> dict[str, Any]:
-    """Return SQLAlchemy's options for a PostgreSQL that was restarted or fell silent; none for other storages."""
-    parsed = make_url(url)
-    if not parsed.drivername.startswith("postgresql"):
-        return {}
-    return {"pool_pre_ping": True, "connect_args": {k: v for k, v in SERVER.items() if k not in parsed.query}}
-
-
-def _make_tables(url: str, options: Mapping[str, Any]) -> None:
-    """Have Optuna make its tables. It takes three steps, and another new search may be first at each of them."""
-    for left in (3, 2, 1, 0):
-        try:
-            RDBStorage(url, {**options, "poolclass": NullPool})  # a failed storage cannot be told to close connections
-            return
-        except (IntegrityError, ProgrammingError):
-            if not left:
-                raise
-
-
-def _refused(url: str, error: Exception) -> InputError:
-    cause: BaseException = error
-    if isinstance(error, StorageInternalError) and error.__cause__:
-        cause = error.__cause__
-    scheme = url.partition(":")[0]
-    if isinstance(cause, ImportError) and scheme == "postgresql":
-        return InputError(f"--storage {url}: needs psycopg: pip install 'toprung[postgres]'")
-    way = "give an Optuna storage URL, such as postgresql://USER@HOST/DATABASE"
-    if isinstance(cause, DBAPIError | OSError) and not scheme.startswith("sqlite"):
-        way = "is the server up, and may you write there? a password comes from PGPASSWORD or ~/.pgpass"
-    return InputError(f"--storage {url}: {_reason(cause)}; {way}")
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of a driver's error message."""
-    text = str(error.orig if isinstance(error, DBAPIError) else error).strip() or type(error).__name__
-    return text.splitlines()[0]
-
-
-def _as_gone(context: ExceptionContext) -> None:
-    """Raise OSError for a server that is gone or a disk that is full, as other failing storages do.
-
-    Optuna lets OSError pass. After SQLAlchemy's own error, it would begin a trial again, though the first may be there.
-    """
-    failed = context.sqlalchemy_exception
-    to_connect = context.connection is None and isinstance(failed, OperationalError)
-    code = getattr(context.original_exception, "sqlite_errorcode", 0) & 0xFF  # the higher bits only add detail
-    if failed and not context.is_pre_ping and (context.is_disconnect or to_connect or code in OF_DISK):
-        raise ConnectionError(_reason(failed))
-
-
-def _write_ahead(connection: sqlite3.Connection, _: object) -> None:
-    """Set write-ahead logging: reports and dashboards never lock out the search, and a commit takes half the time.
-
-    A killed process loses nothing. A power cut may lose the last commits, but leaves the file whole.
-    """
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
 
 
 def _record(trial: FrozenTrial) -> TrialRecord:
