@@ -111,6 +111,12 @@ def test_top_5_is_shown_of_more_than_five_classes(tmp_path: Path, classes: int, 
     assert report.best is not None
     assert report.best.test is not None
     assert ("top5_accuracy" in report.best.test.metrics) == shown
+    console = Console(file=StringIO(), width=80)
+    console.print(leaderboard_table(report))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert any("top-5" in line for line in lines) == shown
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[1:2] == ["mlp"] for line in lines), "there is room for the recipe's name"
     for file in ("report.md", "report/index.html", "best/mlp/README.md"):
         text = (story.experiment.folder / file).read_text()
         assert ("top-5 accuracy" in text) == shown, file

@@ -254,7 +254,7 @@ def test_a_row_may_be_trained_on_whole_images_and_evaluated_on_their_boxes(
     assert other.curves[-1]["train_loss"] == one.curves[-1]["train_loss"]
     for figures, wrong in ((one.val, other.val), (one.test, other.test)):
         assert wrong["accuracy"] < figures["accuracy"] - 0.2
-    assert other.val_losses.mean() == pytest.approx(other.val["loss"])
+    assert other.on_val.loss == pytest.approx(other.val["loss"])
     assert other.losses.mean() == pytest.approx(other.test["loss"])
 
 

@@ -10,6 +10,7 @@ from search_spaces import InputError
 from tune.cli import main
 from tune.experiment.experiment import Experiment
 from tune.experiment.model_folders import winner_folder
+from tune.experiment.report_figures import ModelCost
 from tune.models.cost import notes
 from tune.reporting.report import rebuild
 from tune.settings.settings import make
@@ -50,7 +51,11 @@ def test_one_model_is_described_by_its_folder(rows_alone: Experiment, capsys: py
 
 
 def test_places_are_named_once() -> None:
-    one, two = {"device": "GPU A", "threads": 1}, {"device": "GPU B", "threads": 4}
+    figures = {"parameters": 1, "trainable": 1, "macs": 1, "weights_mib": 0.1, "latency_ms": 0.1}
+    one, two = (
+        ModelCost.model_validate({**figures, "device": device, "threads": threads})
+        for device, threads in (("GPU A", 1), ("GPU B", 4))
+    )
     assert notes([one, one, two]).endswith("on GPU A, 1 thread; GPU B, 4 threads.")
 
 
