@@ -24,7 +24,7 @@ from tune.experiment.trial_record import TrialRecord
 RUN = [sys.executable, str(Path(__file__).parent.parent / "tune" / "run.py")]
 """What runs a search on this machine; its flags follow."""
 
-WAIT = 250.0
+WAIT = 600.0
 """Seconds after which a search hangs."""
 
 TRIAL = "[r]ay::(Resource|Recipe)Tr"

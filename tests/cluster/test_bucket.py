@@ -16,6 +16,8 @@ from trainables.storage.synced_folder import SyncedFolder
 from tune.cli import main
 from tune.experiment.trial_record import TrialRecord
 
+pytestmark = pytest.mark.timeout(900)  # searches as processes of their own, beside others
+
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[str]:

@@ -12,6 +12,7 @@ from tests.cluster.ray_hosts import AHEAD
 from tests.running_search import RUN, RunningSearch, decisions, records_in, records_of
 from tune.experiment.trial_record import TrialRecord
 
+pytestmark = pytest.mark.timeout(900)  # searches as processes of their own, beside others
 SMALL = {"object_store_memory": 100 * 2**20, "include_dashboard": False}
 
 

@@ -29,7 +29,7 @@ def hosts(tmp_path: Path) -> Iterator[RayHosts]:
         yield hosts
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_what_is_cut_off_and_goes_on_writes_over_nothing_of_its_successor(hosts: RayHosts) -> None:
     """Ray asks for one epoch at a time, so it is held in the one that it was asked for before its cable was pulled."""
     with hosts.search(SEARCH) as search:

@@ -11,7 +11,7 @@ from tune.cli import main
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_record import TrialRecord
 
-pytestmark = pytest.mark.usefixtures("ray_session")
+pytestmark = [pytest.mark.usefixtures("ray_session"), pytest.mark.timeout(900)]
 
 
 def records(postgres: Postgres, name: str) -> list[TrialRecord]:
