@@ -164,7 +164,7 @@ def test_help_and_the_list_of_recipes_are_instant(arguments: list[str]) -> None:
 def test_run_py_takes_its_folder_off_the_path_before_it_imports_the_rest(tmp_path: Path) -> None:
     """Else `import models` of a person's recipe would find a room of ours, here and on Ray's workers."""
     code = (
-        "import runpy, sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, sys.argv.pop() and FOLDER)\n"
+        "import runpy, sys; sys.argv = ['run.py', '--help']; sys.path.insert(0, FOLDER)\n"
         "try: runpy.run_path(FOLDER + '/run.py', run_name='__main__')\n"
         "except SystemExit: pass\n"
         "print(FOLDER in sys.path, file=sys.stderr)"
