@@ -21,8 +21,10 @@ class Objective:
 
     @classmethod
     def of(cls, metric: str) -> "Objective":
-        """Return the objective of a metric: the loss is minimized, and all other metrics are maximized."""
-        return cls(metric, maximize=metric != "loss")
+        """Return the objective of a metric that is defined in `trainables.training.metrics`."""
+        from trainables.training.metrics import METRICS  # late: help cannot wait for numpy
+
+        return cls(metric, maximize=next(each.larger_is_better for each in METRICS if each.name == metric))
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
