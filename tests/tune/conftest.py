@@ -18,10 +18,10 @@ RECIPES = ("knn", "mlp", "plain_cnn")
 @pytest.fixture(scope="session")
 def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experiment:
     """A finished experiment on digits, in which kNN won."""
-    from tune.experiment.model_folders import tested_recipes
+    from tune.experiment.model_folders import recipes_tested
 
     experiment = finished(RECIPES, tmp_path_factory.mktemp("results"), cache)
-    assert tested_recipes(experiment)[0] == "knn"
+    assert recipes_tested(experiment)[0] == "knn"
     return experiment
 
 

@@ -13,7 +13,7 @@ def winner_folder(experiment: ExperimentFolder, recipe: str | None = None) -> Pa
     Raises:
         InputError: no recipe was tested yet, or not this one.
     """
-    tested, rows = tested_recipes(experiment), row_folders(experiment)
+    tested, rows = recipes_tested(experiment), row_folders(experiment)
     if not tested and rows:
         raise InputError(
             f"{experiment} has no winner, as only the rows of its preset were tested; give one of them: "
@@ -28,7 +28,7 @@ def winner_folder(experiment: ExperimentFolder, recipe: str | None = None) -> Pa
     return experiment.folder / "best" / (recipe or tested[0])
 
 
-def tested_recipes(experiment: ExperimentFolder) -> list[str]:
+def recipes_tested(experiment: ExperimentFolder) -> list[str]:
     """Return the recipes that were tested, the best first."""
     report = read_report(experiment)
     return [recipe for recipe, entry in report.recipes.items() if entry.test] if report else []
@@ -36,7 +36,7 @@ def tested_recipes(experiment: ExperimentFolder) -> list[str]:
 
 def winner_folders(experiment: ExperimentFolder) -> list[Path]:
     """Return the folders of the recipes that were tested, the best first."""
-    return [experiment.folder / "best" / recipe for recipe in tested_recipes(experiment)]
+    return [experiment.folder / "best" / recipe for recipe in recipes_tested(experiment)]
 
 
 def row_folders(experiment: ExperimentFolder) -> list[Path]:

@@ -11,8 +11,8 @@ import torch
 from rich.console import Console
 
 from search_spaces import InputError
-from tune import search
 from tune.cluster import machine
+from tune.cluster.checks import check_machine
 from tune.cluster.machine import (
     CODE,
     FULL_DISK,
@@ -180,12 +180,12 @@ def test_a_search_says_nothing_where_all_is_well_warns_and_refuses(
     ):  # fmt: skip
         disk(free)
         console = Console(record=True, quiet=False, file=(tmp_path / "said").open("w"))
-        search._look_here(settings, console)
+        check_machine(settings, console)
         assert console.export_text().splitlines() == expected
         console.file.close()
     disk(1)
     with pytest.raises(InputError, match=r"^--out .*: only 0 MiB free; make room, or give another --out$"):
-        search._look_here(settings, Console(quiet=True))
+        check_machine(settings, Console(quiet=True))
 
 
 def test_gpus_of_the_machine_matter_only_where_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -193,6 +193,6 @@ def test_gpus_of_the_machine_matter_only_where_it_trains(tmp_path: Path, monkeyp
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     given = {"cache": str(tmp_path), "out": str(tmp_path), "address": "local"}
     with pytest.raises(InputError, match="driver on your system is too old"):
-        search._look_here(make(given), Console(quiet=True))
-    search._look_here(make({**given, "gpus_per_trial": 0}), Console(quiet=True))
-    search._look_here(make({**given, "address": "10.0.0.1:6379"}), Console(quiet=True))
+        check_machine(make(given), Console(quiet=True))
+    check_machine(make({**given, "gpus_per_trial": 0}), Console(quiet=True))
+    check_machine(make({**given, "address": "10.0.0.1:6379"}), Console(quiet=True))

@@ -23,7 +23,7 @@ from trainables.training.conformance import default
 from trainables.training.protocol import build_of
 from tune.cli import main
 from tune.experiment.experiment import Experiment
-from tune.experiment.model_folders import tested_recipes
+from tune.experiment.model_folders import recipes_tested
 from tune.models.export import CHECKED, TOLERANCE, Parity, compare, export, images_of, to_onnx
 from tune.models.model_folder import Trained
 from tune.models.predict import find, load, predict
@@ -244,7 +244,7 @@ def test_nearest_neighbours_are_refused_and_the_best_network_is_offered(
     searched: Experiment, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(searched.folder)]) == 2
-    best = next(recipe for recipe in tested_recipes(searched) if recipe != "knn")
+    best = next(recipe for recipe in recipes_tested(searched) if recipe != "knn")
     assert capsys.readouterr().err == (
         "toprung: knn cannot be exported: it is no network, but the training images themselves; "
         f"export another network: toprung export {searched.folder}/best/{best}\n"

@@ -187,7 +187,7 @@ def test_the_weights_that_rows_began_with_are_said_wherever_they_are_reported(
     page = (story.experiment.folder / "report/index.html").read_text()
     visible = re.sub("<details.*?</details>", "", page, flags=re.DOTALL)
     text = (story.experiment.folder / "report.md").read_text()
-    monkeypatch.setattr("tune.search.search", lambda experiment, settings, console: Path("page"))
+    monkeypatch.setattr("tune.search.search", lambda experiment, console: Path("page"))
     flags = ["--rows-only"] if rows_only else []
     places = ["--out", str(tmp_path), "--name", "story"]
     main(["search", "--preset", str(tmp_path / "tuned.yaml"), *flags, *places])
