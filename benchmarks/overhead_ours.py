@@ -19,8 +19,9 @@ import ray
 from rich.console import Console
 
 from tune.experiment.experiment import Experiment
-from tune.search import Tuner, search
+from tune.search import search
 from tune.settings.settings import make
+from tune.tuning.tuner import Tuner
 
 RECIPES = Path(__file__).resolve().parent / "recipes"
 
@@ -48,7 +49,7 @@ def main(trials: int, epochs: int, folder: str, *, profile: bool, wandb: bool) -
     )  # fmt: skip
     experiment = Experiment.at(settings)
     try:
-        search(experiment, settings, Console(file=sys.stderr))
+        search(experiment, Console(file=sys.stderr))
     except SearchedError as searched:
         (began,) = searched.args
     if profile:
