@@ -9,7 +9,7 @@ from search_spaces.plain_cnn import PlainCNN
 from trainables.data import TrainData
 from trainables.training import Epoch, Metrics, State, fit, preprocess_of
 
-GRID = 4
+MAX_CELLS_PER_SIDE = 4
 """Largest number of cells per side before the head, so that large images do not need a huge linear layer."""
 
 
@@ -27,7 +27,7 @@ def build(space: PlainCNN, shape: DataShape) -> nn.Module:
         if min(height, width) > 1:
             layers.append(nn.MaxPool2d(2) if space.pool == "max" else nn.AvgPool2d(2))
             height, width = height // 2, width // 2
-    cell = -(-height // GRID), -(-width // GRID)
+    cell = -(-height // MAX_CELLS_PER_SIDE), -(-width // MAX_CELLS_PER_SIDE)
     cells = (height // cell[0]) * (width // cell[1])
     head = [
         nn.AvgPool2d(cell),

@@ -34,7 +34,7 @@ from tune.terminal.console import quiet_optuna, working
 from tune.tracking import tracked
 from tune.tuning.deadline import Deadline, HopelessError, Interrupted, stopping
 from tune.tuning.search_context import SearchContext
-from tune.tuning.searcher import ALIKE
+from tune.tuning.searcher import HOPELESS_AFTER
 from tune.tuning.tuner import end_unfinished, run_trials, searched_domains
 
 LOG = "logs/driver.log"
@@ -198,8 +198,8 @@ def _run_trials(search: SearchContext, rows: list[PlannedRow]) -> None:
         raise Interrupted
     if error:
         raise HopelessError(
-            f"the first {ALIKE} trials failed alike: {error}; see {search.experiment}/trials, mend it, and go on with: "
-            f"toprung search --resume {search.experiment}"
+            f"the first {HOPELESS_AFTER} trials failed alike: {error}; see {search.experiment}/trials, "
+            f"mend it, and go on with: toprung search --resume {search.experiment}"
         )
     if study.begun < search.settings.trials and not deadline.over:
         console.print(

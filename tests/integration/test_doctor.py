@@ -57,7 +57,7 @@ def found(place: Path, **given: object) -> list[Finding]:
 
 
 def test_a_node_with_other_versions_or_another_clock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "LOW_DISK", 0)
+    monkeypatch.setattr(machine, "LOW_DISK_BYTES", 0)
     here = look({})
     monkeypatch.setattr(doctor.time, "time", lambda: 0.0)
     settings = make({"address": "auto", "recipes": "knn", "out": str(tmp_path), "cache": str(tmp_path)})

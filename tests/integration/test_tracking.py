@@ -18,7 +18,7 @@ from tests.wandb_server import KEY, Run, WandbServer, wandb_server
 from tune.cli import main
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
-from tune.tracking.process import FINISH_TIMEOUT_S
+from tune.tracking.process import SEARCH_END_TIMEOUT_S
 
 pytestmark = pytest.mark.usefixtures("ray_session")
 
@@ -186,7 +186,7 @@ def test_a_bad_server_costs_a_search_nothing_but_a_minute(
             server.key = "another"
     experiment = shutil.copytree(begun, tmp_path / "bad")
     assert main(["search", "--resume", str(experiment), "--trials", "8", "--wandb", "online"]) == 0
-    assert FINISH_TIMEOUT_S < 60, "what it waits at its end for a server that hangs for ever"
+    assert SEARCH_END_TIMEOUT_S < 60, "what it waits at its end for a server that hangs for ever"
     said = capsys.readouterr().out
     records = records_of(experiment)
     assert came_of(experiment) == alone

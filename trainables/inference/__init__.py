@@ -1,1 +1,1 @@
-"""Trained models in use: classification of images, exported models, and the cost of a model."""
+"""ModelFolder models in use: classification of images, exported models, and the cost of a model."""

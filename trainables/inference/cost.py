@@ -20,7 +20,7 @@ DISTANCES = (torch.ops.aten.cdist, torch.ops.aten._cdist_forward, torch.ops.aten
 """The operators of `torch.cdist` in the counter's view; the number of points decides which is used."""
 
 WARM_UP, RUNS, LEAST_RUNS = 5, 50, 5
-SECONDS = 1.0
+TIMING_LIMIT_S = 1.0
 """Time limit in seconds: timing ends with the first run beyond it, but not before LEAST_RUNS runs."""
 
 
@@ -95,7 +95,7 @@ def _latency(model: nn.Module, image: torch.Tensor) -> float:
     for _ in range(WARM_UP):
         _timed(model, image)
     times: list[float] = []
-    while len(times) < LEAST_RUNS or (len(times) < RUNS and sum(times) < SECONDS):
+    while len(times) < LEAST_RUNS or (len(times) < RUNS and sum(times) < TIMING_LIMIT_S):
         times.append(_timed(model, image))
     return median(times)
 

@@ -29,7 +29,7 @@ from trainables.storage.pretrained_files import Weights
 
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
-MANY = 10
+MAX_FILES_NAMED = 10
 """Number of files of a folder that a message names."""
 
 PACKAGED = "tf_efficientnet_lite0"
@@ -146,10 +146,11 @@ def _given_file(model: str, given: Path | None) -> Path | None:
     file = next((file for file in wanted if file.is_file()), None)
     if file is None:
         names = sorted(entry.name for entry in given.iterdir() if entry.is_file())
-        rest = f" and {len(names) - MANY} more" if len(names) > MANY else ""
+        rest = f" and {len(names) - MAX_FILES_NAMED} more" if len(names) > MAX_FILES_NAMED else ""
         raise InputError(
             f"--weights {given}: has no file for {model}; looked for {', '.join(file.name for file in wanted)}; the "
-            f"folder has {', '.join(names[:MANY]) or 'no files'}{rest}; name one so, or search without --weights"
+            f"folder has {', '.join(names[:MAX_FILES_NAMED]) or 'no files'}{rest}; "
+            "name one so, or search without --weights"
         )
     return file
 

@@ -9,7 +9,7 @@ from typing import Any
 from trainables.storage.files import whole
 from trainables.storage.synced_folder import SyncedFolder
 
-FILE = "weights.json"
+WEIGHTS_FILE = "weights.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Weights:
 
 def write_weights(folder: Path, found: Mapping[str, Weights]) -> None:
     """Record in an experiment's folder the weights that its recipes use, by `RECIPE.MODEL`."""
-    with whole(folder / FILE) as draft:
+    with whole(folder / WEIGHTS_FILE) as draft:
         draft.write_text(json.dumps({name: asdict(weights) for name, weights in found.items()}, indent=1) + "\n")
 
 
@@ -65,6 +65,6 @@ def _shared(file: Path, shared: str) -> SyncedFolder:
 
 def weights_of_experiment(folder: Path) -> dict[str, Weights]:
     """Return the weights that `write_weights` recorded; empty if no network is pretrained."""
-    file = folder / FILE
+    file = folder / WEIGHTS_FILE
     noted: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
     return {name: Weights(**weights) for name, weights in noted.items()}

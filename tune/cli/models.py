@@ -8,7 +8,7 @@ from pathlib import Path
 from tune.cli.flags import EXPERIMENT, located
 from tune.cli.parser import Parser
 
-MODELS = "an experiment, or a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME"
+MODEL_HELP = "an experiment, or a model in it: EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME"
 
 
 def add(commands: "argparse._SubParsersAction[Parser]") -> None:
@@ -17,7 +17,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
         "export", help="export a model to ONNX, and compare it with PyTorch", allow_abbrev=False
     )
     export.set_defaults(run=_export)
-    export.add_argument("experiment", type=located, help=MODELS)
+    export.add_argument("experiment", type=located, help=MODEL_HELP)
     export.add_argument("--recipe", metavar="NAME", help="the recipe whose winner is meant (default: the best)")
     export.add_argument(
         "--output", type=Path, metavar="FILE", help="the file to write (default: EXPERIMENT-NAME.onnx, here)"
@@ -44,7 +44,7 @@ def add(commands: "argparse._SubParsersAction[Parser]") -> None:
         "describe", help="show parameters, MACs, size and latency of models", allow_abbrev=False
     )
     describe.set_defaults(run=_describe)
-    describe.add_argument("experiment", type=located, help=MODELS)
+    describe.add_argument("experiment", type=located, help=MODEL_HELP)
     describe.add_argument("--recipe", metavar="NAME", help="the recipe (default: all, each with its winner)")
     replay = commands.add_parser("replay", help="train a trial again from its record, and compare", allow_abbrev=False)
     replay.set_defaults(run=_replay)
@@ -82,9 +82,9 @@ def _predict(arguments: argparse.Namespace) -> int:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    from tune.models.model_folder import Trained
+    from tune.models.model_folder import ModelFolder
 
-    Trained.find(arguments.experiment, arguments.recipe)  # before torch is imported: bad input is refused at once
+    ModelFolder.find(arguments.experiment, arguments.recipe)  # before torch is imported: bad input is refused at once
 
     from tune.models.export import export
 

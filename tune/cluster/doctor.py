@@ -29,7 +29,7 @@ from tune.settings.groups import HERE
 from tune.settings.preset import file_of, read_preset
 from tune.settings.settings import Settings
 
-LATE = 3.0
+LATE_S = 3.0
 """Seconds that W&B has to answer, and seconds by which clocks may differ."""
 
 NODE_REPLY_TIMEOUT_S = 120.0
@@ -39,7 +39,7 @@ OPEN = "open all TCP ports between the nodes of the cluster, in their security g
 
 RAY_PORT = 6379
 
-SHOWN = 3
+MAX_RESULTS_SHOWN = 3
 """Different good results that the one line for many nodes shows."""
 
 
@@ -214,11 +214,11 @@ def _of_node(visit: _Visit, seen: Mark, node: str, settings: Settings, now: floa
         else:
             yield Finding("ok", check, well[check])
     apart = visit.clock - now
-    if abs(apart) > LATE:
+    if abs(apart) > LATE_S:
         text = f"is {abs(apart):.0f} s {'ahead of' if apart > 0 else 'behind'} this machine's; set it by NTP"
         yield Finding("warning", "clocks", text)
     else:
-        yield Finding("ok", "clocks", f"within {LATE:g} s of this machine's")
+        yield Finding("ok", "clocks", f"within {LATE_S:g} s of this machine's")
 
 
 def merged(findings: Sequence[Finding]) -> Iterator[Finding]:
@@ -230,10 +230,10 @@ def merged(findings: Sequence[Finding]) -> Iterator[Finding]:
 
 
 def _counted(texts: Sequence[str]) -> str:
-    """Return texts with counts, as `2 nodes: this; 1 node: that`: the most common first, at most `SHOWN` of them."""
+    """Return the most common texts with counts, at most `MAX_RESULTS_SHOWN`: `2 nodes: this; 1 node: that`."""
     counts = Counter(texts).most_common()
-    shown = [f"{count} {'node' if count == 1 else 'nodes'}: {text}" for text, count in counts[:SHOWN]]
-    rest = sum(count for _, count in counts[SHOWN:])
+    shown = [f"{count} {'node' if count == 1 else 'nodes'}: {text}" for text, count in counts[:MAX_RESULTS_SHOWN]]
+    rest = sum(count for _, count in counts[MAX_RESULTS_SHOWN:])
     return "; ".join([*shown, *([f"and {rest} more"] if rest else [])])
 
 
@@ -253,9 +253,9 @@ def _wandb() -> Finding:
         return Finding("ok", "W&B", "not used, as there is no login: wandb login, or WANDB_API_KEY")
     try:
         with suppress(urllib.error.HTTPError):  # any HTTP answer shows that the server is there
-            urllib.request.urlopen(urllib.request.Request(given.url, method="HEAD"), timeout=LATE).close()
+            urllib.request.urlopen(urllib.request.Request(given.url, method="HEAD"), timeout=LATE_S).close()
     except OSError as error:
         reason = getattr(error, "reason", error)
         way = "WANDB_MODE=offline keeps runs, which can be synced"
-        return Finding("warning", "W&B", f"{given.url} does not answer within {LATE:g} s: {reason}; {way}")
+        return Finding("warning", "W&B", f"{given.url} does not answer within {LATE_S:g} s: {reason}; {way}")
     return Finding("ok", "W&B", f"logged in, and {given.url} answers")

@@ -23,13 +23,13 @@ from tune.settings.settings import Settings
 
 GIB = 2**30
 
-LOW_DISK = 4 * GIB
+LOW_DISK_BYTES = 4 * GIB
 """Free bytes below which a person is warned. A small search's checkpoints and decoded images take this much."""
 
-FULL_DISK = GIB // 4
+FULL_DISK_BYTES = GIB // 4
 """Free bytes in --out below which no search begins."""
 
-LOW_SHARED_MEMORY = GIB // 2
+LOW_SHARED_MEMORY_BYTES = GIB // 2
 """Free bytes below which a person is warned. Ray then keeps its objects on disk, and says so only in a log."""
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -216,13 +216,13 @@ def _of_disk(machine: Machine) -> Iterator[Finding]:
             yield Finding("error", "disk", f"{what}: cannot be written: {reason}; give a folder that can")
     for what, free in machine.free.items():
         flag = what.partition(" ")[0]
-        if free < LOW_DISK and what not in machine.unwritable:
-            level: Level = "error" if free < FULL_DISK and flag != "--cache" else "warning"
+        if free < LOW_DISK_BYTES and what not in machine.unwritable:
+            level: Level = "error" if free < FULL_DISK_BYTES and flag != "--cache" else "warning"
             yield Finding(level, "disk", f"{what}: only {gib(free)} free; make room, or give another {flag}")
 
 
 def _of_shared_memory(free: int) -> Finding:
-    if free >= LOW_SHARED_MEMORY:
+    if free >= LOW_SHARED_MEMORY_BYTES:
         return Finding("ok", "shared memory", f"{gib(free)} free in {SHARED_MEMORY}")
     mend = "delete what others left there or, in a container, give more: docker run --shm-size=1g"
     return Finding(

@@ -18,7 +18,7 @@ from tune.settings.settings import Settings
 
 Node = dict[str, float]
 
-FRESH = 2.0
+FRESH_S = 2.0
 """Seconds after which a cluster is asked again for its resources."""
 
 
@@ -74,8 +74,8 @@ class Slots:
         self._looked = clock()
 
     def __call__(self) -> int:
-        """Return the number of slots, at most `FRESH` seconds old."""
-        if self._settings.address != HERE and self._clock() - self._looked > FRESH:
+        """Return the number of slots, at most `FRESH_S` seconds old."""
+        if self._settings.address != HERE and self._clock() - self._looked > FRESH_S:
             with suppress(InputError):  # the cluster may have no node for a moment
                 self._slots = allot(self._settings, *self._nodes()).concurrent
             self._looked = self._clock()

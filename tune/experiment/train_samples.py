@@ -11,7 +11,7 @@ from trainables.data import load_train, names_of
 from trainables.data.thumbnails import thumbnails
 from tune.experiment.folder import ExperimentFolder
 
-FILE = "samples.npz"
+SAMPLES_FILE = "samples.npz"
 
 MOST_CLASSES = 12
 EACH = 6
@@ -34,13 +34,13 @@ class Samples:
 
     def write(self, experiment: ExperimentFolder) -> None:
         """Write the samples into the folder of an experiment."""
-        with experiment.writing(FILE) as draft, draft.open("wb") as file:
+        with experiment.writing(SAMPLES_FILE) as draft, draft.open("wb") as file:
             np.savez_compressed(file, **asdict(self))
 
     @classmethod
     def of(cls, experiment: ExperimentFolder) -> "Samples | None":
         """Load the samples of an experiment; return None if it has none, as with older experiments."""
-        file = experiment.folder / FILE
+        file = experiment.folder / SAMPLES_FILE
         if not file.exists():
             return None
         with np.load(file) as arrays:

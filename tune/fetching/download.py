@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from search_spaces import InputError
-from tune.fetching.web_requests import ATTEMPTS, LONGEST_PAUSE, BrokenOffError, ChangedError, UnreachableError, opened
+from tune.fetching.web_requests import (
+    LONGEST_PAUSE,
+    MAX_FAILURES_IN_A_ROW,
+    BrokenOffError,
+    ChangedError,
+    UnreachableError,
+    opened,
+)
 
 BLOCK = 2**20
 
@@ -59,8 +66,8 @@ def download(remote: Remote, file: Path, *, advance: Advance, pause: Callable[[f
                 most = max(most, part.size)
                 if isinstance(error, ChangedError):
                     part.begin({})
-                if failures == ATTEMPTS:
-                    raise UnreachableError(f"{remote.url}: {error}, {ATTEMPTS} times") from None
+                if failures == MAX_FAILURES_IN_A_ROW:
+                    raise UnreachableError(f"{remote.url}: {error}, {MAX_FAILURES_IN_A_ROW} times") from None
                 pause(min(max(error.pause, 2.0 ** (failures - 1)), LONGEST_PAUSE))
         part.complete()
     try:

@@ -15,9 +15,9 @@ from email.message import Message
 from typing import IO, Any
 from urllib.parse import urljoin
 
-TIMEOUT = 30.0
+SILENCE_TIMEOUT_S = 30.0
 """Seconds without a byte after which a connection counts as broken."""
-ATTEMPTS = 5
+MAX_FAILURES_IN_A_ROW = 5
 """The failures in a row, without a new byte, after which a server is given up."""
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
 LONGEST_PAUSE = 60.0
@@ -62,7 +62,7 @@ def opened(url: str, headers: Mapping[str, str]) -> Any:
     """
     request = urllib.request.Request(url, headers={"User-Agent": "toprung", "Accept-Encoding": "identity", **headers})
     try:
-        return urllib.request.build_opener(_Redirects).open(request, timeout=TIMEOUT)
+        return urllib.request.build_opener(_Redirects).open(request, timeout=SILENCE_TIMEOUT_S)
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # the part is longer than the file: it was changed
@@ -97,7 +97,7 @@ def read_list(url: str, pause: Callable[[float], None] = time.sleep) -> list[Any
 def _read_page(url: str, pause: Callable[[float], None]) -> tuple[list[Any], str | None]:
     """Read a page of a list, and return it with the URL of the next one."""
     reason = ""
-    for attempt in range(ATTEMPTS):
+    for attempt in range(MAX_FAILURES_IN_A_ROW):
         try:
             with opened(url, {}) as response:
                 content, link = json.load(response), response.headers.get("Link", "")
@@ -115,4 +115,4 @@ def _read_page(url: str, pause: Callable[[float], None]) -> tuple[list[Any], str
             raise UnreachableError(f"{url} answers with something that is no list")
         following = re.search(r'<([^>]+)>; *rel="next"', link)
         return content, urljoin(url, following[1]) if following else None
-    raise UnreachableError(f"{url}: {reason}, {ATTEMPTS} times")
+    raise UnreachableError(f"{url}: {reason}, {MAX_FAILURES_IN_A_ROW} times")

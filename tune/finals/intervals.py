@@ -15,7 +15,7 @@ DRAWS = 2000
 DRAWS_AT_ONCE = 200
 """A bound on memory: with 50,000 images of 1,000 classes, the counts of these draws take some 100 MiB."""
 
-MANY = 1000
+MANY_SCORES = 1000
 """With more different scores of images, their mean is normal."""
 
 
@@ -61,7 +61,7 @@ def _drawn_means(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArr
     """Return the means of scores (models, images) over resampled images (draws, models)."""
     images = scores.shape[1]
     kinds, counts = np.unique(scores, axis=1, return_counts=True)  # as in `bootstrap`
-    if kinds.shape[1] > MANY:
+    if kinds.shape[1] > MANY_SCORES:
         covariance = np.atleast_2d(np.cov(scores, ddof=0)) / images
         return rng.multivariate_normal(scores.mean(axis=1), covariance, size=DRAWS, check_valid="ignore")
     return np.asarray(rng.multinomial(images, counts / images, size=DRAWS) @ kinds.T / images)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from trainables.training.metrics import Evaluation
 
-SHOWN = 20
+SAMPLES_OF_EACH_KIND = 20
 """Images of each kind."""
 
 
@@ -38,8 +38,8 @@ def chosen(test: Evaluation) -> dict[Kind, NDArray[np.int64]]:
     """Return the positions of the images to show: the surest mistakes first, and a sample common to all models."""
     sure = test.log_probabilities.max(axis=1)
     wrong = np.flatnonzero(test.predictions != test.labels)
-    mistakes = wrong[np.argsort(-sure[wrong], kind="stable")[:SHOWN]]
-    sample = np.random.default_rng(0).permutation(len(test.labels))[:SHOWN]
+    mistakes = wrong[np.argsort(-sure[wrong], kind="stable")[:SAMPLES_OF_EACH_KIND]]
+    sample = np.random.default_rng(0).permutation(len(test.labels))[:SAMPLES_OF_EACH_KIND]
     return {"mistake": mistakes, "sample": np.sort(sample)}
 
 

@@ -36,7 +36,7 @@ from tune.finals.test_samples import chosen, examples
 from tune.tuning.retries import trainer
 from tune.tuning.search_context import SearchContext
 
-LEAST = 60000.0
+MAX_LOG_MAGNITUDE = 60000.0
 """The largest magnitude of a log-probability that is kept, as float16 holds no more than 65,504."""
 
 
@@ -231,7 +231,9 @@ def halved(evaluation: Evaluation) -> Evaluation:
 
     Probabilities near 1 stay as exact as before, others to three digits.
     """
-    return replace(evaluation, log_probabilities=evaluation.log_probabilities.clip(-LEAST, 0).astype(np.float16))
+    return replace(
+        evaluation, log_probabilities=evaluation.log_probabilities.clip(-MAX_LOG_MAGNITUDE, 0).astype(np.float16)
+    )
 
 
 def _mixed(recipe: str, device: torch.device) -> bool:

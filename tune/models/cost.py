@@ -9,7 +9,7 @@ from rich.text import Text
 from search_spaces import InputError
 from tune.experiment.model_folders import winner_folders
 from tune.experiment.report_figures import ModelCost
-from tune.models.model_folder import Trained
+from tune.models.model_folder import ModelFolder
 
 HEADINGS = ("parameters", "trained", "MACs", "weights MiB", "latency ms")
 
@@ -48,10 +48,10 @@ def describe(source: Path, recipe: str | None = None) -> tuple[Table, str]:
     Raises:
         InputError: nothing was tested yet, or `recipe` was not, or the model was not measured.
     """
-    trained = Trained.find(source, recipe)
+    trained = ModelFolder.find(source, recipe)
     found, experiment = [trained], trained.experiment
     if recipe is None and experiment and experiment.folder == source.expanduser().absolute():
-        found = [Trained(folder=folder, experiment=experiment) for folder in winner_folders(experiment)]
+        found = [ModelFolder(folder=folder, experiment=experiment) for folder in winner_folders(experiment)]
     models = {trained.name: cost for trained in found if (cost := trained.cost)}
     if not models:
         raise InputError(f"{source}: was not measured, as it was searched by an older toprung")

@@ -18,7 +18,7 @@ from trainables.data.decode import RESIZE_RULES
 from trainables.inference.onnx_classifier import EXTRA, IMAGES, LOGITS, Card, OnnxClassifier
 from trainables.storage.files import whole
 from tune.experiment.model_folders import row_folders, winner_folders
-from tune.models.model_folder import Trained
+from tune.models.model_folder import ModelFolder
 
 CHECKED = 256
 """The number of images on which PyTorch and onnxruntime are compared."""
@@ -92,7 +92,7 @@ def export(source: Path, recipe: str | None = None, output: Path | None = None) 
         InputError: there is no such model, it cannot be exported, its images are no longer there, the extra is not
             installed, or the file cannot be written.
     """
-    trained = Trained.find(source, recipe)
+    trained = ModelFolder.find(source, recipe)
     name, card = trained.name, trained.card
     if not trained.is_network:
         raise InputError(
@@ -128,7 +128,7 @@ def export(source: Path, recipe: str | None = None, output: Path | None = None) 
     return Exported(name=name, file=output, mib=len(content) / 2**20, parity=parity)
 
 
-def images_of(trained: Trained) -> npt.NDArray[np.uint8]:
+def images_of(trained: ModelFolder) -> npt.NDArray[np.uint8]:
     """Return CHECKED images as the model sees them, uint8 (N, C, H, W), from test first, then val and train.
 
     Raises:
@@ -207,10 +207,10 @@ def _noise(classifier: Classifier, batches: list[npt.NDArray[np.uint8]], expecte
     return float(np.abs(expected - exact).max())
 
 
-def _way_out(trained: Trained) -> str:
+def _way_out(trained: ModelFolder) -> str:
     """Return a hint that names the best other network of the experiment."""
     experiment = trained.experiment
     folders = [*winner_folders(experiment), *row_folders(experiment)] if experiment else []
-    models = [Trained(folder=folder, experiment=experiment) for folder in folders if folder != trained.folder]
+    models = [ModelFolder(folder=folder, experiment=experiment) for folder in folders if folder != trained.folder]
     others = [model.folder for model in models if model.is_network]
     return f"export another network: toprung export {others[0]}" if others else "no other network was tested"

@@ -19,7 +19,7 @@ CARD = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
+class ModelFolder:
     """A model that a search leaves in EXPERIMENT/best/RECIPE, EXPERIMENT/rows/NAME or EXPERIMENT/soups/NAME.
 
     Attributes:
@@ -31,7 +31,7 @@ class Trained:
     experiment: ExperimentFolder | None
 
     @classmethod
-    def find(cls, source: Path, recipe: str | None = None) -> "Trained":
+    def find(cls, source: Path, recipe: str | None = None) -> "ModelFolder":
         """Find the model that a person names.
 
         Args:

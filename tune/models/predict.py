@@ -20,7 +20,7 @@ from search_spaces import InputError, Variant
 from trainables.data import decode
 from trainables.data.decode import SUFFIXES
 from trainables.inference.onnx_classifier import OnnxClassifier
-from tune.models.model_folder import Trained
+from tune.models.model_folder import ModelFolder
 
 BATCH = 64
 
@@ -72,7 +72,7 @@ def load(source: Path, recipe: str | None = None) -> Model:
     model: Model
     way = "cut the images to their boxes"
     if source.suffix != ".onnx":
-        trained = Trained.find(source, recipe)
+        trained = ModelFolder.find(source, recipe)
         model = trained.load()
         way = f"in Python, call trainables.Classifier.load({str(trained.folder)!r}).predict(files, boxes)"
     elif recipe is None:

@@ -15,7 +15,7 @@ from tune.experiment.report_figures import Comparison, Interval, TestMetric
 from tune.reporting.formatting import NOTHING, TIMES, differences, interval, metric, signed, spread
 from tune.reporting.leaderboard import Leaderboard, LeaderboardRow, columns_of, distinguishable, leaderboard
 
-WIDEST = 11
+MAX_HEADING_LETTERS = 11
 """The most letters in a line of a heading in the terminal: as many as an interval has."""
 
 
@@ -94,7 +94,7 @@ def leaderboard_table(report: Report) -> Table:
         "#",
         "recipe",
         f"val\n{found.metric}",
-        *(f"{found.tested_on}\n" + "\n".join(wrap(column.label, WIDEST)) for column in found.columns),
+        *(f"{found.tested_on}\n" + "\n".join(wrap(column.label, MAX_HEADING_LETTERS)) for column in found.columns),
         f"images\n{TIMES} seeds",
         "complete/\npruned/\nfailed",
         left=("recipe",),

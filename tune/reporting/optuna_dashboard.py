@@ -13,7 +13,7 @@ from search_spaces import InputError
 from tune.experiment.experiment import SQLITE, Experiment
 from tune.experiment.study_backup import copy_without_trace
 
-REFRESH = 5.0
+REFRESH_EVERY_S = 5.0
 """Seconds between copies of a study that a search may be writing to."""
 
 
@@ -72,6 +72,6 @@ def copy_study(experiment: Experiment, target: Path) -> None:
 
 
 def _refresh(experiment: Experiment, copy: Path, over: Event) -> None:
-    while not over.wait(REFRESH):
+    while not over.wait(REFRESH_EVERY_S):
         with suppress(sqlite3.Error, OSError):  # it is being read: try again at the next refresh
             copy_study(experiment, copy)

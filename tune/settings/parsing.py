@@ -12,7 +12,7 @@ EMBEDDED = ("digits",)
 BUCKETS = ("s3", "gs")
 URL_PLACE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9._=+-]+)*/?")
 WANDB_PROJECT = re.compile(r"[^/\\#?%:]{1,128}")
-SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+UNIT_SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 """The seconds of each unit."""
 
 
@@ -23,7 +23,7 @@ def seconds(value: object) -> object:
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([smhd]?)\s*", value)
     if not match:
         raise ValueError("write seconds, or a number with s, m, h or d, as in 10m")
-    return float(match[1]) * SECONDS[match[2]]
+    return float(match[1]) * UNIT_SECONDS[match[2]]
 
 
 def items(value: object) -> object:

@@ -23,7 +23,7 @@ FLUSH_S = 1.0
 RETRY_AFTER_S = 1.0, 5.0
 """Seconds before W&B's client retries: the first pause and the longest."""
 
-AGAIN_AFTER = (0.5, 1.0, 2.0)
+RETRY_PAUSES_S = (0.5, 1.0, 2.0)
 """Seconds before each retry of a request that W&B's client does not retry by itself."""
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ def log_epochs(run: wandb.Run, epochs: Sequence[EpochFigures], best_so_far: Mapp
 
 def retry_request(do: Callable[[], T]) -> T:
     """Retry a request of W&B's client, which gives up sooner on requests of its own than on streams."""
-    for pause in AGAIN_AFTER:
+    for pause in RETRY_PAUSES_S:
         try:
             return do()
         except Exception:

@@ -23,7 +23,7 @@ from tune.terminal.console import quiet_optuna
 from tune.tracking.process import GAVE_UP
 from tune.tracking.runs import Runs
 
-POLL = 1.0
+POLL_EVERY_S = 1.0
 """Seconds between two readings of the study; more if reading takes long."""
 
 SHARE = 20.0
@@ -78,7 +78,7 @@ def follow(runs: Runs, study: str, name: str, over: Event) -> None:
                 if last:
                     raise
                 records = []
-            pause = max(POLL, SHARE * (time.monotonic() - began))
+            pause = max(POLL_EVERY_S, SHARE * (time.monotonic() - began))
             runs.show(records)
             if last:
                 break

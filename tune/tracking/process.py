@@ -20,11 +20,11 @@ from tune.terminal.console import working
 
 LOG = "logs/wandb.log"
 
-FINISH_TIMEOUT_S = 55.0
+SEARCH_END_TIMEOUT_S = 55.0
 """The most seconds that a search waits for W&B at its end."""
 
 ONLINE_TIMEOUT_S = 38.0
-"""Seconds of `FINISH_TIMEOUT_S` after which unsent data are written to files, which takes some time, too."""
+"""Seconds of `SEARCH_END_TIMEOUT_S` after which unsent data are written to files, which takes some time, too."""
 
 GAVE_UP = 3
 """The exit code for a W&B that does not take the data."""
@@ -34,7 +34,7 @@ GAVE_UP = 3
 def tracked(experiment: Experiment, study: str, settings: Settings, console: Console) -> Iterator[None]:
     """Track the experiment in W&B during the block, if the settings say so; `study` is the URL of its study.
 
-    The search never waits for W&B, except `FINISH_TIMEOUT_S` at its end at most. Whatever fails, the study has all
+    The search never waits for W&B, except `SEARCH_END_TIMEOUT_S` at its end at most. Whatever fails, the study has all
     the data, and `toprung track` sends them later.
     """
     if settings.wandb == "off":
@@ -46,7 +46,7 @@ def tracked(experiment: Experiment, study: str, settings: Settings, console: Con
         yield
     finally:
         with working(console, "W&B: sending what is left"):
-            tracker.end(FINISH_TIMEOUT_S)
+            tracker.end(SEARCH_END_TIMEOUT_S)
 
 
 def track(experiment: Experiment, settings: Settings, console: Console) -> bool:

@@ -29,7 +29,7 @@ from tune.tracking.sweeps import shown_sweep
 SWEEP = "wandb.json"
 """The file in which an experiment keeps the id of its sweep."""
 
-REPORT = "tune.reporting.report"
+REPORT_MODULE = "tune.reporting.report"
 
 AT_A_TIME = 8
 """Runs that are finished in parallel, as each may take long."""
@@ -43,7 +43,7 @@ TESTED = {"final": "finals", "refit": "refits", "soup": "soups", "row": "rows"}
 NOT_SENT = ("progress", *marked(Mark.PLACE), *WandbSettings.model_fields)
 """Settings that say nothing about the search itself."""
 
-WIDEST = 50
+MAX_CLASSES_SHOWN = 50
 """The most classes for a confusion matrix, which W&B receives cell by cell, and for curves."""
 
 Say = Callable[[str], None]
@@ -115,7 +115,9 @@ class Runs:
             if record.state != "running":
                 self._end(record)
         if not self._reporting and len(self._ended) >= self._settings.trials:
-            self._reporting = self._pool.submit(import_module, REPORT)  # takes seconds, for which there is time now
+            self._reporting = self._pool.submit(
+                import_module, REPORT_MODULE
+            )  # takes seconds, for which there is time now
 
     def end(self, records: list[TrialRecord]) -> None:
         """Log the results of the search: its finals and its report, as far as they exist."""
@@ -125,7 +127,7 @@ class Runs:
         report = read_report(self._experiment)
         if report is not None:
             # before several threads need it: threads that import it at the same time can wait for each other for ever
-            (self._reporting or self._pool.submit(import_module, REPORT)).result()
+            (self._reporting or self._pool.submit(import_module, REPORT_MODULE)).result()
             tested = {job: self._tested(folder) for job, folder in TESTED.items()}
             self._finals = len(tested["final"])
             self._ending += [
@@ -194,7 +196,7 @@ class Runs:
         classes = self._experiment.read("data.json")["classes"]
         if run.step <= len(epochs) + 1:
             tables: dict[str, Any] = {"test/per_class": per_class(folder, classes)}
-            if len(classes) <= WIDEST:
+            if len(classes) <= MAX_CLASSES_SHOWN:
                 tables["test/confusion_matrix"] = confusion(folder, classes)
                 tables |= curves(folder, classes)
             retry_request(lambda: run.log(tables, step=len(epochs) + 1))

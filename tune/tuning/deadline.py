@@ -11,7 +11,7 @@ from rich.console import Console
 from search_spaces import InputError
 from tune.experiment.study import SearchStudy
 
-NOTE_EVERY = 5.0
+NOTE_EVERY_S = 5.0
 """Seconds between notes of the time used, from which a resumed search continues."""
 
 
@@ -58,7 +58,7 @@ class Deadline:
 
     def reached(self) -> bool:
         """Return True if searching must end; note the time now and then."""
-        if time.monotonic() - self._noted > NOTE_EVERY:
+        if time.monotonic() - self._noted > NOTE_EVERY_S:
             self.note()
         return self.interrupted or self.over
 

@@ -20,7 +20,7 @@ from tune.experiment.trial_record import TrialRecord
 from tune.settings.settings import Settings
 from tune.terminal.console import clock
 
-PLAIN_EVERY = 15.0
+PLAIN_EVERY_S = 15.0
 """Seconds between lines where the output is no terminal."""
 REDRAW_EVERY = 0.25
 
@@ -56,7 +56,7 @@ class Progress(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Redraw if it is time. Ray calls this after each event."""
-        if time.monotonic() - self._drawn > (REDRAW_EVERY if self._live else PLAIN_EVERY):
+        if time.monotonic() - self._drawn > (REDRAW_EVERY if self._live else PLAIN_EVERY_S):
             self._show()
 
     def __getstate__(self) -> dict[str, Any]:

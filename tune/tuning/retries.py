@@ -14,10 +14,10 @@ from tune.cluster.resources import is_alive, this_node
 
 T = TypeVar("T")
 
-ATTEMPTS = 3
+MAX_FAILURES = 3
 """The most tries per process that may end by an error or a worker's death; tries on lost nodes do not count."""
 
-GIVEN_UP = 90.0
+NODE_LOSS_TIMEOUT_S = 90.0
 """Seconds after which a node that is still alive was not lost. Ray takes up to a minute to declare one dead."""
 
 
@@ -59,12 +59,12 @@ def _noted(place: SyncedFolder, file: str) -> Iterator[None]:
 
 
 def _refuse(nodes: list[str]) -> None:
-    """Raise RuntimeError if ATTEMPTS workers died on nodes that are still alive, as another try would fail, too.
+    """Raise RuntimeError if MAX_FAILURES workers died on nodes that are still alive, as another try would fail, too.
 
     Ray may report a worker's death before it knows that the node is lost, so the function waits until that is certain.
     """
-    end = time.monotonic() + GIVEN_UP
-    while len(died := [node for node in nodes if is_alive(node)]) >= ATTEMPTS:
+    end = time.monotonic() + NODE_LOSS_TIMEOUT_S
+    while len(died := [node for node in nodes if is_alive(node)]) >= MAX_FAILURES:
         if set(died) == {this_node()} or time.monotonic() > end:
-            raise RuntimeError(f"its worker died {ATTEMPTS} times")
+            raise RuntimeError(f"its worker died {MAX_FAILURES} times")
         time.sleep(1.0)

@@ -24,11 +24,11 @@ from tune.experiment.study import SearchStudy
 from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_files import TrialFiles
 from tune.experiment.trial_record import Heard, TrialRecord
-from tune.tuning.retries import ATTEMPTS, GIVEN_UP
+from tune.tuning.retries import MAX_FAILURES, NODE_LOSS_TIMEOUT_S
 from tune.tuning.sampler import RecipeSampler, fingerprint, seed_of
 from tune.tuning.trainable import trial_config
 
-ALIKE = 5
+HOPELESS_AFTER = 5
 """The number of first trials that must fail alike to show that the fault is not theirs."""
 
 
@@ -46,7 +46,7 @@ class _Death:
     @property
     def certain(self) -> bool:
         """True if a loss of its node would be known by now; the driver's own node was not lost."""
-        return self.node in (None, this_node()) or time.monotonic() - self.when > GIVEN_UP
+        return self.node in (None, this_node()) or time.monotonic() - self.when > NODE_LOSS_TIMEOUT_S
 
 
 class StudySearcher(Searcher):
@@ -160,7 +160,9 @@ class StudySearcher(Searcher):
 
         Divergence does not count: it depends on the configuration, and the sampler keeps away from it.
         """
-        if len(self._first) < ALIKE or any(record.state != "failed" or record.diverged for record in self._first):
+        if len(self._first) < HOPELESS_AFTER or any(
+            record.state != "failed" or record.diverged for record in self._first
+        ):
             return None
         kinds = {re.sub(r"0x[0-9a-f]+|[0-9]+", "", record.note) for record in self._first}
         return self._first[0].note if len(kinds) == 1 else None
@@ -205,16 +207,16 @@ class StudySearcher(Searcher):
         """
         deaths = self._deaths[number] = [death for death in self._deaths[number] if not death.with_its_node]
         failures = self._failures[number]
-        if len(failures) + sum(death.certain for death in deaths) >= ATTEMPTS:
-            note = failures[-1] if failures else f"its worker died {ATTEMPTS} times"
+        if len(failures) + sum(death.certain for death in deaths) >= MAX_FAILURES:
+            note = failures[-1] if failures else f"its worker died {MAX_FAILURES} times"
             self._ended(self._study.end(number, "failed", note))
-        elif len(failures) + len(deaths) < ATTEMPTS:
+        elif len(failures) + len(deaths) < MAX_FAILURES:
             self._waiting.append(number)
         else:
             self._in_doubt.add(number)
 
     def _ended(self, record: TrialRecord) -> None:
-        if len(self._first) < ALIKE:
+        if len(self._first) < HOPELESS_AFTER:
             self._first.append(record)
         self._close(record)
 

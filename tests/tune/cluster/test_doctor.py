@@ -44,8 +44,8 @@ def of_check(check: str, **given: object) -> Finding:
 def test_each_check_has_a_line_and_nothing_is_left_behind(
     place: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine, "LOW_DISK", 0)
-    monkeypatch.setattr(machine, "LOW_SHARED_MEMORY", 0)
+    monkeypatch.setattr(machine, "LOW_DISK_BYTES", 0)
+    monkeypatch.setattr(machine, "LOW_SHARED_MEMORY_BYTES", 0)
     monkeypatch.setattr(machine, "gpu_problem", lambda: "")
     before = set(tmp_path.iterdir())
     assert main(["doctor", "--out", place["out"], "--cache", place["cache"]]) == 0

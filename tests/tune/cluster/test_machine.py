@@ -15,9 +15,9 @@ from tune.cluster import machine
 from tune.cluster.checks import check_machine
 from tune.cluster.machine import (
     CODE,
-    FULL_DISK,
+    FULL_DISK_BYTES,
     GIB,
-    LOW_DISK,
+    LOW_DISK_BYTES,
     Finding,
     Machine,
     differences,
@@ -56,7 +56,13 @@ def test_where_all_is_well_there_is_a_line_a_check() -> None:
 
 
 @pytest.mark.parametrize(
-    ("free", "level"), [(LOW_DISK, None), (LOW_DISK - 1, "warning"), (FULL_DISK, "warning"), (FULL_DISK - 1, "error")]
+    ("free", "level"),
+    [
+        (LOW_DISK_BYTES, None),
+        (LOW_DISK_BYTES - 1, "warning"),
+        (FULL_DISK_BYTES, "warning"),
+        (FULL_DISK_BYTES - 1, "error"),
+    ],
 )
 def test_a_disk_is_low_or_full(free: int, level: str | None) -> None:
     found = wrong(replace(WELL, free={"--out /o": free}))

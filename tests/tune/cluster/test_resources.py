@@ -1,7 +1,7 @@
 import pytest
 
 from search_spaces import InputError
-from tune.cluster.resources import FRESH, Slots, allot, this_machine
+from tune.cluster.resources import FRESH_S, Slots, allot, this_machine
 from tune.settings.settings import make
 
 LAPTOP = {"CPU": 8.0}
@@ -69,9 +69,9 @@ def test_slots_are_those_of_the_cluster_by_now() -> None:
     assert slots() == 8
     nodes.append(LAPTOP)
     assert slots() == 8, "it is not asked again at once"
-    now[0] += 2 * FRESH
+    now[0] += 2 * FRESH_S
     assert slots() == 16
     nodes[:] = [{"CPU": 0.0}]
-    now[0] += 2 * FRESH
+    now[0] += 2 * FRESH_S
     assert slots() == 16, "none can run now, and the next that joins is as good as the last"
     assert Slots(make({"address": "local"}), 3)() == 3

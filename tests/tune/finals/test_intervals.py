@@ -50,7 +50,7 @@ def test_the_accuracy_has_the_same_interval_whatever_kind_of_metric_it_is(
 def test_the_mean_of_many_scores_has_the_same_interval_as_a_resample(monkeypatch: pytest.MonkeyPatch) -> None:
     evaluations = models(3, 900)
     resampled = intervals(evaluations)["loss"]
-    monkeypatch.setattr("tune.finals.intervals.MANY", 10)
+    monkeypatch.setattr("tune.finals.intervals.MANY_SCORES", 10)
     normal = intervals(evaluations)["loss"]
     assert normal.mean == resampled.mean == pytest.approx(np.mean([model.loss for model in evaluations]))
     width = resampled.high - resampled.low

@@ -8,14 +8,14 @@ from scipy.stats import t
 from sklearn.datasets import load_digits
 
 from trainables.data import DataSpec, Split, has_test, prepare
-from trainables.data.thumbnails import LARGEST, thumbnails
+from trainables.data.thumbnails import MAX_SIDE, thumbnails
 from trainables.training.metrics import confusion_matrix
 from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_ranking import choose
 from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Final, Finalist, load_finalists
 from tune.finals.intervals import bootstrap, wilson
-from tune.finals.test_samples import SHOWN, Example
+from tune.finals.test_samples import SAMPLES_OF_EACH_KIND, Example
 from tune.finals.training import train_final
 from tune.settings.objective import Objective
 from tune.settings.settings import Settings
@@ -88,8 +88,8 @@ def test_a_final_keeps_its_surest_mistakes_and_a_sample_with_their_names(digits_
     final = Final.load(tmp_path / "finals" / "mlp-0-0")
     shown = [Example(**example) for example in final.examples]
     mistakes, sample = ([each for each in shown if each.kind == kind] for kind in ("mistake", "sample"))
-    assert len(sample) == SHOWN
-    assert len(mistakes) == min(SHOWN, int((final.predictions != final.labels).sum())) > 0
+    assert len(sample) == SAMPLES_OF_EACH_KIND
+    assert len(mistakes) == min(SAMPLES_OF_EACH_KIND, int((final.predictions != final.labels).sum())) > 0
     assert all(each.label != each.prediction for each in mistakes)
     assert [each.probability for each in mistakes] == sorted((each.probability for each in mistakes), reverse=True)
     wrong = final.log_probabilities[final.predictions != final.labels]
@@ -105,7 +105,7 @@ def test_large_images_are_kept_small() -> None:
     images = np.random.default_rng(0).integers(0, 256, (3, 3, 200, 200), dtype=np.uint8)
     split = Split(images, np.zeros(3, np.int64), np.arange(3), torch.device("cpu"))
     small = thumbnails(split, np.array([2, 0]))
-    assert (small.shape, small.dtype) == ((2, 3, LARGEST, LARGEST), np.uint8)
+    assert (small.shape, small.dtype) == ((2, 3, MAX_SIDE, MAX_SIDE), np.uint8)
     assert small[0].mean() == pytest.approx(images[2].mean(), abs=1)
 
 

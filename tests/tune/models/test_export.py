@@ -25,7 +25,7 @@ from tune.cli import main
 from tune.experiment.experiment import Experiment
 from tune.experiment.model_folders import recipes_tested
 from tune.models.export import CHECKED, TOLERANCE, Parity, compare, export, images_of, to_onnx
-from tune.models.model_folder import Trained
+from tune.models.model_folder import ModelFolder
 from tune.models.predict import find, load, predict
 
 pytestmark = pytest.mark.slow
@@ -225,11 +225,11 @@ def test_few_images_of_test_are_joined_by_those_of_val_and_train(searched: Exper
     for split, rows in (("test", 3), ("val", 5), ("train", 20)):
         file = tmp_path / "small" / "splits" / f"{split}.npy"
         np.save(file, np.load(file)[:rows])
-    images = images_of(Trained.find(tmp_path / "small"))
+    images = images_of(ModelFolder.find(tmp_path / "small"))
     assert len(images) == 28
     tested, _ = load_test(tmp_path / "small", torch.device("cpu")).arrays()
     np.testing.assert_array_equal(images[:3], tested)
-    assert len(images_of(Trained.find(searched.folder))) == CHECKED
+    assert len(images_of(ModelFolder.find(searched.folder))) == CHECKED
 
 
 def test_a_winner_of_a_recipe_from_outside_is_exported(searched_outside: Experiment, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from reporting.stories import Story, cost
 from search_spaces import space_of
-from trainables.data.thumbnails import LARGEST
+from trainables.data.thumbnails import MAX_SIDE
 from tune.experiment.experiment import Experiment
 from tune.experiment.trial_record import Heard
 from tune.reporting.page.image_samples import EXACT
@@ -309,7 +309,7 @@ def test_samples_take_little_of_the_page_whatever_is_on_them(begin: Callable[...
     """Noise is what compresses worst."""
     story = begin(classes=[f"class {n}" for n in range(12)])
     without = len(html_of(story))
-    story.samples([f"{n}.png" for n in range(72)], side=LARGEST)
+    story.samples([f"{n}.png" for n in range(72)], side=MAX_SIDE)
     assert 100_000 < len(html_of(story)) - without < 1_000_000
     story.samples([f"{n}.png" for n in range(72)], side=EXACT)
     assert 100_000 < len(html_of(story)) - without < 1_000_000

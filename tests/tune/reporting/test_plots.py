@@ -18,7 +18,7 @@ from PIL import Image
 from reporting.stories import Story
 from reporting.test_published import PRESET
 from tune.experiment.experiment import Experiment
-from tune.reporting.figures.canvas import LARGEST, png
+from tune.reporting.figures.canvas import MAX_FILE_BYTES, png
 from tune.reporting.figures.series import PALETTE
 from tune.reporting.report import write_report
 
@@ -64,7 +64,7 @@ def test_the_markdown_shows_what_lies_beside_the_page(finished: Experiment) -> N
         image = Image.open(path)
         assert image.width == 1800
         assert image.convert("RGB").getpixel((0, 0)) == (255, 255, 255)
-        assert path.stat().st_size < LARGEST
+        assert path.stat().st_size < MAX_FILE_BYTES
 
 
 def test_who_cannot_see_them_is_told_what_there_is(finished: Experiment) -> None:
@@ -157,7 +157,7 @@ def test_a_picture_of_very_many_lines_is_small_enough_to_send() -> None:
             axes.plot(line, color=PALETTE[number % 3], alpha=0.2, linewidth=1)
 
     file = png(draw, 400)
-    assert len(file) < LARGEST
+    assert len(file) < MAX_FILE_BYTES
     assert Image.open(BytesIO(file)).size == (900, 400)
 
 

@@ -30,7 +30,7 @@ SHARP = 2
 LINE = 30
 """Screen pixels from one line of a table or matrix to the next."""
 
-LARGEST = 150_000
+MAX_FILE_BYTES = 150_000
 """The largest size of a file in bytes."""
 
 TINTS = ((1, 16), (1, 8), (2, 16), (2, 8), (2, 4), (2, 2))
@@ -83,7 +83,7 @@ def png(draw: Callable[["Axes"], None], height: float) -> bytes:
             picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
     for smaller, tints in TINTS:
         file = _file(picture.reduce(smaller), tints)
-        if len(file) <= LARGEST:
+        if len(file) <= MAX_FILE_BYTES:
             break
     return file
 

@@ -20,7 +20,7 @@ CROWD = 40
 """With more trials, their curves are fainter."""
 ENOUGH_POINTS = 20
 """With fewer points, all are in sight."""
-LARGEST = 1e30
+LARGEST_VALUE = 1e30
 
 NO_EPOCH = "No trial has finished an epoch yet."
 NO_VALUE = "No trial has a value yet."
@@ -176,4 +176,4 @@ def step_of(count: int) -> int:
 
 def rounded(value: float | None) -> float | None:
     """Round to five digits, which are enough to draw; return None for NaN and values too large for an axis."""
-    return float(f"{value:.5g}") if value is not None and abs(value) < LARGEST else None
+    return float(f"{value:.5g}") if value is not None and abs(value) < LARGEST_VALUE else None

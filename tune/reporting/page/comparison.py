@@ -18,7 +18,7 @@ from tune.reporting.leaderboard import columns_of, leaderboard
 from tune.reporting.leaderboard_text import RowText, board, difference_text, rows
 from tune.reporting.page.rendering import Bar, Figures, bars, render
 
-REPORT = "report/index.html"
+REPORT_PAGE = "report/index.html"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,7 +233,7 @@ def _names(side: SideBySide) -> list[str]:
 def _link(contender: Contender, folder: Path) -> str | None:
     """Return the link from a folder to an experiment's own page; None if the page is in a bucket or was not written."""
     experiment = contender.results.experiment
-    page = experiment.folder / REPORT
+    page = experiment.folder / REPORT_PAGE
     if experiment.url or not page.is_file():
         return None
     return quote(os.fsencode(os.path.relpath(page.resolve(), folder.resolve())))
