@@ -1,1 +1,1 @@
-"""ModelFolder models in use: classification of images, exported models, and the cost of a model."""
+"""Trained models in use: classification of images, exported models, and the cost of a model."""
