@@ -96,7 +96,7 @@ class Result:
     def __init__(self, experiment: "Experiment") -> None:
         self._experiment = experiment
         self.folder = experiment.folder
-        from tune.experiment.report import read_report
+        from tune.experiment.report_json import read_report
 
         report = read_report(experiment)
         if report is None:

@@ -65,7 +65,7 @@ def test_what_cannot_be_begun_leaves_no_study_behind(
         raise OSError("no space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("tune.search._write_data", full)
+        patch.setattr("tune.experiment.inputs.SearchInputs.write", full)
         with pytest.raises(OSError, match="no space"):
             main(common)
     assert not list(tmp_path.iterdir())

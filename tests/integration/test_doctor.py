@@ -17,11 +17,11 @@ import ray
 from trainables.storage.synced_folder import SyncedFolder
 from tune import search
 from tune.cli import main
-from tune.cluster import doctor, machine
+from tune.cluster import checks, doctor, machine
 from tune.cluster.doctor import _visits
 from tune.cluster.machine import CODE, Finding, look
 from tune.cluster.nodes import Mark, mark, on_each_node
-from tune.cluster.ports import Peer, peers
+from tune.cluster.reachability import Peer, peers
 from tune.cluster.resources import this_node
 from tune.settings.settings import make
 
@@ -109,7 +109,7 @@ def test_a_search_on_a_cluster_warns_of_other_versions_and_goes_on(
     here = look({})
     other = replace(here, versions={**here.versions, "timm": "0.9"})
     monkeypatch.setattr(search, "connect", lambda address: None)  # as the session of these tests is one
-    monkeypatch.setattr(search, "look", lambda places: other)
+    monkeypatch.setattr(checks, "look", lambda places: other)
     arguments = ["--recipes", "knn", "--trials", "1", "--limit", "100", "--out", str(tmp_path), "--cache", str(cache)]
     assert main(["search", "--address", "auto", "--name", "x", "--final-seeds", "1", *arguments]) == 0
     said = capsys.readouterr().out

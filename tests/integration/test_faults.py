@@ -103,9 +103,9 @@ def test_checkpoints_of_failed_trials_are_gone(experiment: Path, probes: dict[st
 def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
     tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tune.tuning.searcher.ATTEMPTS", 1)  # each takes a process
+    monkeypatch.setattr("tune.tuning.searcher.MAX_FAILURES", 1)  # each takes a process
     for module in ("tuning.searcher", "search"):
-        monkeypatch.setattr(f"tune.{module}.ALIKE", 3)
+        monkeypatch.setattr(f"tune.{module}.HOPELESS_AFTER", 3)
     arguments = [
         "--data", "digits", "--limit", "100", "--max-epochs", "2", "--grace-period", "2", "--trials", "50",
         "--out", str(tmp_path), "--cache", str(cache), "--name", "hopeless",

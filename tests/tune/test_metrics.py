@@ -13,7 +13,7 @@ from tests.tune.reporting.stories import Story
 from trainables.training import metrics
 from trainables.training.metrics import CountMetric, GeneralMetric, MeanMetric, Metric
 from tune.api import Result
-from tune.experiment.report import read_report
+from tune.experiment.report_json import read_report
 from tune.reporting.leaderboard_text import leaderboard_table
 from tune.reporting.report import write_report
 from tune.tracking.results import leaderboard_table as sent_to_wandb

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from trainables.data.card import read_card
+from trainables.data.data_card import read_card
 from trainables.data.decode import Box, BrokenImageError, decode
 from trainables.data.prepare import PREPARED, Prepared, prepare, prepare_input_variants
 from trainables.data.spec import DataSpec, Shares

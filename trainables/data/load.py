@@ -16,8 +16,8 @@ from torch import Tensor
 
 from search_spaces.space.errors import InputError
 from search_spaces.space.shape import DataShape
-from trainables.data.card import images_digest, read_card
 from trainables.data.classes import Classes
+from trainables.data.data_card import images_digest, read_card
 from trainables.data.memory import free_memory
 from trainables.data.sources import open_source
 from trainables.data.spec import DataSpec

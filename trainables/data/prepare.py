@@ -13,10 +13,10 @@ import numpy.typing as npt
 from search_spaces.space.errors import InputError
 from search_spaces.space.shape import DataShape
 from trainables.data.build import Progress
-from trainables.data.card import describe
 from trainables.data.classes import DROPPED, Classes, class_rules
 from trainables.data.contents import Source
-from trainables.data.folder import ImageFolder
+from trainables.data.data_card import describe
+from trainables.data.image_folder import ImageFolder
 from trainables.data.sources import open_source
 from trainables.data.spec import SPLITS, UNASSIGNED, DataSpec
 from trainables.data.split import Codes, limit_train, split_images

@@ -4,9 +4,9 @@ import difflib
 
 from search_spaces.space.errors import InputError
 from trainables.data.arrays import Digits, FashionMNIST
-from trainables.data.cifar import CIFAR10
+from trainables.data.cifar10 import CIFAR10
 from trainables.data.contents import Source, absolute
-from trainables.data.folder import ImageFolder
+from trainables.data.image_folder import ImageFolder
 from trainables.data.parquet import ParquetShards
 from trainables.data.spec import DataSpec
 

@@ -67,7 +67,7 @@ def _search(arguments: argparse.Namespace) -> int:
     from rich.text import Text  # late, as the imports below bring Ray and torch: bad input is refused at once
 
     from tune.experiment.experiment import Experiment
-    from tune.experiment.report import read_report
+    from tune.experiment.report_json import read_report
     from tune.reporting.findings import answer, findings
     from tune.reporting.leaderboard_text import leaderboard_table
     from tune.reporting.published_rows import chosen, not_as_published, pretrained, published_table

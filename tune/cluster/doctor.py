@@ -20,8 +20,8 @@ from trainables.storage.synced_folder import SyncedFolder, is_url, reason_of
 from trainables.training.protocol import import_recipes
 from tune.cluster.machine import CODE, Finding, Machine, differences, examined, look, nearest, on_node, places_of, port
 from tune.cluster.nodes import Mark, mark, on_each_node
-from tune.cluster.ports import Peer, near, peers, unreached
 from tune.cluster.ray_session import connect
+from tune.cluster.reachability import Peer, near, peers, unreached
 from tune.cluster.resources import allot, cluster_nodes, this_machine, this_node
 from tune.experiment.folder import try_writing
 from tune.experiment.input_variants import input_variants_of, spec_of

@@ -14,7 +14,7 @@ from trainables.storage.synced_folder import reason_of
 from trainables.training.protocol import import_recipes
 from tune.experiment.experiment import Experiment
 from tune.experiment.input_variants import InputVariant, folder_of, input_variants_of, main_input_variant, spec_of
-from tune.experiment.pretrained import pretrained_weights
+from tune.experiment.pretrained_weights import pretrained_weights
 from tune.experiment.train_samples import keep_samples
 from tune.experiment.trial_context import DATA_FILES
 from tune.settings.preset import Preset

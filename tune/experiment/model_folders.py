@@ -4,7 +4,7 @@ from pathlib import Path
 
 from search_spaces import InputError
 from tune.experiment.folder import ExperimentFolder
-from tune.experiment.report import read_report
+from tune.experiment.report_json import read_report
 
 
 def winner_folder(experiment: ExperimentFolder, recipe: str | None = None) -> Path:

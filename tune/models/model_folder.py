@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces import InputError, add_recipes, recipes
-from trainables.data.card import read_card
+from trainables.data.data_card import read_card
 from tune.experiment.folder import MODELS, ExperimentFolder
 from tune.experiment.model_folders import row_folders, soup_folders, winner_folder, winner_folders
 from tune.experiment.report_figures import ModelCost

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from tune.experiment.report import PresetReport, RecipeReport
+from tune.experiment.report_json import PresetReport, RecipeReport
 from tune.reporting.formatting import counted
 from tune.reporting.results import Results
 

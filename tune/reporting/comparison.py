@@ -5,8 +5,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from search_spaces import InputError
-from tune.experiment.report import RecipeReport, Report, read_report
 from tune.experiment.report_figures import Comparison, Test
+from tune.experiment.report_json import RecipeReport, Report, read_report
 from tune.finals.comparisons import compare, corrected
 from tune.finals.finalists import Finalist
 from tune.reporting.findings import compared_with

@@ -1,7 +1,7 @@
 """The outcome of a search in sentences."""
 
-from tune.experiment.report import Report
 from tune.experiment.report_figures import Comparison
+from tune.experiment.report_json import Report
 from tune.reporting.formatting import counted, differences, interval, metric, signed
 from tune.reporting.leaderboard import distinguishable, sees
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from trainables.training.metrics import Metric, shown_metrics
-from tune.experiment.report import Report
 from tune.experiment.report_figures import Comparison, Config, Test, TrialCounts
+from tune.experiment.report_json import Report
 from tune.finals.intervals import LEVEL
 
 

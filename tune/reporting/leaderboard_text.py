@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trainables.training.metrics import Metric
-from tune.experiment.report import Report
 from tune.experiment.report_figures import Comparison, Interval, TestMetric
+from tune.experiment.report_json import Report
 from tune.reporting.formatting import NOTHING, TIMES, differences, interval, metric, signed, spread
 from tune.reporting.leaderboard import Leaderboard, LeaderboardRow, columns_of, distinguishable, leaderboard
 

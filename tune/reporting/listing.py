@@ -9,7 +9,7 @@ from rich.text import Text
 
 from search_spaces import InputError
 from tune.experiment.folder import ExperimentFolder
-from tune.experiment.report import Report, read_report
+from tune.experiment.report_json import Report, read_report
 from tune.experiment.trial_record import TrialRecord
 from tune.reporting.formatting import NOTHING, interval
 from tune.settings.settings_file import SETTINGS, load

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from tune.experiment.report import Report
 from tune.experiment.report_figures import ClassFigures
+from tune.experiment.report_json import Report
 from tune.models.cost import HEADINGS, notes
 from tune.models.cost import cells as model_cells
 from tune.reporting import published_rows as _published

@@ -3,7 +3,7 @@
 import yaml
 
 from trainables.training.metrics import label_of
-from tune.experiment.report import RecipeReport, Report
+from tune.experiment.report_json import RecipeReport, Report
 from tune.models.cost import HEADINGS, notes
 from tune.models.cost import cells as model_cells
 from tune.reporting.command import command

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tune.experiment.planned_rows import PlannedRow
-from tune.experiment.report import GridScore, PublishedFigure, RowReport
 from tune.experiment.report_figures import Interval
+from tune.experiment.report_json import GridScore, PublishedFigure, RowReport
 from tune.finals.finalists import Final, Finalist
 from tune.finals.intervals import intervals
 from tune.finals.published_rows import result_of

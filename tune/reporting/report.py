@@ -9,12 +9,12 @@ from plotly.graph_objects import Figure
 from search_spaces import InputError
 from trainables.storage.files import whole
 from tune.experiment.experiment import Experiment
-from tune.experiment.report import REPORT, Report
+from tune.experiment.report_json import REPORT, Report
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import looked_at
 from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Finalist
-from tune.reporting.best_models import write_best
+from tune.reporting.best_folders import write_best
 from tune.reporting.comparison import Contender, SideBySide
 from tune.reporting.figures.fields import importance, parallel
 from tune.reporting.figures.pictures import PLOTS, file_of, plots

@@ -13,8 +13,8 @@ from trainables.storage.pretrained_files import Weights, weights_of_experiment
 from trainables.training.metrics import confusion_matrix, tally
 from tune.experiment.experiment import Experiment
 from tune.experiment.planned_rows import PlannedRow, planned_rows
-from tune.experiment.report import RecipeReport, Report, RowReport, read_report
 from tune.experiment.report_figures import ClassFigures, Config, Confusion, PretrainedWeights, Test, TestMetric
+from tune.experiment.report_json import RecipeReport, Report, RowReport, read_report
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_ranking import choose
 from tune.experiment.trial_record import TrialRecord

@@ -8,15 +8,6 @@ from collections import Counter
 import numpy as np
 
 from trainables.training.metrics import metric_names
-from tune.experiment.report import (
-    DefaultReport,
-    EnsembleReport,
-    FinalistReport,
-    FinalReport,
-    PresetReport,
-    RecipeReport,
-    Report,
-)
 from tune.experiment.report_figures import (
     AgainstTrainAlone,
     Calibration,
@@ -24,6 +15,15 @@ from tune.experiment.report_figures import (
     EnsembleTest,
     ModelCost,
     TrialCounts,
+)
+from tune.experiment.report_json import (
+    DefaultReport,
+    EnsembleReport,
+    FinalistReport,
+    FinalReport,
+    PresetReport,
+    RecipeReport,
+    Report,
 )
 from tune.finals.calibration import expected_calibration_error, fit_temperature, reliability, scaled
 from tune.finals.comparisons import compare, corrected

@@ -8,7 +8,7 @@ import numpy as np
 import wandb
 
 from tune.experiment.experiment import Experiment
-from tune.experiment.report import Report
+from tune.experiment.report_json import Report
 from tune.experiment.trial_record import TrialRecord
 from tune.reporting.leaderboard import leaderboard
 

@@ -17,7 +17,7 @@ import yaml
 
 from tune.experiment.experiment import Experiment
 from tune.experiment.folder import FINAL
-from tune.experiment.report import Report, read_report
+from tune.experiment.report_json import Report, read_report
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
 from tune.settings.groups import Mark, WandbSettings, marked

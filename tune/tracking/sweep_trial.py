@@ -17,7 +17,7 @@ from trainables.training.iterate import run
 from trainables.training.protocol import import_recipes
 from tune.experiment.epoch_log import row
 from tune.experiment.input_variants import shown_to, spec_of
-from tune.experiment.pretrained import pretrained_weights
+from tune.experiment.pretrained_weights import pretrained_weights
 from tune.settings.settings import Settings
 from tune.tracking.sweeps import configuration, drawn_by
 

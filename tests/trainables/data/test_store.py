@@ -11,9 +11,9 @@ from filelock import FileLock
 
 from search_spaces.space.errors import InputError
 from trainables.data import build as _build
-from trainables.data import folder as _folder
+from trainables.data import image_folder as _folder
 from trainables.data.decode import decode
-from trainables.data.folder import ImageFolder
+from trainables.data.image_folder import ImageFolder
 from trainables.data.store import Store, ensure_store
 
 from .pictures import fill, noise, save

@@ -6,7 +6,7 @@ import pytest
 from plotly.graph_objects import Figure
 
 from reporting.stories import Story, data_card
-from tune.experiment.report import Report, read_report
+from tune.experiment.report_json import Report, read_report
 from tune.reporting.figures.finals import finals, optimism, val_against_test
 from tune.reporting.report import write_report
 

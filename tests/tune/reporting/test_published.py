@@ -15,7 +15,7 @@ import tune.reporting
 from reporting.stories import TEST_IMAGES, Story
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.cli import main
-from tune.experiment.report import Report, RowReport
+from tune.experiment.report_json import Report, RowReport
 from tune.finals.intervals import wilson
 from tune.reporting.published_rows import chosen, not_as_published, published_table
 from tune.reporting.report import write_report

@@ -12,7 +12,7 @@ from reporting.stories import Story
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.cli import command_parser
 from tune.experiment.experiment import Experiment
-from tune.experiment.report import read_report
+from tune.experiment.report_json import read_report
 from tune.reporting.command import PLACES, command
 from tune.reporting.leaderboard_text import leaderboard_table
 from tune.reporting.report import rebuild, write_report

@@ -14,12 +14,12 @@ from reporting.stories import TEST_IMAGES, Story, cost
 from search_spaces import InputError
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.experiment.experiment import Experiment
-from tune.experiment.report import Report, read_report
+from tune.experiment.report_json import Report, read_report
 from tune.reporting.figures.finals import optimism
 from tune.reporting.formatting import TIMES
 from tune.reporting.leaderboard import leaderboard
 from tune.reporting.report import rebuild, write_report
-from tune.reporting.schema import schema
+from tune.reporting.report_schema import schema
 
 SCHEMA = json.loads((Path(tune.reporting.__file__).parent / "report.schema.json").read_text())
 
@@ -37,7 +37,7 @@ def test_it_matches_its_schema(finished: Experiment) -> None:
 
 
 def test_the_schema_is_that_of_the_report() -> None:
-    assert schema() == SCHEMA, "python -m tune.reporting.schema > tune/reporting/report.schema.json"
+    assert schema() == SCHEMA, "python -m tune.reporting.report_schema > tune/reporting/report.schema.json"
 
 
 def test_what_is_read_back_is_what_was_written(finished: Experiment) -> None:

@@ -164,7 +164,7 @@ def test_a_trial_whose_workers_die_on_nodes_that_stay_has_failed(
         s.on_trial_result(f"ray{n}", result(s.suggest(f"ray{n}"), epoch=n + 1, end=""))
         s.on_trial_complete(f"ray{n}", error=True)
     assert s.suggest("ray3") is None
-    monkeypatch.setattr("tune.tuning.searcher.GIVEN_UP", 0.0)
+    monkeypatch.setattr("tune.tuning.searcher.NODE_LOSS_TIMEOUT_S", 0.0)
     assert s.suggest("ray3") == "FINISHED"
     assert (study.records[0].state, study.records[0].note) == ("failed", "its worker died 3 times")
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from plotly.graph_objects import Bar, Figure, Heatmap, Scatter
 
-from tune.experiment.report import RecipeReport, RowReport
 from tune.experiment.report_figures import Calibration, ClassFigures
+from tune.experiment.report_json import RecipeReport, RowReport
 from tune.reporting.formatting import plotly_text
 from tune.reporting.results import Results
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from plotly.graph_objects import Figure, Scatter
 from plotly.subplots import make_subplots
 
-from tune.experiment.report import RecipeReport
 from tune.experiment.report_figures import ModelCost, TestMetric
+from tune.experiment.report_json import RecipeReport
 from tune.reporting.formatting import interval, metric, plotly_text
 
 COSTS = {"latency_ms": "latency, ms an image", "parameters": "parameters", "weights_mib": "weights, MiB"}

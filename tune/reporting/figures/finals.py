@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from plotly.graph_objects import Figure, Scatter
 
-from tune.experiment.report import DefaultReport, FinalistReport, RecipeReport, Report
+from tune.experiment.report_json import DefaultReport, FinalistReport, RecipeReport, Report
 from tune.finals.finalists import DEFAULT
 from tune.reporting.formatting import metric, plotly_text
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ImageColor
 
-from tune.experiment.report import PublishedFigure, Report
+from tune.experiment.report_json import PublishedFigure, Report
 from tune.reporting import published_rows as _published
 from tune.reporting.figures.canvas import (
     GRID,

@@ -8,8 +8,8 @@ from pathlib import Path
 from plotly.graph_objects import Figure
 
 from search_spaces import space_of
-from tune.experiment.report import RecipeReport, Report, RowReport
 from tune.experiment.report_figures import STATES
+from tune.experiment.report_json import RecipeReport, Report, RowReport
 from tune.experiment.train_samples import Samples
 from tune.experiment.trial_record import State
 from tune.models.cost import facts

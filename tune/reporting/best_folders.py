@@ -10,7 +10,7 @@ from search_spaces import Choice, DataShape, Domain, Value, space_of
 from trainables.data import read_card
 from tune.experiment.input_variants import InputVariant, folder_of, shown_to
 from tune.experiment.planned_rows import PlannedRow
-from tune.experiment.report import RecipeReport, Report
+from tune.experiment.report_json import RecipeReport, Report
 from tune.finals.finalists import Final, Tested
 from tune.finals.published_rows import result_of
 from tune.finals.soups import Soup

@@ -6,7 +6,7 @@ from PIL import Image
 
 from search_spaces.space.errors import InputError
 from trainables.data import DataSpec, prepare
-from trainables.data.folder import ImageFolder
+from trainables.data.image_folder import ImageFolder
 from trainables.data.sources import open_source
 
 from .pictures import fill, noise, save
@@ -154,7 +154,7 @@ def test_a_folder_of_another_layout_is_refused(tmp_path: Path, layout: dict[str,
         ),
         (
             __file__,
-            r"test_folder.py: is a file; there are: digits, fashion_mnist:DIR, .*parquet:GLOB, or the folder of",
+            r"test_image_folder.py: is a file; there are: digits, fashion_mnist:DIR, .*parquet:GLOB, or the folder of",
         ),
     ],
 )

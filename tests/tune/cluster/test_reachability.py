@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tune.cluster.ports import NEIGHBOURS, Peer, near, unreached
+from tune.cluster.reachability import NEIGHBOURS, Peer, near, unreached
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from search_spaces.space.errors import InputError
 from trainables.data import DataSpec, prepare
-from trainables.data.cifar import CIFAR10
+from trainables.data.cifar10 import CIFAR10
 
 from .pictures import BATCHES, cifar_batch, coloured, dump, write_cifar
 

@@ -13,9 +13,9 @@ from search_spaces import DataShape, InputError, Int, space_of
 from trainables.pretrained.fine_tuning import count_stages
 from trainables.pretrained.weights import zoo_of
 from trainables.storage.pretrained_files import Weights
-from tune.experiment import pretrained
+from tune.experiment import pretrained_weights as pretrained
 from tune.experiment.input_variants import InputVariant, main_input_variant
-from tune.experiment.pretrained import pretrained_weights
+from tune.experiment.pretrained_weights import pretrained_weights
 from tune.settings.settings import Settings, make
 
 

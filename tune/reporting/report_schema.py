@@ -1,11 +1,11 @@
 """The JSON Schema of report.json, made from `Report`.
 
-Write it anew: python -m tune.reporting.schema > tune/reporting/report.schema.json
+Write it anew: python -m tune.reporting.report_schema > tune/reporting/report.schema.json
 """
 
 import json
 
-from tune.experiment.report import Report
+from tune.experiment.report_json import Report
 
 
 def schema() -> dict[str, object]:
