@@ -37,7 +37,7 @@ from tune.tuning.search_context import SearchContext
 from tune.tuning.searcher import HOPELESS_AFTER
 from tune.tuning.tuner import end_unfinished, run_trials, searched_domains
 
-LOG = "logs/driver.log"
+DRIVER_LOG = "logs/driver.log"
 
 
 @quiet_optuna()
@@ -161,8 +161,8 @@ def _carry_out(experiment: Experiment, study: SearchStudy, resources: Resources,
         return patiently(lambda: write_report(experiment, study.records, finalists, failures, seconds=deadline.used()))
 
     with (
-        _pushed(experiment, LOG),
-        log_to(experiment.folder / LOG),
+        _pushed(experiment, DRIVER_LOG),
+        log_to(experiment.folder / DRIVER_LOG),
         ray_session(console),
         stopping(deadline, console, str(experiment)),
     ):

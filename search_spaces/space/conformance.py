@@ -17,7 +17,7 @@ SHAPES = (
     DataShape(samples=7, channels=3, height=4, width=4, classes=2),
     DataShape(samples=1_000_000, channels=3, height=224, width=224, classes=1000, imbalance=40.0),
 )
-DRAWS = 50
+CONFORMANCE_DRAWS = 50
 
 
 def draw(space: type[Space], domains: Domains, rng: random.Random) -> Space:
@@ -125,7 +125,7 @@ def fixed_values_are_clamped(space: type[Space]) -> Iterator[str]:
 def read_back(space: type[Space]) -> Iterator[str]:
     """Configurations are read back as they were written, including from text."""
     rng = random.Random(0)
-    for _ in range(DRAWS):
+    for _ in range(CONFORMANCE_DRAWS):
         active = draw(space, space.domains(), rng).active()
         for written in (active, {name: str(value) for name, value in active.items()}):
             if space.parse(written).active() != active:
@@ -136,7 +136,7 @@ def read_back(space: type[Space]) -> Iterator[str]:
 def active_fields(space: type[Space]) -> Iterator[str]:
     """The active fields of a configuration are exactly those whose conditions are met."""
     rng = random.Random(1)
-    for _ in range(DRAWS):
+    for _ in range(CONFORMANCE_DRAWS):
         active = draw(space, space.domains(), rng).active()
         for name, conditions in space.conditions().items():
             if (name in active) != holds(conditions, active):

@@ -14,7 +14,7 @@ from pkgutil import iter_modules
 
 from search_spaces.space.errors import InputError
 
-PACKAGES = ("search_spaces", "trainables")
+RECIPE_PACKAGES = ("search_spaces", "trainables")
 GROUP = "toprung.recipes"
 """The entry-point group with which an installed package declares recipes, as in `my_recipes = "my_recipes"`.
 
@@ -33,8 +33,8 @@ def add_recipes(folder: Path | str, flag: str = "--recipes") -> tuple[str, ...]:
         InputError: the folder has another layout, or a module has the name of an existing one.
     """
     root = Path(folder).expanduser().absolute()
-    found = {package: modules_on([str(root / package)]) for package in PACKAGES}
-    names = {package: {name for name in found[package] if not name.startswith("_")} for package in PACKAGES}
+    found = {package: modules_on([str(root / package)]) for package in RECIPE_PACKAGES}
+    names = {package: {name for name in found[package] if not name.startswith("_")} for package in RECIPE_PACKAGES}
     spaces, trainings = names.values()
     layout = "a recipe is search_spaces/NAME.py and trainables/NAME.py in it"
     if not spaces | trainings:
@@ -43,7 +43,7 @@ def add_recipes(folder: Path | str, flag: str = "--recipes") -> tuple[str, ...]:
         missing = "trainables" if name in spaces else "search_spaces"
         raise InputError(f"{flag} {folder}: {name} has no {missing}/{name}.py: {layout}")
     # by name, because search_spaces needs none of trainables' code, and importing the package is light
-    paths = {package: import_module(package).__path__ for package in PACKAGES}
+    paths = {package: import_module(package).__path__ for package in RECIPE_PACKAGES}
     for package, path in paths.items():
         others = modules_on([place for place in path if place != str(root / package)])
         for name in found[package]:

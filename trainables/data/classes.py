@@ -10,13 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from search_spaces.space.errors import InputError
-from trainables.data.spec import SPLITS
+from trainables.data.spec import SPLITS, TRAIN
 from trainables.data.store import Store
 
 DROPPED = -1
 """The label of an image whose class is left out."""
-
-_TRAIN = SPLITS.index("train")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +54,7 @@ def class_rules(store: Store, *, normalize: bool, drop_unseen: bool) -> Classes:
                 "that are dealt; leave it out"
             )
         seen = set(labels[evaluated].tolist())
-        trained = np.bincount(labels[store.official == _TRAIN], minlength=len(names))
+        trained = np.bincount(labels[store.official == TRAIN], minlength=len(names))
         dropped = {name: int(trained[i]) for i, name in enumerate(names) if i not in seen}
     kept = [name for name in names if name not in dropped]
     if len(kept) < 2:

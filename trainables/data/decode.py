@@ -21,7 +21,7 @@ from PIL import ExifTags, Image, UnidentifiedImageError
 from search_spaces.space.errors import InputError
 from search_spaces.space.space import Variant
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 """Suffixes of the files that count as images when a folder is listed, in lower case."""
 
 Box = Sequence[float]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from search_spaces.space.errors import InputError
 from trainables.data.contents import Contents, changed_ns
-from trainables.data.decode import SUFFIXES, BrokenImageError, read_header, read_image
+from trainables.data.decode import IMAGE_SUFFIXES, BrokenImageError, read_header, read_image
 from trainables.data.spec import SPLITS, UNASSIGNED
 
 _SPLIT_OF = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -155,7 +155,7 @@ class ImageFolder:
             path = f"{below}/{entry.name}"
             if is_folder:
                 yield from self._walk(path)
-            elif (suffix := Path(entry.name).suffix.lower()) not in SUFFIXES:
+            elif (suffix := Path(entry.name).suffix.lower()) not in IMAGE_SUFFIXES:
                 self.ignored += 1
                 self._others.update({suffix} & _OTHER_PICTURES)
             elif entry.is_file():
@@ -181,9 +181,9 @@ class ImageFolder:
         if not self._files:
             if any(self._root.rglob("*.parquet")):
                 raise InputError(f"no images in {self.name}, but Parquet files: write --data parquet:{self.name}")
-            if any(path.suffix.lower() in SUFFIXES for path in self._root.iterdir()):
+            if any(path.suffix.lower() in IMAGE_SUFFIXES for path in self._root.iterdir()):
                 raise InputError(f"no class folders in {self.name}, but images: {_LAYOUT}")
-            raise InputError(f"no images in {self.name}: {_LAYOUT}; images end in {', '.join(sorted(SUFFIXES))}")
+            raise InputError(f"no images in {self.name}: {_LAYOUT}; images end in {', '.join(sorted(IMAGE_SUFFIXES))}")
         if len(self._classes) < 2:
             raise InputError(
                 f"{self.name} has one class only, {self._classes[0]!r}, and telling classes apart takes two: {_LAYOUT}"

@@ -12,6 +12,9 @@ from search_spaces.space.space import Variant
 SPLITS = ("train", "val", "test")
 """The splits, in the order of their codes 0, 1, 2 in arrays."""
 
+TRAIN = SPLITS.index("train")
+"""The code of train."""
+
 UNASSIGNED = -1
 """The code of an image in no split: not dealt yet, or left out by `limit`."""
 

@@ -13,13 +13,11 @@ import numpy.typing as npt
 
 from search_spaces.space.errors import InputError
 from trainables.data.classes import normalized
-from trainables.data.spec import SPLITS, UNASSIGNED, Shares, are_counts, shares_text
+from trainables.data.spec import SPLITS, TRAIN, UNASSIGNED, Shares, are_counts, shares_text
 
 Codes = npt.NDArray[np.int8]
 Labels = npt.NDArray[np.int64]
 Digests = npt.NDArray[np.uint8]
-
-_TRAIN = SPLITS.index("train")
 
 
 def split_images(
@@ -54,13 +52,13 @@ def split_images(
         InputError: if a class is too small to be in each dealt split, or a split is too small to hold each class, or
             the shares ask for more images than there are.
     """
-    fixed = set(np.unique(official).tolist()) - {UNASSIGNED, _TRAIN}
+    fixed = set(np.unique(official).tolist()) - {UNASSIGNED, TRAIN}
     dealt = [code for code in range(len(SPLITS)) if code not in fixed and shares[code] != 0]
-    free = np.flatnonzero((official == UNASSIGNED) | (official == _TRAIN))
+    free = np.flatnonzero((official == UNASSIGNED) | (official == TRAIN))
     totals = np.bincount(labels[free], minlength=len(classes))
     _check_enough(totals, "image", "images", classes, dealt)
     codes = official.copy()
-    if dealt == [_TRAIN]:
+    if dealt == [TRAIN]:
         return codes
     seats = _seats(shares, dealt, len(free), len(classes)) if are_counts(shares) else None
     wanted: Sequence[float] = seats or [float(shares[code]) for code in dealt]
@@ -73,13 +71,13 @@ def split_images(
     chosen = _deal(contents, totals.tolist(), wanted, seats)
     for unit, choice in zip(units, chosen, strict=True):
         codes[free[unit]] = dealt[choice]
-    untrained = sorted(set(range(len(classes))) - set(labels[codes == _TRAIN].tolist()))
+    untrained = sorted(set(range(len(classes))) - set(labels[codes == TRAIN].tolist()))
     if untrained:
         raise InputError(
             f"class {classes[untrained[0]]!r} has no image in train, as its groups hold other classes too: "
             "give another --seed or a finer --group-by"
         )
-    train = shares[_TRAIN]
+    train = shares[TRAIN]
     if seats and train != "rest" and train < seats[0]:
         return limit_train(codes, labels=labels, digests=digests, classes=classes, limit=int(train), seed=seed)
     return codes
@@ -93,7 +91,7 @@ def limit_train(
     Raises:
         InputError: if `limit` is smaller than the number of classes.
     """
-    train = np.flatnonzero(codes == _TRAIN)
+    train = np.flatnonzero(codes == TRAIN)
     if limit < len(classes):
         raise InputError(f"--limit {limit}: must be at least {len(classes)}, one train image for each class")
     ordered = train[_order(digests[train], seed)]
@@ -161,7 +159,7 @@ def _seats(shares: Shares, dealt: list[int], images: int, classes: int) -> list[
             f"--split {shares_text(shares)}: asks for {sum(numbers.values())} images of "
             f"{', '.join(SPLITS[code] for code in dealt)}, but there are {images} to deal; ask for fewer"
         )
-    numbers[next((code for code in dealt if shares[code] == "rest"), _TRAIN)] += beyond
+    numbers[next((code for code in dealt if shares[code] == "rest"), TRAIN)] += beyond
     for code, number in numbers.items():
         if number < classes or (shares[code] != "rest" and int(shares[code]) < classes):
             raise InputError(

@@ -27,7 +27,7 @@ from trainables.pretrained.lite_weights import installed_file, package_of, renam
 from trainables.storage.files import whole
 from trainables.storage.pretrained_files import Weights
 
-SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
+WEIGHT_SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
 FORCE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
 MAX_FILES_NAMED = 10
 """Number of files of a folder that a message names."""
@@ -142,7 +142,7 @@ def _given_file(model: str, given: Path | None) -> Path | None:
         return given
     if not given.is_dir():
         raise InputError(f"--weights {given}: there is no such file or folder")
-    wanted = [given / f"{model}{suffix}" for suffix in SUFFIXES]
+    wanted = [given / f"{model}{suffix}" for suffix in WEIGHT_SUFFIXES]
     file = next((file for file in wanted if file.is_file()), None)
     if file is None:
         names = sorted(entry.name for entry in given.iterdir() if entry.is_file())

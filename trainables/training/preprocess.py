@@ -10,7 +10,7 @@ from search_spaces import DataShape
 from search_spaces.shared.training import Training
 from trainables.data import Split
 
-FIXED = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "half": ((0.5,), (0.5,))}
+FIXED_STATISTICS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)), "half": ((0.5,), (0.5,))}
 """Fixed means and standard deviations, for one channel or for three."""
 
 MEASURED = 4096
@@ -43,7 +43,7 @@ class Preprocess(nn.Module):
         height, width = size or self.stored
         self.output = replace(shape, height=height, width=width)
         self.measured = normalize == "measured"
-        for name, values in zip(("mean", "std"), FIXED.get(normalize, ((0.0,), (1.0,))), strict=True):
+        for name, values in zip(("mean", "std"), FIXED_STATISTICS.get(normalize, ((0.0,), (1.0,))), strict=True):
             figures = torch.tensor(values)
             figures = figures if len(figures) == shape.channels else figures.mean().expand(shape.channels)
             self.register_buffer(name, figures.clone().view(1, -1, 1, 1))

@@ -18,7 +18,8 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
         "cluster", type=Path, nargs="?", metavar="cluster.yaml", help="check this cluster file instead, before ray up"
     )
     if flags:
-        from tune.settings.groups import Mark, marked
+        from tune.settings.groups import Mark
+        from tune.settings.settings import marked
 
         add_config(doctor)  # a search's settings file may have other settings, too
         add_flags(doctor, marked(Mark.DOCTOR))

@@ -41,7 +41,7 @@ def add_config(command: argparse.ArgumentParser) -> None:
 
 def add_flags(command: argparse.ArgumentParser, names: Collection[str]) -> None:
     """Add flags for settings to a command, in groups as its help shows them."""
-    from tune.settings.groups import GROUPS
+    from tune.settings.settings import GROUPS
 
     for group in GROUPS:
         own = [name for name in group.model_fields if name in names]
@@ -109,8 +109,8 @@ def resumed_with(before: "Settings", given: Mapping[str, Any]) -> "Settings":
     Raises:
         InputError: a setting has changed that must not.
     """
-    from tune.settings.groups import Mark, marked
-    from tune.settings.settings import make
+    from tune.settings.groups import Mark
+    from tune.settings.settings import make, marked
 
     resumable = marked(Mark.RESUMABLE)
     after = make({**before.model_dump(exclude={"address"}), **given})

@@ -123,16 +123,16 @@ def _describe(arguments: argparse.Namespace) -> int:
 
 def _replay(arguments: argparse.Namespace) -> int:
     from tune.experiment.experiment import Experiment
-    from tune.models.replay import TOLERANCE, replay
+    from tune.models.replay import REPLAY_TOLERANCE, replay
 
     deviations, differences = replay(Experiment.open(arguments.experiment), arguments.trial)
     for deviation in deviations:
         print(f"epoch {deviation.epoch}: {deviation.figure} deviates by {deviation.difference:.1e}")
     worst = max(deviation.difference for deviation in deviations)
-    if worst <= TOLERANCE:
-        print(f"reproduced: every figure of every epoch within {TOLERANCE:g}")
+    if worst <= REPLAY_TOLERANCE:
+        print(f"reproduced: every figure of every epoch within {REPLAY_TOLERANCE:g}")
         return 0
-    print(f"not reproduced: a figure deviates by {worst:.1e}, more than {TOLERANCE:g}")
+    print(f"not reproduced: a figure deviates by {worst:.1e}, more than {REPLAY_TOLERANCE:g}")
     for difference in differences or ["the environment is the same as in the record"]:
         print(f"  {difference}")
     return 1

@@ -30,8 +30,8 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
 
 
 def _add_settings(search: argparse.ArgumentParser) -> None:
-    from tune.settings.groups import Mark, marked
-    from tune.settings.settings import Settings
+    from tune.settings.groups import Mark
+    from tune.settings.settings import Settings, marked
 
     resumable = ", ".join(map(flag_of, marked(Mark.RESUMABLE)))
     search.add_argument(

@@ -30,7 +30,8 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
         help="the search method of W&B (default: bayes)",
     )
     if flags:
-        from tune.settings.groups import Mark, marked
+        from tune.settings.groups import Mark
+        from tune.settings.settings import marked
 
         add_config(sweep)
         add_flags(sweep, marked(Mark.SWEEP, Mark.SWEEP_TRIAL))
@@ -54,9 +55,9 @@ def add(commands: "argparse._SubParsersAction[Parser]", *, flags: bool) -> None:
 def _sweep(arguments: argparse.Namespace) -> int:
     import yaml
 
-    from tune.settings.groups import Mark, marked
+    from tune.settings.groups import Mark
     from tune.settings.parsing import EMBEDDED
-    from tune.settings.settings import make
+    from tune.settings.settings import make, marked
     from tune.tracking.sweeps import driving_sweep
 
     given = {**given_by(arguments), "recipes": ",".join(arguments.recipe)}

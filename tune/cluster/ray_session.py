@@ -34,7 +34,7 @@ OBJECT_STORE_BYTES = 128 * 2**20
 """The size of Ray's object store. Nothing large goes through it: images and weights are files."""
 
 
-PROBE_SECONDS = 5.0
+PROBE_TIMEOUT_S = 5.0
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def connect(address: str) -> None:
     host, _, port = address.rpartition(":")
     try:
         if host and port.isdigit():
-            socket.create_connection((host, int(port)), PROBE_SECONDS).close()  # Ray itself would try for minutes
+            socket.create_connection((host, int(port)), PROBE_TIMEOUT_S).close()  # Ray itself would try for minutes
         _init(address=address)
     except (OSError, RuntimeError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]

@@ -28,6 +28,7 @@ from tune.experiment.report_figures import (
     Text,
     TrialCounts,
 )
+from tune.settings.objective import ObjectiveMetric
 
 REPORT = "report.json"
 
@@ -198,7 +199,7 @@ class Report(BaseModel):
     model_config = READ
 
     winner: str | None = Field(description="the tested recipe with the best mean val metric of its finals")
-    metric: Literal["accuracy", "macro_f1", "weighted_f1", "loss"]
+    metric: ObjectiveMetric
     tested_on: Literal["test", "val"] = Field(
         description="the split of all test figures here: val if there is no test split"
     )

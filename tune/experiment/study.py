@@ -35,7 +35,7 @@ OPTUNA_STATES: dict[State, TrialState] = {
     "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
-STATES = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
+STATE_OF = {optuna_state: state for state, optuna_state in OPTUNA_STATES.items()}
 
 logger = logging.getLogger("ray.toprung")  # a child of Ray's logger, which writes the driver's log
 
@@ -288,7 +288,7 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         seed=attrs["seed"],
         params=trial.params,
         distributions=trial.distributions,
-        state=STATES[trial.state],
+        state=STATE_OF[trial.state],
         epochs=[{"epoch": epoch, **figures} for epoch, figures in kept.items()],
         heard=heard,
         values=dict(sorted(values.items())),

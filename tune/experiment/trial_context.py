@@ -10,7 +10,7 @@ import torch
 
 from search_spaces import Variant, add_recipes
 from trainables.data import PREPARED, TrainData, TrainOn, bring_store, load_train
-from trainables.storage.pretrained_files import bring_weights
+from trainables.storage.pretrained_files import WEIGHTS_FILE, bring_weights
 from trainables.storage.synced_folder import SyncedFolder
 from trainables.training.iterate import release
 from tune.experiment.experiment import Experiment
@@ -18,7 +18,7 @@ from tune.experiment.input_variants import folders_of, searched_input_variants
 from tune.settings.groups import HERE
 from tune.settings.objective import Objective
 
-DATA_FILES = (*PREPARED, "weights.json")
+DATA_FILES = (*PREPARED, WEIGHTS_FILE)
 """The files of a folder that training needs, apart from images and weights."""
 
 

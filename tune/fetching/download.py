@@ -12,7 +12,7 @@ from typing import Any
 
 from search_spaces import InputError
 from tune.fetching.web_requests import (
-    LONGEST_PAUSE,
+    LONGEST_PAUSE_S,
     MAX_FAILURES_IN_A_ROW,
     BrokenOffError,
     ChangedError,
@@ -68,7 +68,7 @@ def download(remote: Remote, file: Path, *, advance: Advance, pause: Callable[[f
                     part.begin({})
                 if failures == MAX_FAILURES_IN_A_ROW:
                     raise UnreachableError(f"{remote.url}: {error}, {MAX_FAILURES_IN_A_ROW} times") from None
-                pause(min(max(error.pause, 2.0 ** (failures - 1)), LONGEST_PAUSE))
+                pause(min(max(error.pause, 2.0 ** (failures - 1)), LONGEST_PAUSE_S))
         part.complete()
     try:
         check(file, remote.checksum, remote.url)

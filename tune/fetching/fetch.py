@@ -19,7 +19,7 @@ from tune.fetching.published import DATA_SETS, Published
 from tune.fetching.unpack import unpack
 from tune.fetching.web_requests import UnreachableError
 
-CARD = ".fetched.json"
+FETCH_RECORD = ".fetched.json"
 """The file in which a folder records its data set, source, time and number of files."""
 
 DRAFT, LOCK = "unpacked", ".lock"
@@ -68,7 +68,7 @@ def fetch(name: str, to: Path, copy: Path | None, console: Console) -> str:
             sources, placed = [str(copy)], _taken(copy, published, to, draft, progress)
         paths = _arrange(draft, published.arrange(placed)) if published.arrange else placed
         card = {"data": name, "from": sources, "at": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "files": len(paths)}
-        (draft / CARD).write_text(json.dumps(card, indent=1) + "\n")
+        (draft / FETCH_RECORD).write_text(json.dumps(card, indent=1) + "\n")
         draft.replace(to)
         for file in work.glob("[!.]*"):
             file.unlink()
@@ -103,7 +103,7 @@ def _is_there(name: str, to: Path) -> bool:
     if not to.exists() or (to.is_dir() and not any(to.iterdir())):
         return False
     try:
-        card = json.loads((to / CARD).read_text())
+        card = json.loads((to / FETCH_RECORD).read_text())
     except (OSError, ValueError):
         card = {}
     if card.get("data") != name:

@@ -20,7 +20,7 @@ SILENCE_TIMEOUT_S = 30.0
 MAX_FAILURES_IN_A_ROW = 5
 """The failures in a row, without a new byte, after which a server is given up."""
 TRANSIENT = {408, 425, 429, 500, 502, 503, 504}
-LONGEST_PAUSE = 60.0
+LONGEST_PAUSE_S = 60.0
 
 
 class UnreachableError(Exception):
@@ -103,7 +103,7 @@ def _read_page(url: str, pause: Callable[[float], None]) -> tuple[list[Any], str
                 content, link = json.load(response), response.headers.get("Link", "")
         except BrokenOffError as error:
             reason = str(error)
-            pause(min(max(error.pause, 2.0**attempt), LONGEST_PAUSE))
+            pause(min(max(error.pause, 2.0**attempt), LONGEST_PAUSE_S))
             continue
         except (OSError, http.client.HTTPException) as error:
             reason = f"the connection broke off ({error})"

@@ -26,11 +26,11 @@ CHECKED = 256
 BATCHES = (1, 31, 32)
 """The sizes of their batches, of which the last repeats: the file must take batches of any size."""
 
-TOLERANCE = 1e-4
+LOGIT_TOLERANCE = 1e-4
 """The bound on the absolute difference of logits."""
 
 OF_NOISE = 4.0
-"""The bound on the difference of logits in the hundreds, for which float32 itself cannot hold TOLERANCE.
+"""The bound on the difference of logits in the hundreds, for which float32 itself cannot hold LOGIT_TOLERANCE.
 
 It is a multiple of the difference of PyTorch in float32 from PyTorch in float64. Two orders of the same sum differed by
 up to 2.7 times that.
@@ -45,8 +45,8 @@ class Parity:
         images: number of images compared.
         difference: the largest absolute difference of logits.
         largest: the largest absolute logit of PyTorch.
-        noise: the difference of PyTorch's logits from those in float64; 0 if `difference` is within TOLERANCE, as the
-            noise is not measured then.
+        noise: the difference of PyTorch's logits from those in float64; not measured, and 0, if `difference` is within
+            LOGIT_TOLERANCE.
         disagreements: number of images with another top-1 class.
     """
 
@@ -59,7 +59,7 @@ class Parity:
     @property
     def passed(self) -> bool:
         """True if the exported model can replace the one in PyTorch; never with logits that are not finite."""
-        near = self.difference < TOLERANCE or self.difference <= OF_NOISE * self.noise
+        near = self.difference < LOGIT_TOLERANCE or self.difference <= OF_NOISE * self.noise
         return near and self.disagreements == 0
 
 
@@ -191,7 +191,7 @@ def compare(classifier: Classifier, exported: OnnxClassifier, images: npt.NDArra
         images=len(images),
         difference=difference,
         largest=float(np.abs(expected).max()),
-        noise=0.0 if difference < TOLERANCE else _noise(classifier, batches, expected),
+        noise=0.0 if difference < LOGIT_TOLERANCE else _noise(classifier, batches, expected),
         disagreements=int((found.argmax(1) != expected.argmax(1)).sum()),
     )
 

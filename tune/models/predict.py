@@ -18,11 +18,11 @@ from rich.text import Text
 
 from search_spaces import InputError, Variant
 from trainables.data import decode
-from trainables.data.decode import SUFFIXES
+from trainables.data.decode import IMAGE_SUFFIXES
 from trainables.inference.onnx_classifier import OnnxClassifier
 from tune.models.model_folder import ModelFolder
 
-BATCH = 64
+PREDICTED_AT_ONCE = 64
 
 
 class Model(Protocol):
@@ -100,10 +100,10 @@ def find(paths: Iterable[Path]) -> list[Path]:
                 Path(folder, name)
                 for folder, _, names in _walk(path)
                 for name in sorted(names)
-                if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES
+                if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES
             ]
             if not inside:
-                raise InputError(f"{path} holds no image; it is searched for {', '.join(sorted(SUFFIXES))}")
+                raise InputError(f"{path} holds no image; it is searched for {', '.join(sorted(IMAGE_SUFFIXES))}")
             files += inside
         elif path.exists():
             files.append(path)
@@ -147,8 +147,8 @@ def predict(
 
     predictions: list[Prediction] = []
     with ThreadPoolExecutor() as pool:
-        for start in range(0, len(files), BATCH):
-            batch = files[start : start + BATCH]
+        for start in range(0, len(files), PREDICTED_AT_ONCE):
+            batch = files[start : start + PREDICTED_AT_ONCE]
             decoded = list(pool.map(pixels, batch))
             whole = [image for image in decoded if not isinstance(image, str)]
             rows = iter(model.probabilities(np.stack(whole)) if whole else ())

@@ -16,7 +16,7 @@ from tune.experiment.input_variants import folder_of, shown_to
 from tune.experiment.study import SearchStudy
 from tune.experiment.trial_record import record_of
 
-TOLERANCE = 1e-6
+REPLAY_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)

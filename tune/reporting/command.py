@@ -3,9 +3,9 @@
 import shlex
 from typing import Any
 
-from tune.settings.groups import Mark, marked
+from tune.settings.groups import Mark
 from tune.settings.preset import Preset, settings_with
-from tune.settings.settings import Settings
+from tune.settings.settings import Settings, marked
 
 PLACES = ("name", *marked(Mark.PLACE))
 """Settings of a search's place and name; they do not change the search itself."""

@@ -7,7 +7,8 @@ from search_spaces import space_of
 from tune.reporting.command import setting_text
 from tune.reporting.comparison import Contender, grouped, same_images
 from tune.reporting.formatting import NOTHING, TIMES, setting
-from tune.settings.groups import DisplaySettings, Mark, WandbSettings, marked
+from tune.settings.groups import DisplaySettings, Mark, WandbSettings
+from tune.settings.settings import marked
 
 OF_PLACE = ("name", *marked(Mark.PLACE), *DisplaySettings.model_fields, *WandbSettings.model_fields)
 """The settings that do not affect results."""

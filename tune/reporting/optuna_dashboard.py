@@ -10,7 +10,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 import optuna
 
 from search_spaces import InputError
-from tune.experiment.experiment import SQLITE, Experiment
+from tune.experiment.experiment import SQLITE, STUDY, Experiment
 from tune.experiment.study_backup import copy_without_trace
 
 REFRESH_EVERY_S = 5.0
@@ -28,7 +28,7 @@ def dashboard(experiment: Experiment, port: int) -> None:
     except ImportError:
         raise InputError("dashboard needs optuna-dashboard: pip install 'toprung[dashboard]'") from None
     with TemporaryDirectory(prefix="toprung-") as folder:
-        copy = Path(folder) / "study.db"
+        copy = Path(folder) / STUDY
         copy_study(experiment, copy)
         try:
             server = make_server("127.0.0.1", port, wsgi(f"{SQLITE}{copy}"), handler_class=_Silent)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from search_spaces.space.shape import Share
+from tune.settings.objective import ObjectiveMetric
 from tune.settings.parsing import (
     absolute,
     absolute_file,
@@ -155,7 +156,7 @@ class SearchSettings(BaseModel):
     time_budget: Annotated[float | None, BeforeValidator(seconds), RESUMABLE] = Field(
         None, gt=0, description="stop the trials after this time (90s, 10m, 2h); the finals follow"
     )
-    metric: Annotated[Literal["accuracy", "macro_f1", "weighted_f1", "loss"], SWEEP_TRIAL] = Field(
+    metric: Annotated[ObjectiveMetric, SWEEP_TRIAL] = Field(
         "accuracy", description="the metric that is optimized on val"
     )
     seed: Annotated[int, SWEEP_TRIAL] = Field(
@@ -260,22 +261,3 @@ class WandbSettings(BaseModel):
     wandb_sweep: Annotated[bool, RESUMABLE] = Field(
         False, description="also make a sweep in W&B that shows the trials with the fields that they vary"
     )
-
-
-GROUPS: tuple[type[BaseModel], ...] = (
-    DataSettings,
-    RecipeSettings,
-    SearchSettings,
-    PlaceSettings,
-    ResourceSettings,
-    FinalSettings,
-    DisplaySettings,
-    WandbSettings,
-)
-"""The groups in the order of the help and of a settings file."""
-
-
-def marked(*marks: Mark) -> tuple[str, ...]:
-    """Return the names of the settings that have one of the marks, in the order of the groups."""
-    fields = {name: field for group in GROUPS for name, field in group.model_fields.items()}
-    return tuple(name for name, field in fields.items() if set(marks) & {*field.metadata})

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Literal
 
+ObjectiveMetric = Literal["accuracy", "macro_f1", "weighted_f1", "loss"]
+"""The metrics that a search may optimize."""
+
 
 @dataclass(frozen=True)
 class Objective:

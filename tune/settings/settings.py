@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from search_spaces import Choice, Domain, InputError, Variant, add_recipes, narrow, recipes, space_of
 from tune.settings.groups import (
     DataSettings,
     DisplaySettings,
     FinalSettings,
+    Mark,
     PlaceSettings,
     RecipeSettings,
     ResourceSettings,
@@ -120,6 +121,15 @@ class Settings(  # pydantic orders the fields from the last base to the first
     def dump(self) -> str:
         """Return the settings as YAML that `load` reads."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+GROUPS: tuple[type[BaseModel], ...] = tuple(reversed(Settings.__bases__))
+"""The groups in the order of the help and of a settings file."""
+
+
+def marked(*marks: Mark) -> tuple[str, ...]:
+    """Return the names of the settings that have one of the marks, in the order of the groups."""
+    return tuple(name for name, field in Settings.model_fields.items() if set(marks) & {*field.metadata})
 
 
 def make(values: Mapping[str, Any]) -> Settings:

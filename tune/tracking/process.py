@@ -18,7 +18,7 @@ from tune.settings.groups import WandbSettings
 from tune.settings.settings import Settings
 from tune.terminal.console import working
 
-LOG = "logs/wandb.log"
+TRACKER_LOG = "logs/wandb.log"
 
 SEARCH_END_TIMEOUT_S = 55.0
 """The most seconds that a search waits for W&B at its end."""
@@ -103,7 +103,7 @@ class _Tracker:
         if late:
             self._warn(f"it has not taken all within {patience:.0f} s")
         elif self._code and self._code != GAVE_UP:  # the process itself reports GAVE_UP
-            self._warn(f"its process has failed, see {self._experiment.folder / LOG}")
+            self._warn(f"its process has failed, see {self._experiment.folder / TRACKER_LOG}")
         return not late and not self._code
 
     def _run(self, modes: list[str]) -> None:
@@ -126,7 +126,7 @@ class _Tracker:
         self._code = GAVE_UP
 
     def _start(self, mode: str) -> "subprocess.Popen[str]":
-        log = self._experiment.folder / LOG
+        log = self._experiment.folder / TRACKER_LOG
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as errors:
             return subprocess.Popen(

@@ -20,8 +20,8 @@ from tune.experiment.folder import FINAL
 from tune.experiment.report_json import Report, read_report
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
-from tune.settings.groups import Mark, WandbSettings, marked
-from tune.settings.settings import Settings
+from tune.settings.groups import Mark, WandbSettings
+from tune.settings.settings import Settings, marked
 from tune.tracking.client import RunStarter, log_epochs, retry_request
 from tune.tracking.results import confusion, curves, figures_of, leaderboard_table, per_class
 from tune.tracking.sweeps import shown_sweep

@@ -22,7 +22,7 @@ from tune.terminal.console import clock
 
 PLAIN_EVERY_S = 15.0
 """Seconds between lines where the output is no terminal."""
-REDRAW_EVERY = 0.25
+REDRAW_EVERY_S = 0.25
 
 
 class Progress(Callback):
@@ -56,7 +56,7 @@ class Progress(Callback):
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         """Redraw if it is time. Ray calls this after each event."""
-        if time.monotonic() - self._drawn > (REDRAW_EVERY if self._live else PLAIN_EVERY_S):
+        if time.monotonic() - self._drawn > (REDRAW_EVERY_S if self._live else PLAIN_EVERY_S):
             self._show()
 
     def __getstate__(self) -> dict[str, Any]:

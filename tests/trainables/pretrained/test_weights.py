@@ -26,7 +26,7 @@ from search_spaces.yolo_cls import YOLOClassification
 from trainables import timm_finetune, torchvision_finetune, yolo_cls
 from trainables.pretrained.fine_tuning import head_names, load_pretrained
 from trainables.pretrained.lite_weights import installed_file, package_of
-from trainables.pretrained.weights import SUFFIXES, find_weights, read_weights
+from trainables.pretrained.weights import WEIGHT_SUFFIXES, find_weights, read_weights
 from trainables.storage.pretrained_files import Weights, weights_of_experiment, write_weights
 
 NETWORK = "test_resnet"
@@ -158,7 +158,7 @@ def test_damaged_and_missing_files_are_refused(tmp_path: Path, network: nn.Modul
 
 
 @pytest.mark.parametrize("content", [b"", b"some words\n", b"0", b"\x80\x02.", b"\xff" * 100, b"PK\x03\x04", b"{}"])
-@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("suffix", WEIGHT_SUFFIXES)
 def test_what_is_no_file_of_weights_is_refused_in_one_line(tmp_path: Path, content: bytes, suffix: str) -> None:
     (tmp_path / f"w{suffix}").write_bytes(content)
     with pytest.raises(InputError, match=r"^--weights .*(cannot be read \(\w+|needs pickle)") as error:

@@ -24,7 +24,7 @@ from trainables.training.protocol import build_of
 from tune.cli import main
 from tune.experiment.experiment import Experiment
 from tune.experiment.model_folders import recipes_tested
-from tune.models.export import CHECKED, TOLERANCE, Parity, compare, export, images_of, to_onnx
+from tune.models.export import CHECKED, LOGIT_TOLERANCE, Parity, compare, export, images_of, to_onnx
 from tune.models.model_folder import ModelFolder
 from tune.models.predict import find, load, predict
 
@@ -156,7 +156,7 @@ def test_logits_beyond_what_float32_can_hold_are_judged_by_its_own_error(searche
     images, _ = load_train(searched.folder, torch.device("cpu")).val.arrays()
     louder = replace(classifier, model=LouderModel(1e4, classifier.model))
     same = compare(louder, Louder(1e4, OnnxClassifier.load(file)), images)  # type: ignore[arg-type]
-    assert same.difference > TOLERANCE
+    assert same.difference > LOGIT_TOLERANCE
     assert 0 < same.noise < 1e-6 * same.largest
     assert same.passed
     other = compare(louder, Louder(1e4 * (1 + 1e-4), OnnxClassifier.load(file)), images)  # type: ignore[arg-type]

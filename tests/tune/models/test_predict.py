@@ -150,7 +150,7 @@ def test_batches_do_not_change_what_is_predicted(
     model, done = load(searched.folder, "mlp"), []
     files = find([pictures])
     whole = predict(model, files, top=1)
-    monkeypatch.setattr("tune.models.predict.BATCH", 4)
+    monkeypatch.setattr("tune.models.predict.PREDICTED_AT_ONCE", 4)
     batched = predict(model, files, top=1, progress=done.append)
     assert [p.image for p in batched] == files
     assert [p.ranked[0][0] for p in batched] == [p.ranked[0][0] for p in whole]
