@@ -200,8 +200,9 @@ def in_top(labels: Labels, log_probabilities: LogProbabilities) -> NDArray[np.fl
     Of classes that are as likely as the true one, chance decides, so that an image may count for a part. A kNN with few
     neighbors gives most classes the same probability.
     """
-    own = log_probabilities[np.arange(len(labels)), labels][:, None]
-    better, equal = (log_probabilities > own).sum(axis=1), (log_probabilities == own).sum(axis=1)
+    given = np.asarray(log_probabilities, np.result_type(log_probabilities, np.float32))  # half precision is slow
+    own = given[np.arange(len(labels)), labels][:, None]
+    better, equal = (given > own).sum(axis=1), (given == own).sum(axis=1)
     places = ((TOP - better) / np.maximum(equal, 1)).clip(0, 1)
     return np.asarray(np.where(equal > 0, places, 0.0))  # NaN equals nothing, itself included
 

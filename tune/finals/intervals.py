@@ -39,12 +39,12 @@ def intervals(models: Sequence[Evaluation]) -> dict[str, Interval]:
 
 def _of_images(metric: Metric, models: Sequence[Evaluation], seed: int = 0) -> Interval:
     """Return the interval of a metric that is not a function of predictions alone."""
-    values = np.array([metric.value(model) for model in models])
+    scores = np.stack([metric.scores(model) for model in models]) if isinstance(metric, MeanMetric) else None
+    values = np.array([metric.value(model) for model in models]) if scores is None else scores.mean(axis=1)
     mean, rng, images = float(values.mean()), np.random.default_rng(seed), len(models[0].labels)
     if not math.isfinite(mean):
         return Interval(mean, mean, mean)
-    if isinstance(metric, MeanMetric):
-        scores = np.stack([metric.scores(model) for model in models])
+    if scores is not None:
         if len(models) == 1 and not np.isin(scores, (0, 1)).all():
             found = mean_interval(scores[0])
             return Interval(mean, *np.clip((found.low, found.high), *metric.bounds).tolist())
