@@ -21,6 +21,7 @@ from optuna.trial import TrialState
 
 from search_spaces import InputError
 from tests.postgres import PASSWORD, Postgres
+from tune.experiment import study as module
 from tune.experiment import study_storage
 from tune.experiment.study import SearchStudy
 
