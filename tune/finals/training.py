@@ -132,14 +132,14 @@ def train_final(
     objective = settings.objective
 
     def better(one: EpochResult, than: EpochResult) -> bool:
-        return objective.is_better(one.report[objective.metric], than=than.report[objective.metric])
+        return objective.is_better(one.figures[objective.metric], than=than.figures[objective.metric])
 
     best, weights = None, b""
     model = None
     curves = []
     for epoch in islice(run(recipe, space, data, epochs=settings.max_epochs, seed=seed), until):
         model = epoch.model
-        curves.append(epoch.report)
+        curves.append(epoch.figures)
         if not epoch.diverged and (keep == "last" or best is None or better(epoch, best)):
             best, weights = epoch, weights_of(model)
     if best is None or model is None:
