@@ -48,7 +48,7 @@ def main(trials: int, epochs: int, folder: Path, *, same_work: bool) -> None:
         add_recipes(RECIPES)
         images = load_train(folder, torch.device("cpu"))
         for epoch in run("instant", space_of("instant")(**config), images, epochs=epochs, seed=0):
-            ray.tune.report({"accuracy": epoch.report["accuracy"]})
+            ray.tune.report({"accuracy": epoch.figures["accuracy"]})
 
     if same_work:
         from trainables.data import DataSpec, prepare

@@ -58,7 +58,7 @@ def main() -> None:
             for seed in range(arguments.seeds):
                 *_, last = run("timm_finetune", space, data, epochs=arguments.epochs, seed=seed)
                 accuracy = evaluate(last.model, test, len(data.classes)).metrics["accuracy"]
-                seconds = last.report["seconds"]
+                seconds = last.figures["seconds"]
                 print(
                     f"pretrained {pretrained:3}  seed {seed}: test {accuracy:.4f}, {seconds:.0f} s an epoch", flush=True
                 )

@@ -58,7 +58,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
     from tune.experiment.study import SearchStudy
     from tune.experiment.trial_context import TrialContext
     from tune.finals.finalists import load_finalists
-    from tune.finals.training import train_final
+    from tune.finals.training import FinalJob, train_final
     from tune.reporting.report import write_report
     from tune.settings.objective import Objective
     from tune.settings.settings import make
@@ -82,7 +82,9 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
         record = study.begin(recipe, space.active(), seed=0, params={}, distributions={})
         study.report(record.number, 1, {"epoch": 1, "accuracy": 0.9, "seconds": 0.1}, 0.9)
         study.end(record.number, "complete")
-        train_final(trial, recipe, space.active(), record.number, 0, f"finals/{recipe}-{record.number:05d}-0")
+        folder = f"finals/{recipe}-{record.number:05d}-0"
+        job = FinalJob(recipe=recipe, config=space.active(), trial=record.number, seed=0, folder=folder)
+        train_final(trial, job)
     numbers = [record.number for record in study.records]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tune.finals.intervals.DRAWS", 40)

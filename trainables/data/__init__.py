@@ -5,13 +5,12 @@ from typing import TYPE_CHECKING, Any
 from trainables.data.data_card import read_card
 from trainables.data.decode import Box, BrokenImageError, decode
 from trainables.data.prepare import PREPARED, Prepared, prepare, prepare_input_variants
-from trainables.data.spec import DataSpec, Shares
+from trainables.data.spec import DataSpec, Shares, TrainOn
 
 if TYPE_CHECKING:
     from trainables.data.load import (
         Split,
         TrainData,
-        TrainOn,
         bring_store,
         has_test,
         load_test,

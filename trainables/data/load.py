@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +20,7 @@ from trainables.data.classes import Classes
 from trainables.data.data_card import images_digest, read_card
 from trainables.data.memory import free_memory
 from trainables.data.sources import open_source
-from trainables.data.spec import DataSpec
+from trainables.data.spec import DataSpec, TrainOn
 from trainables.data.store import bring, ensure_store
 from trainables.storage.pretrained_files import weights_of_experiment
 
@@ -29,9 +29,6 @@ RESIDENT_SHARE = 0.25
 
 The rest is for models, for other splits and for the trials beside this one.
 """
-
-TrainOn = Literal["train", "train+val"]
-"""The splits that a model is trained on."""
 
 _COPIED_AT_ONCE = 64 * 2**20  # bytes per copy to the device, so that a split is never in memory twice
 

@@ -22,6 +22,9 @@ BadImagePolicy = Literal["refuse", "skip"]
 
 Shares = tuple[Share, Share, Share]
 
+TrainOn = Literal["train", "train+val"]
+"""The splits that a model is trained on."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:

@@ -118,8 +118,8 @@ def small(recipe: str, space: Space) -> Space:
 
 
 def figures(results: list[EpochResult]) -> list[dict[str, float]]:
-    """Return the figures that must be equal in two runs: each report without the timings."""
-    return [{k: v for k, v in result.report.items() if k not in TIMINGS} for result in results]
+    """Return the figures that must be equal in two runs: those of each epoch without the timings."""
+    return [{k: v for k, v in result.figures.items() if k not in TIMINGS} for result in results]
 
 
 def learns(recipe: str, samples: Samples) -> Iterator[str]:

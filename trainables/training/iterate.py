@@ -28,7 +28,7 @@ class EpochResult:
     Attributes:
         epoch: counted from 1.
         val: evaluation on the val split.
-        report: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and evaluation),
+        figures: every figure by name: val metrics, train_loss, train_accuracy, lr, seconds (training and evaluation),
             loading_seconds (the part of training spent waiting for images), images_per_second (training alone),
             memory_mib (see `peak_memory`).
         last: no epoch follows.
@@ -38,7 +38,7 @@ class EpochResult:
 
     epoch: int
     val: Evaluation
-    report: EpochFigures
+    figures: EpochFigures
     last: bool
     diverged: bool
     model: nn.Module
@@ -63,20 +63,20 @@ def run(
             trained, loading = time.perf_counter(), data.train.seconds - loaded
             val = evaluate(step.model, data.val, len(data.classes))
             metrics = val.metrics
-            report = dict(metrics)
+            figures: EpochFigures = dict(metrics)
             if step.train_loss is not None and step.train_accuracy is not None:
-                report |= {"train_loss": step.train_loss, "train_accuracy": step.train_accuracy}
+                figures |= {"train_loss": step.train_loss, "train_accuracy": step.train_accuracy}
             if step.lr is not None:
-                report["lr"] = step.lr
-            report["seconds"] = time.perf_counter() - began
-            report["loading_seconds"] = loading
-            report["images_per_second"] = len(data.train) / (trained - began)
-            report["memory_mib"] = peak_memory(data.device) / 2**20
+                figures["lr"] = step.lr
+            figures["seconds"] = time.perf_counter() - began
+            figures["loading_seconds"] = loading
+            figures["images_per_second"] = len(data.train) / (trained - began)
+            figures["memory_mib"] = peak_memory(data.device) / 2**20
             diverged = not math.isfinite(val.loss) or not math.isfinite(step.train_loss or 0.0)
             yield EpochResult(
                 epoch=epoch,
                 val=val,
-                report=report,
+                figures=figures,
                 last=step.last or diverged,
                 diverged=diverged,
                 model=step.model,

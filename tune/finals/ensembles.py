@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from trainables.training.metrics import Evaluation
 from tune.experiment.report_figures import MeanOf
+from tune.finals.final_file import SoupKind
 from tune.finals.finalists import Finalist, Tested
-from tune.finals.soups import Kind, Soup
+from tune.finals.soups import Soup
 
-SOUPS: dict[Kind, MeanOf] = {"uniform": "uniform soup", "greedy": "greedy soup"}
+SOUPS: dict[SoupKind, MeanOf] = {"uniform": "uniform soup", "greedy": "greedy soup"}
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,7 @@
 """Finalists: the best configurations, trained with each seed and tested, as an experiment's folder holds them."""
 
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import Value
-from trainables.data import TrainOn
-from trainables.training.metrics import EpochFigures, Evaluation, Metrics
+from trainables.training.metrics import Evaluation, Metrics
 from tune.experiment.folder import FINAL
 from tune.experiment.report_figures import Interval
 from tune.experiment.trial_record import TrialRecord
+from tune.finals.final_file import FinalRecord, TestedRecord, read_final
 from tune.finals.intervals import intervals
 from tune.settings.settings import Settings
 
@@ -23,41 +22,22 @@ DEFAULT = "default"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tested:
+class Tested(TestedRecord):
     """A model that was tested.
 
     Attributes:
-        recipe, config: the recipe and its configuration.
-        train_on: the splits that it was trained on.
-        val, test: metrics on the two splits. For a model that was also trained on val, the val metrics are those of the
-            same training on train alone; they are empty if there was none.
-        seconds: training and evaluation.
-        classes: number of classes.
         folder: of model.safetensors and of the labels and predictions of the images.
         val_of: the folder of the final whose val metrics these are, if that is another one.
-        model: its cost (see `Cost`), with the processor or GPU that it was timed on as "device"; None if it was not
-            measured.
-        mixed: True if it was trained in bfloat16.
-        examples: a few test images (see `Example`), in the order of `thumbnails`.
     """
 
-    recipe: str
-    config: dict[str, Value]
-    train_on: TrainOn = "train"
-    val: Metrics
-    test: Metrics
-    seconds: float
-    classes: int
     folder: Path
     val_of: Path | None = None
-    model: dict[str, Any] | None = None
-    mixed: bool = False
-    examples: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Load a tested model from its folder."""
-        return cls(**json.loads((folder / FINAL).read_text()), folder=folder)
+        tested: Self = cls.adapter().validate_python({**read_final(folder), "folder": folder})
+        return tested
 
     @property
     def labels(self) -> NDArray[np.int64]:
@@ -123,23 +103,8 @@ class Tested:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Final(Tested):
-    """One training with one seed, tested.
-
-    Attributes:
-        trial: the trial that found the configuration; None for a default point, which may not have been a trial, and
-            for a published row.
-        seed: of this training.
-        epoch: the epoch whose weights were tested.
-        curves: the figures of each epoch.
-        scores: of the configurations that were compared by cross-validation before this training.
-    """
-
-    trial: int | None
-    seed: int
-    epoch: int
-    curves: list[EpochFigures] = field(default_factory=list)
-    scores: list[dict[str, Any]] = field(default_factory=list)
+class Final(FinalRecord, Tested):
+    """One training with one seed, tested."""
 
 
 @dataclass(frozen=True, kw_only=True)

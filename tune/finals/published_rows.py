@@ -13,9 +13,10 @@ from tune.experiment.experiment import Experiment
 from tune.experiment.folder import FINAL
 from tune.experiment.input_variants import folders_of
 from tune.experiment.planned_rows import PlannedRow
+from tune.experiment.report_json import GridScore
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final
-from tune.finals.training import train_final, wait_for
+from tune.finals.training import FinalJob, train_final, wait_for
 from tune.tuning.retries import trainer
 from tune.tuning.search_context import SearchContext
 
@@ -60,17 +61,17 @@ def train_row(settings: TrialContext, row: PlannedRow, seed: int, *scores: dict[
     `scores` are those of `cross_validate`, in the order of the candidates.
     """
     best = int(np.argmax([score["accuracy"] for score in scores])) if scores else 0
-    train_final(
-        settings,
-        row.row.recipe,
-        row.candidates[best],
-        None,
-        seed,
-        row.folder,
+    job = FinalJob(
+        recipe=row.row.recipe,
+        config=row.candidates[best],
+        trial=None,
+        seed=seed,
+        folder=row.folder,
         train_on=row.row.train_on,
         keep="last",
-        scores=[{"config": c, **s} for c, s in zip(row.candidates, scores, strict=bool(scores))],
+        scores=[GridScore(config=c, **s) for c, s in zip(row.candidates, scores, strict=bool(scores))],
     )
+    train_final(settings, job)
 
 
 def score_of(row: PlannedRow, number: int) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 from safetensors.torch import load_file
@@ -26,30 +26,20 @@ from trainables.training.iterate import release
 from trainables.training.protocol import build_of
 from tune.experiment.folder import FINAL
 from tune.experiment.trial_context import TrialContext
+from tune.finals.final_file import SoupKind, SoupRecord
 from tune.finals.finalists import Final, Finalist, Tested
-from tune.finals.training import carry_out, conclude, data_of, halved
+from tune.finals.testing import halved, run_test, write_tested
+from tune.finals.training import carry_out, data_of
 from tune.settings.settings import Settings
 from tune.tuning.search_context import SearchContext
-
-Kind = Literal["uniform", "greedy"]
 
 SAME = ("pretrained", "input_variant", "resolution", "normalize", "window")
 """Fields in which networks must agree for their weights to mean the same, besides the fields of a recipe's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Soup(Tested):
-    """A soup that was tested.
-
-    Attributes:
-        kind: the rule by which its members were chosen.
-        pool: the finals to choose from, by the names of their folders, the best on val first.
-        members: the finals that were averaged.
-    """
-
-    kind: Kind
-    pool: list[str]
-    members: list[str]
+class Soup(SoupRecord, Tested):
+    """A soup that was tested."""
 
 
 def pool_of(finalists: Sequence[Finalist], settings: Settings) -> list[Final]:
@@ -69,7 +59,7 @@ def pool_of(finalists: Sequence[Finalist], settings: Settings) -> list[Final]:
 def load_soups(folder: Path, pool: Sequence[Final]) -> list[Soup]:
     """Load the soups that were made of exactly these finals."""
     names = [final.chosen_in.name for final in pool]
-    places = [folder / _name(final, kind) for final in pool[:1] for kind in get_args(Kind)]
+    places = [folder / _name(final, kind) for final in pool[:1] for kind in get_args(SoupKind)]
     soups = [Soup.load(place) for place in places if (place / FINAL).exists()]
     return [soup for soup in soups if soup.pool == names and soup.train_on == pool[0].train_on]
 
@@ -79,7 +69,7 @@ def run_soups(search: SearchContext, pools: Sequence[Sequence[Final]], label: st
     settings, jobs = search.trial_context, {}
     for pool in pools:
         made = {soup.kind for soup in load_soups(settings.place.folder, pool)}
-        for kind in get_args(Kind):
+        for kind in get_args(SoupKind):
             name = _name(pool[0], kind)
             if kind not in made:  # or of other finals
                 shutil.rmtree(settings.place.folder / name, ignore_errors=True)
@@ -88,7 +78,7 @@ def run_soups(search: SearchContext, pools: Sequence[Sequence[Final]], label: st
     return carry_out(search, jobs, label)
 
 
-def make_soup(settings: TrialContext, kind: Kind, pool: Sequence[Final], name: str) -> None:
+def make_soup(settings: TrialContext, kind: SoupKind, pool: Sequence[Final], name: str) -> None:
     """Choose members from `pool`, the best on val first, average and test them once, and write to the folder `name`.
 
     For finals that were trained on train and val, the same trainings on train alone decide which members are chosen.
@@ -114,18 +104,23 @@ def make_soup(settings: TrialContext, kind: Kind, pool: Sequence[Final], name: s
     if best.train_on != "train":
         both, _ = data_of(settings, space, best.train_on)
         average(model, [member.folder for member in members], both.train)
-    facts = {
-        "recipe": best.recipe,
-        "config": best.config,
-        "train_on": best.train_on,
-        "val": val.metrics,
-        "model": best.model,  # the same network
-        "mixed": best.mixed,
-        "kind": kind,
-        "pool": [final.chosen_in.name for final in pool],
-        "members": [member.chosen_in.name for member in members],
-    }
-    conclude(settings, name, model, data, shown, val, facts, began=began)
+    result = run_test(settings, model, data, shown, val)
+    record = SoupRecord(
+        recipe=best.recipe,
+        config=best.config,
+        train_on=best.train_on,
+        val=val.metrics,
+        test=result.test.metrics,
+        seconds=result.ended - began,
+        classes=classes,
+        model=best.model,  # the same network
+        mixed=best.mixed,
+        examples=result.examples,
+        kind=kind,
+        pool=[final.chosen_in.name for final in pool],
+        members=[member.chosen_in.name for member in members],
+    )
+    write_tested(settings, name, record, model, result)
     release(data.device)
 
 
@@ -166,5 +161,5 @@ def _mean(tensors: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(tensors)).mean(0) if first.is_floating_point() else first
 
 
-def _name(final: Final, kind: Kind) -> str:
+def _name(final: Final, kind: SoupKind) -> str:
     return f"soups/{final.recipe}-{kind}"

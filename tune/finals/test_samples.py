@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.training.metrics import Evaluation
+from tune.experiment.report_figures import Text
 
 SAMPLES_OF_EACH_KIND = 20
 """Images of each kind."""
@@ -28,7 +29,7 @@ class Example:
     """
 
     kind: Kind
-    name: str
+    name: Text
     label: int
     prediction: int
     probability: float

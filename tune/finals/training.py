@@ -1,43 +1,56 @@
-"""Full trainings with a test at the end: each recipe's best configurations, a default point, published rows.
+"""Full trainings with a test at the end: each recipe's best configurations, a default point, published rows."""
 
-This is the only module that evaluates on the test split.
-"""
-
-import json
-import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
-from functools import cache, partial
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from itertools import islice
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import ray
 import torch
-from numpy.typing import NDArray
 from safetensors.torch import load
-from torch import nn
 
 from search_spaces import Space, Training, Value, space_of
-from trainables.data import Split, TrainData, TrainOn, has_test, load_test, names_of
-from trainables.data.thumbnails import thumbnails
+from trainables.data import TrainData, TrainOn
 from trainables.inference.cost import cost_of, device_name
-from trainables.storage.synced_folder import patiently
 from trainables.training.checkpoints import weights_of
 from trainables.training.evaluation import evaluate
 from trainables.training.iterate import EpochResult, release, run
-from trainables.training.metrics import Evaluation
 from tune.experiment.folder import FINAL
+from tune.experiment.report_figures import ModelCost
+from tune.experiment.report_json import GridScore
 from tune.experiment.trial_context import TrialContext
+from tune.finals.final_file import FinalRecord
 from tune.finals.finalists import Candidate, Final, refit_folder
-from tune.finals.test_samples import chosen, examples
+from tune.finals.testing import halved, run_test, write_tested
 from tune.tuning.retries import trainer
 from tune.tuning.search_context import SearchContext
 
-MAX_LOG_MAGNITUDE = 60000.0
-"""The largest magnitude of a log-probability that is kept, as float16 holds no more than 65,504."""
+
+@dataclass(frozen=True, kw_only=True)
+class FinalJob:
+    """A training that is to be tested.
+
+    Attributes:
+        recipe, config: the recipe and its configuration.
+        trial, scores: as in `FinalRecord`.
+        seed: of the training.
+        folder: of the result inside the experiment, which appears only when complete.
+        train_on: the splits to train on.
+        keep: the epoch to test: the one that is best on val, or the last one.
+        until: the last epoch of a training that is planned for all; None for all.
+    """
+
+    recipe: str
+    config: dict[str, Value]
+    trial: int | None
+    seed: int
+    folder: str
+    train_on: TrainOn = "train"
+    keep: Literal["best", "last"] = "best"
+    until: int | None = None
+    scores: Sequence[GridScore] = ()
 
 
 def run_finals(search: SearchContext, candidates: Sequence[Candidate], label: str) -> list[str]:
@@ -52,7 +65,11 @@ def run_finals(search: SearchContext, candidates: Sequence[Candidate], label: st
         for seed in (seeds[:1] if space_of(candidate.recipe).deterministic else seeds)
     }
     jobs = {
-        name: partial(train_final, settings, each.recipe, each.config, each.trial, seed, name)
+        name: partial(
+            train_final,
+            settings,
+            FinalJob(recipe=each.recipe, config=each.config, trial=each.trial, seed=seed, folder=name),
+        )
         for name, (each, seed) in wanted.items()
     }
     return carry_out(search, jobs, label)
@@ -63,8 +80,17 @@ def run_refits(search: SearchContext, finals: Iterable[Final], label: str) -> li
     settings, jobs = search.trial_context, {}
     for final in finals:
         name = refit_folder(final)
-        own = (final.recipe, final.config, final.trial, final.seed, name)
-        jobs[name] = partial(train_final, settings, *own, train_on="train+val", keep="last", until=final.epoch)
+        job = FinalJob(
+            recipe=final.recipe,
+            config=final.config,
+            trial=final.trial,
+            seed=final.seed,
+            folder=name,
+            train_on="train+val",
+            keep="last",
+            until=final.epoch,
+        )
+        jobs[name] = partial(train_final, settings, job)
     return carry_out(search, jobs, label)
 
 
@@ -107,60 +133,50 @@ def wait_for(jobs: Mapping[ray.ObjectRef[Any], str], progress: Callable[[int, in
     return failures
 
 
-def train_final(
-    settings: TrialContext,
-    recipe: str,
-    config: dict[str, Value],
-    trial: int | None,
-    seed: int,
-    name: str,
-    *,
-    train_on: TrainOn = "train",
-    keep: Literal["best", "last"] = "best",
-    until: int | None = None,
-    scores: Sequence[dict[str, Any]] = (),
-) -> None:
-    """Train one seed, keep the epoch that is best on val or the last one, and test it once.
-
-    The result is written to the folder `name` of the experiment, which appears only when complete. The training is
-    planned for all epochs, but stops after the epoch `until`. The other arguments are those of `Final`.
-    """
+def train_final(settings: TrialContext, job: FinalJob) -> None:
+    """Train one seed, keep the epoch that is best on val or the last one, test it once and write the result."""
     settings.prepare_process()
-    space = space_of(recipe).of(config)
-    data, shown = data_of(settings, space, train_on)
+    space = space_of(job.recipe).of(job.config)
+    data, shown = data_of(settings, space, job.train_on)
     began = time.perf_counter()
     objective = settings.objective
 
     def better(one: EpochResult, than: EpochResult) -> bool:
-        return objective.is_better(one.report[objective.metric], than=than.report[objective.metric])
+        return objective.is_better(one.figures[objective.metric], than=than.figures[objective.metric])
 
     best, weights = None, b""
     model = None
     curves = []
-    for epoch in islice(run(recipe, space, data, epochs=settings.max_epochs, seed=seed), until):
+    for epoch in islice(run(job.recipe, space, data, epochs=settings.max_epochs, seed=job.seed), job.until):
         model = epoch.model
-        curves.append(epoch.report)
-        if not epoch.diverged and (keep == "last" or best is None or better(epoch, best)):
+        curves.append(epoch.figures)
+        if not epoch.diverged and (job.keep == "last" or best is None or better(epoch, best)):
             best, weights = epoch, weights_of(model)
     if best is None or model is None:
         raise RuntimeError("diverged in its first epoch")
-    if keep == "last" and best.epoch < len(curves):
+    if job.keep == "last" and best.epoch < len(curves):
         raise RuntimeError(f"diverged in epoch {len(curves)}")
     model.load_state_dict(load(weights))
     val = halved(evaluate(model, data.val, len(data.classes)))
-    facts = {
-        "recipe": recipe,
-        "config": config,
-        "train_on": train_on,
-        "trial": trial,
-        "seed": seed,
-        "epoch": best.epoch,
-        "val": val.metrics if train_on == "train" else {},
-        "curves": curves,
-        "scores": list(scores),
-        "mixed": _mixed(recipe, data.device),
-    }
-    conclude(settings, name, model, data, shown, val, facts, began=began)
+    result = run_test(settings, model, data, shown, val)
+    record = FinalRecord(
+        recipe=job.recipe,
+        config=job.config,
+        train_on=job.train_on,
+        val=val.metrics if job.train_on == "train" else {},
+        test=result.test.metrics,
+        seconds=result.ended - began,
+        classes=len(data.classes),
+        model=ModelCost(**asdict(cost_of(model, data.shape)), device=device_name(data.device)),
+        mixed=_mixed(job.recipe, data.device),
+        examples=result.examples,
+        trial=job.trial,
+        seed=job.seed,
+        epoch=best.epoch,
+        curves=curves,
+        scores=list(job.scores),
+    )
+    write_tested(settings, job.folder, record, model, result)
     release(data.device)
 
 
@@ -173,69 +189,6 @@ def data_of(settings: TrialContext, space: Space, train_on: TrainOn) -> tuple[Tr
     return data, settings.folders[eval_variant]
 
 
-def conclude(
-    settings: TrialContext,
-    name: str,
-    model: nn.Module,
-    data: TrainData,
-    shown: str,
-    val: Evaluation,
-    facts: Mapping[str, Any],
-    *,
-    began: float,
-) -> None:
-    """Test a model once, and write it with its results on val and test to the folder `name` of the experiment.
-
-    Args:
-        settings: the trial context.
-        name: the folder, which appears only when complete.
-        model: with its weights, on its device.
-        data: as returned by `data_of`.
-        shown: the folder of the data that it is evaluated on.
-        val: the evaluation on val to keep, `halved`; without a test split, it is also that of test.
-        facts: the other facts to keep about the model.
-        began: the start, by `time.perf_counter`.
-    """
-    tested_on, split, test = data.val, "val", val
-    if has_test(Path(shown)):
-        split = "test"
-        tested_on = settings.place.believe(partial(_test_split, shown, settings.device))
-        test = halved(evaluate(model, tested_on, len(data.classes)))
-    seconds = time.perf_counter() - began
-    positions = chosen(test)
-    together = np.concatenate(list(positions.values()))
-    final = {
-        "model": {**asdict(cost_of(model, data.shape)), "device": device_name(data.device)},
-        **facts,
-        "test": test.metrics,
-        "seconds": seconds,
-        "classes": test.classes,
-        "examples": list(map(asdict, examples(test, positions, names_of(Path(shown), split, together)))),
-    }
-    arrays: dict[str, NDArray[Any]] = {
-        "labels": test.labels,
-        "predictions": test.predictions,
-        "losses": test.losses,
-        "log_probabilities": test.log_probabilities,
-        "val": np.stack([val.labels, val.predictions]),
-        "val_losses": val.losses,
-        "val_log_probabilities": val.log_probabilities,
-        "thumbnails": thumbnails(tested_on, together),
-    }
-    patiently(partial(_write, settings.place.folder / name, final, weights_of(model), arrays))
-    settings.place.push(name, last=FINAL)
-
-
-def halved(evaluation: Evaluation) -> Evaluation:
-    """Return an evaluation as it is kept, so that all figures are of what is kept: with log-probabilities as float16.
-
-    Probabilities near 1 stay as exact as before, others to three digits.
-    """
-    return replace(
-        evaluation, log_probabilities=evaluation.log_probabilities.clip(-MAX_LOG_MAGNITUDE, 0).astype(np.float16)
-    )
-
-
 def _mixed(recipe: str, device: torch.device) -> bool:
     """Return True if the training loop that networks share trains the recipe in bfloat16."""
     if not issubclass(space_of(recipe), Training):
@@ -243,20 +196,3 @@ def _mixed(recipe: str, device: torch.device) -> bool:
     from trainables.training.loop import gains_by_bfloat16  # late, as it brings kornia, which such recipes have
 
     return gains_by_bfloat16(device)
-
-
-def _write(place: Path, final: dict[str, Any], weights: bytes, arrays: Mapping[str, NDArray[Any]]) -> None:
-    draft = place.with_name(f".{place.name}.draft")
-    for left in (draft, place):  # leftovers of a try that died
-        shutil.rmtree(left, ignore_errors=True)
-    draft.mkdir(parents=True)
-    (draft / "model.safetensors").write_bytes(weights)
-    (draft / FINAL).write_text(json.dumps(final, indent=1))
-    for name, array in arrays.items():
-        np.save(draft / f"{name}.npy", array)
-    draft.rename(place)
-
-
-@cache
-def _test_split(folder: str, device: str) -> Split:
-    return load_test(Path(folder), torch.device(device))

@@ -54,7 +54,7 @@ def replay(experiment: Experiment, trial: int) -> tuple[list[Deviation], list[st
     steps = run(record.recipe, space, data, epochs=settings.max_epochs, seed=record.seed)
     for known, step in zip(record.epochs, steps, strict=False):  # a pruned trial has fewer epochs than it could
         figures = {
-            name: _difference(step.report[name], known[name]) for name in known if name not in ("epoch", *TIMINGS)
+            name: _difference(step.figures[name], known[name]) for name in known if name not in ("epoch", *TIMINGS)
         }
         worst = max(figures, key=lambda name: figures[name])
         deviations.append(Deviation(step.epoch, worst, figures[worst]))

@@ -142,7 +142,7 @@ def _metrics(results: Results, tested: Tested, data: Path, made_of: dict[str, ob
             "seconds": tested.seconds,
             "val": tested.val,
             "test": tested.test,
-            "model": tested.model,
+            "model": tested.model.model_dump() if tested.model else None,
             "classes": results.classes,
             "shape": {**asdict(DataShape(**card["shape"])), "samples": samples},
             "variant": card["variant"],

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from tune.experiment.planned_rows import PlannedRow
 from tune.experiment.report_figures import Interval
-from tune.experiment.report_json import GridScore, PublishedFigure, RowReport
+from tune.experiment.report_json import PublishedFigure, RowReport
 from tune.finals.finalists import Final, Finalist
 from tune.finals.intervals import intervals
 from tune.finals.published_rows import result_of
@@ -39,13 +39,12 @@ def row_report(results: Results, row: PlannedRow) -> RowReport:
     if final is None:
         return planned
     per_class, confusion = of_images(final.labels, final.predictions, results.classes)
-    scores = [GridScore.model_validate(score) for score in final.scores]
     measured = {
         "changes": [*row.changes, *([MIXED] if final.mixed else [])],
         "config": final.config,
         "weights": results.weights_of(row.row.recipe, final.config),
-        "seconds": final.seconds + sum(score.seconds for score in scores),
-        "scores": scores,
+        "seconds": final.seconds + sum(score.seconds for score in final.scores),
+        "scores": final.scores,
         "test": on_test(Finalist(finals=[final])),
         "per_class": per_class,
         "confusion": confusion,

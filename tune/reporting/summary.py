@@ -13,7 +13,6 @@ from tune.experiment.report_figures import (
     Calibration,
     Comparison,
     EnsembleTest,
-    ModelCost,
     TrialCounts,
 )
 from tune.experiment.report_json import (
@@ -79,7 +78,7 @@ def _entry(results: Results, recipe: str, against_winner: Comparison | None) -> 
             trials=trials,
             **dict(shown),
             weights=results.weights_of(recipe, shown.config),
-            model=ModelCost.model_validate(median.model) if median.model else None,
+            model=median.model,
             against_winner=against_winner,
             against_train_alone=_against_train_alone(first),
             calibration=_calibration(first.finals),

@@ -81,8 +81,8 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
             if epoch.diverged:
                 tracked.summary["note"] = f"diverged in epoch {epoch.epoch}"
                 return "failed"
-            reached.append(epoch.report[objective.metric])
-            tracked.log(row(epoch.epoch, epoch.report, objective.best_so_far(reached)[-1]), step=epoch.epoch)
+            reached.append(epoch.figures[objective.metric])
+            tracked.log(row(epoch.epoch, epoch.figures, objective.best_so_far(reached)[-1]), step=epoch.epoch)
     return "complete"
 
 

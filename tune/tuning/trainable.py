@@ -109,7 +109,7 @@ def results(config: dict[str, Any], settings: TrialContext, files: TrialFiles) -
         return
     state = saved.state if saved else None
     for step in run(config["recipe"], space, data, epochs=settings.max_epochs, seed=config["seed"], state=state):
-        history.append(step.report)
+        history.append(step.figures)
         end = "diverged" if step.diverged else "complete" if step.last else ""
         if not step.diverged:
             best = best_so_far()

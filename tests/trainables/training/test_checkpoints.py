@@ -20,7 +20,7 @@ def epochs(digits: TrainData) -> list[EpochResult]:
 
 def save(checkpoints: Checkpoints, epochs: list[EpochResult], until: int, best: int) -> None:
     for n in range(1, until + 1):
-        checkpoints.save(epochs[n - 1], [e.report for e in epochs[:n]], end="", best=min(best, n))
+        checkpoints.save(epochs[n - 1], [e.figures for e in epochs[:n]], end="", best=min(best, n))
 
 
 def test_the_last_and_the_best_epoch_are_kept_and_no_other(tmp_path: Path, epochs: list[EpochResult]) -> None:
@@ -32,7 +32,7 @@ def test_the_last_and_the_best_epoch_are_kept_and_no_other(tmp_path: Path, epoch
 def test_the_last_whole_epoch_of_any_attempt_is_loaded(tmp_path: Path, epochs: list[EpochResult]) -> None:
     save(Checkpoints(SyncedFolder(tmp_path), "01", OF), epochs, until=2, best=1)
     Checkpoints(SyncedFolder(tmp_path), "02", OF).save(
-        epochs[2], [e.report for e in epochs[:3]], end="complete", best=1
+        epochs[2], [e.figures for e in epochs[:3]], end="complete", best=1
     )
     loaded = Checkpoints(SyncedFolder(tmp_path), "03", OF).load()
     assert loaded is not None
@@ -50,7 +50,7 @@ def test_a_half_written_epoch_is_not_taken_for_whole(tmp_path: Path, epochs: lis
     loaded = checkpoints.load()
     assert loaded is not None
     assert loaded.state["epoch"] == 1
-    checkpoints.save(epochs[1], [e.report for e in epochs[:2]], end="", best=2)  # the torn one is no hindrance
+    checkpoints.save(epochs[1], [e.figures for e in epochs[:2]], end="", best=2)  # the torn one is no hindrance
     assert checkpoints.load().state["epoch"] == 2  # type: ignore[union-attr]
 
 
@@ -69,7 +69,7 @@ def test_a_pickle_with_foreign_objects_is_not_loaded(tmp_path: Path, epochs: lis
 def test_the_history_is_plain_json(tmp_path: Path, epochs: list[EpochResult]) -> None:
     save(Checkpoints(SyncedFolder(tmp_path), "01", OF), epochs, until=1, best=1)
     saved = json.loads((tmp_path / "01-0001" / "history.json").read_text())
-    assert saved["epochs"][0]["accuracy"] == epochs[0].report["accuracy"]
+    assert saved["epochs"][0]["accuracy"] == epochs[0].figures["accuracy"]
 
 
 def test_epochs_of_another_training_under_the_same_number_are_not_gone_on_with(

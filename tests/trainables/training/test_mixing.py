@@ -44,4 +44,4 @@ def test_a_box_of_the_other_image_is_pasted() -> None:
 def test_train_accuracy_counts_the_label_of_larger_weight(digits: TrainData) -> None:
     space = MLP(mix="mixup", mixup_alpha=0.1, rotation=0.0, crop=0.0, dropout=0.0)
     *_, last = run("mlp", space, digits, epochs=8, seed=0)
-    assert last.report["train_accuracy"] > 0.8
+    assert last.figures["train_accuracy"] > 0.8

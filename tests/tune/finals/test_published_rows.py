@@ -139,7 +139,7 @@ def test_a_grid_is_scored_and_chosen_as_by_scikit_learns_grid_search(experiment:
     train_row(settings, line, 0, *found)
     final = Final.load(tmp_path / "rows" / "r")
     assert (final.config["components"], final.config["neighbors"]) == max(theirs, key=lambda key: theirs[key])
-    assert [entry["accuracy"] for entry in final.scores] == scores
+    assert [entry.accuracy for entry in final.scores] == scores
 
 
 def test_the_last_epoch_is_tested_and_not_the_best(experiment: Experiment, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from trainables.training.evaluation import evaluate
 from tune.experiment.trial_context import TrialContext
 from tune.finals.finalists import Final, Finalist
 from tune.finals.soups import Soup, average, load_soups, make_soup, pool_of
-from tune.finals.training import train_final
+from tune.finals.training import FinalJob, train_final
 from tune.settings.objective import Objective
 from tune.settings.settings import Settings
 
@@ -50,11 +50,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> TrialConte
         objective=Objective.of("accuracy"),
     )
     for seed in range(3):
-        train_final(settings, "timm_finetune", CONFIG, 0, seed, f"finals/timm_finetune-00000-{seed}")
-        train_final(
-            settings, "timm_finetune", CONFIG, 0, seed, f"refits/timm_finetune-00000-{seed}",
-            train_on="train+val", keep="last", until=1,
-        )  # fmt: skip
+        name = f"timm_finetune-00000-{seed}"
+        job = FinalJob(recipe="timm_finetune", config=CONFIG, trial=0, seed=seed, folder=f"finals/{name}")
+        train_final(settings, job)
+        train_final(settings, replace(job, folder=f"refits/{name}", train_on="train+val", keep="last", until=1))
     return settings
 
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,8 @@ from tune.experiment.trial_ranking import choose
 from tune.experiment.trial_record import TrialRecord
 from tune.finals.finalists import Final, Finalist, load_finalists
 from tune.finals.intervals import bootstrap, wilson
-from tune.finals.test_samples import SAMPLES_OF_EACH_KIND, Example
-from tune.finals.training import train_final
+from tune.finals.test_samples import SAMPLES_OF_EACH_KIND
+from tune.finals.training import FinalJob, train_final
 from tune.settings.objective import Objective
 from tune.settings.settings import Settings
 
@@ -40,7 +41,7 @@ def test_where_there_is_no_test_split_val_stands_for_it(tmp_path: Path, cache: P
         max_epochs=1,
         objective=Objective.of("accuracy"),
     )
-    train_final(settings, "knn", {"neighbors": 1}, 0, 0, "finals/knn-0-0")
+    train_final(settings, FinalJob(recipe="knn", config={"neighbors": 1}, trial=0, seed=0, folder="finals/knn-0-0"))
     final = Final.load(tmp_path / "finals" / "knn-0-0")
     assert has_test(tmp_path) == (share > 0)
     assert (final.test == final.val) == (share == 0)
@@ -57,11 +58,14 @@ def test_a_training_on_train_and_val_stops_where_it_is_told_to_and_is_chosen_by_
         max_epochs=4,
         objective=Objective.of("accuracy"),
     )
-    name, own = "mlp-00000-0", ("mlp", {"schedule": "constant"}, 0, 0)
-    train_final(settings, *own, f"finals/{name}", until=2)
+    name = "mlp-00000-0"
+    job = FinalJob(
+        recipe="mlp", config={"schedule": "constant"}, trial=0, seed=0, folder=f"finals/{name}", until=2,
+    )  # fmt: skip
+    train_final(settings, job)
     asked = Settings(recipes=("mlp",), final_train="train+val")
     assert load_finalists(tmp_path, [0], asked) == []
-    train_final(settings, *own, f"refits/{name}", train_on="train+val", keep="last", until=2)
+    train_final(settings, replace(job, folder=f"refits/{name}", train_on="train+val", keep="last"))
     (before,) = load_finalists(tmp_path, [0], Settings(recipes=("mlp",)))
     (after,) = load_finalists(tmp_path, [0], asked)
     assert len(after.first.curves) == after.first.epoch == 2
@@ -84,10 +88,9 @@ def test_a_final_keeps_its_surest_mistakes_and_a_sample_with_their_names(digits_
         max_epochs=2,
         objective=Objective.of("accuracy"),
     )
-    train_final(settings, "mlp", {}, 0, 0, "finals/mlp-0-0")
+    train_final(settings, FinalJob(recipe="mlp", config={}, trial=0, seed=0, folder="finals/mlp-0-0"))
     final = Final.load(tmp_path / "finals" / "mlp-0-0")
-    shown = [Example(**example) for example in final.examples]
-    mistakes, sample = ([each for each in shown if each.kind == kind] for kind in ("mistake", "sample"))
+    mistakes, sample = ([each for each in final.examples if each.kind == kind] for kind in ("mistake", "sample"))
     assert len(sample) == SAMPLES_OF_EACH_KIND
     assert len(mistakes) == min(SAMPLES_OF_EACH_KIND, int((final.predictions != final.labels).sum())) > 0
     assert all(each.label != each.prediction for each in mistakes)
@@ -95,7 +98,7 @@ def test_a_final_keeps_its_surest_mistakes_and_a_sample_with_their_names(digits_
     wrong = final.log_probabilities[final.predictions != final.labels]
     assert mistakes[0].probability == pytest.approx(np.exp(wrong.max().astype(np.float64)), abs=1e-3)
     data = load_digits()
-    for each, image in zip(shown, final.thumbnails, strict=True):
+    for each, image in zip(final.examples, final.thumbnails, strict=True):
         number = int(each.name.rpartition("/")[2])
         assert data.target[number] == each.label
         assert (image[0] == (data.images[number] * 255 / 16).round()).all()

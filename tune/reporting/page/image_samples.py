@@ -10,7 +10,7 @@ from PIL import Image
 
 from tune.experiment.train_samples import Samples
 from tune.finals.finalists import Final
-from tune.finals.test_samples import Example, Kind
+from tune.finals.test_samples import Kind
 
 EXACT = 32
 """The longest side of images kept without loss; in larger ones the loss by WebP is hardly visible."""
@@ -19,7 +19,6 @@ QUALITY = 80
 
 def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, object]]:
     """Return the test-set samples of a kind, as a page shows them."""
-    shown = [Example(**example) for example in final.examples]
     return [
         {
             **_shown(image, example.name),
@@ -28,7 +27,7 @@ def pictures(final: Final, classes: list[str], kind: Kind) -> list[dict[str, obj
             "right": example.label == example.prediction,
             "probability": example.probability,
         }
-        for example, image in zip(shown, final.thumbnails if shown else [], strict=True)
+        for example, image in zip(final.examples, final.thumbnails if final.examples else [], strict=True)
         if example.kind == kind
     ]
 
