@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.tune.draws import draws_of
+
 if TYPE_CHECKING:
     from tune.experiment.experiment import Experiment
 
@@ -84,8 +86,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
         study.end(record.number, "complete")
         train_final(trial, recipe, space.active(), record.number, 0, f"finals/{recipe}-{record.number:05d}-0")
     numbers = [record.number for record in study.records]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tune.finals.intervals.DRAWS", 40)
+    with draws_of(40):
         write_report(experiment, study.records, load_finalists(experiment.folder, numbers, settings), [], seconds=1.0)
     study.close()
     return experiment
