@@ -17,9 +17,9 @@ import ray
 from trainables.storage.synced_folder import SyncedFolder
 from tune import search
 from tune.cli import main
-from tune.cluster import checks, doctor, machine
-from tune.cluster.doctor import _visits
-from tune.cluster.machine import CODE, Finding, look
+from tune.cluster import checks
+from tune.cluster.doctor import Probes, _visits
+from tune.cluster.machine import CODE, Finding, Machine, look
 from tune.cluster.nodes import Mark, mark, on_each_node
 from tune.cluster.reachability import Peer, peers
 from tune.cluster.resources import this_node
@@ -51,19 +51,18 @@ def test_a_running_cluster_is_looked_at_by_its_address(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "it leaves nothing"
 
 
-def found(place: Path, **given: object) -> list[Finding]:
-    settings = make({"address": "auto", "recipes": "knn", "out": str(place), "cache": str(place), **given})
-    return [finding for finding in _visits(settings, look({})) if finding.level != "ok"]
+def found(place: Path, probes: Probes | None = None, here: Machine | None = None) -> list[Finding]:
+    """What is wrong with the cluster, apart from disks: others fill them."""
+    settings = make({"address": "auto", "recipes": "knn", "out": str(place), "cache": str(place)})
+    visits = _visits(settings, here or look({}), probes or Probes())
+    return [finding for finding in visits if finding.level != "ok" and finding.check != "disk"]
 
 
-def test_a_node_with_other_versions_or_another_clock_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "LOW_DISK_BYTES", 0)
+def test_a_node_with_other_versions_or_another_clock_is_named(tmp_path: Path) -> None:
     here = look({})
-    monkeypatch.setattr(doctor.time, "time", lambda: 0.0)
-    settings = make({"address": "auto", "recipes": "knn", "out": str(tmp_path), "cache": str(tmp_path)})
     other = replace(here, versions={**here.versions, "torch": "2.11.0", CODE: "another"})
     node = f"node {here.host}: "
-    wrong = [finding for finding in _visits(settings, other) if finding.level != "ok"]
+    wrong = found(tmp_path, Probes(clock=lambda: 0.0), here=other)
     assert [finding.text.removeprefix(node) for finding in wrong if finding.check == "versions"] == [
         f"torch {here.versions['torch']}, but 2.11.0 here; install the same on all nodes, as constraints.txt says",
         "toprung's code is not the driver's; bring this checkout to all nodes, as by ray up",
@@ -73,11 +72,12 @@ def test_a_node_with_other_versions_or_another_clock_is_named(tmp_path: Path, mo
     assert " s ahead of this machine's; set it by NTP" in clock.text
 
 
+@pytest.mark.usefixtures("_forgets_recipes")
 def test_recipes_that_a_node_cannot_import_are_an_error(readme_recipe: Path, tmp_path: Path) -> None:
     file = readme_recipe / "trainables" / "linear.py"
     settings = make({"recipes": str(readme_recipe), "out": str(tmp_path), "cache": str(tmp_path), "address": "auto"})
     file.write_text("import no_such_library\n" + file.read_text())
-    (error,) = (finding for finding in _visits(settings, look({})) if finding.level == "error")
+    (error,) = (finding for finding in _visits(settings, look({}), Probes()) if finding.level == "error")
     assert error.check == "recipes"
     assert "no_such_library" in error.text
     assert error.text.endswith("; install on every node what it needs")
@@ -93,10 +93,8 @@ def unseen(place: SyncedFolder) -> Iterator[Mark]:
 
 def test_a_folder_that_is_not_the_same_on_a_node_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What the driver marked is not there on the node, or what the node writes does not come back."""
-    monkeypatch.setattr(doctor, "mark", unseen)
-    (error,) = found(tmp_path)
+    (error,) = found(tmp_path, Probes(mark=unseen))
     assert f"--out {tmp_path}: is not seen there; give --out that every node can write to" in error.text
-    monkeypatch.setattr(doctor, "mark", mark)
     monkeypatch.setattr(Mark, "answer_of", lambda seen, node: f"{seen.name}-other")
     (error,) = found(tmp_path)
     assert f"{tmp_path}: is another folder there" in error.text
@@ -118,17 +116,16 @@ def test_a_search_on_a_cluster_warns_of_other_versions_and_goes_on(
     assert not list((tmp_path / "x").glob(".seen-*"))
 
 
-def test_who_cannot_be_reached_is_said_and_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_cannot_be_reached_is_said_and_not_waited_for(tmp_path: Path) -> None:
     """A node whose ports a firewall closes to this machine, and one that another node does not reach."""
     here, nowhere = peers()[0], {"object manager": 1}
     other = Peer(node="0" * 56, host="b", address="127.0.0.1", ports=nowhere)
-    monkeypatch.setattr(doctor, "peers", lambda: [here, other])
-    (error,) = found(tmp_path)
+    probes = Probes(peers=lambda: [here, other])
+    (error,) = found(tmp_path, probes)
     said = "does not reach b at 127.0.0.1:1 (object manager: Connection refused); open all TCP ports between the nodes"
     assert error.text.startswith(f"node {here.host}: {said}")
     assert (error.level, error.check) == ("error", "ports")
-    monkeypatch.setattr(doctor, "unreached", lambda tried: {})  # on this machine, that is
-    (error,) = found(tmp_path)
+    (error,) = found(tmp_path, replace(probes, unreached=lambda tried: {}))  # on this machine, that is
     assert error.text.startswith(f"node {here.host}: {said}")
 
 

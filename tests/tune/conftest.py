@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.tune.draws import draws_of
+
 if TYPE_CHECKING:
     from tune.experiment.experiment import Experiment
 
@@ -86,8 +88,7 @@ def finished(recipes: tuple[str, ...], out: Path, cache: Path, **given: object) 
         job = FinalJob(recipe=recipe, config=space.active(), trial=record.number, seed=0, folder=folder)
         train_final(trial, job)
     numbers = [record.number for record in study.records]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tune.finals.intervals.DRAWS", 40)
+    with draws_of(40):
         write_report(experiment, study.records, load_finalists(experiment.folder, numbers, settings), [], seconds=1.0)
     study.close()
     return experiment

@@ -1,5 +1,6 @@
 """A metric that is added to `METRICS` is measured, with an interval, and shown everywhere."""
 
+from collections.abc import Iterator
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
+from tests.tune.draws import draws_of
 from tests.tune.reporting.stories import Story
 from trainables.training import metrics
 from trainables.training.metrics import CountMetric, GeneralMetric, MeanMetric, Metric
@@ -39,9 +41,9 @@ MADE_UP = (
 
 
 @pytest.fixture
-def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("intervals", "comparisons"):
-        monkeypatch.setattr(f"tune.finals.{module}.DRAWS", 40)
+def few_draws() -> Iterator[None]:
+    with draws_of(40):
+        yield
 
 
 def told(folder: Path) -> Story:

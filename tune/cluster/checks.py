@@ -1,12 +1,12 @@
 """Checks before a search, of this machine and of every node of a cluster. `toprung doctor` checks more."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from rich.console import Console
 
 from search_spaces import InputError
-from tune.cluster.machine import Finding, differences, examined, look, on_node, places_of
+from tune.cluster.machine import Finding, Machine, differences, examined, look, on_node, places_of
 from tune.cluster.nodes import prepare_nodes
 from tune.cluster.resources import Resources
 from tune.experiment.experiment import Experiment
@@ -18,8 +18,13 @@ from tune.settings.settings import Settings
 from tune.terminal.console import working
 
 
-def check_machine(settings: Settings, console: Console) -> None:
+def check_machine(settings: Settings, console: Console, look: Callable[[Mapping[str, str]], Machine] = look) -> None:
     """Refuse at once any settings that would fail on this machine only after minutes.
+
+    Args:
+        settings: the settings.
+        console: for warnings.
+        look: examines this machine, given the folders that a search writes to.
 
     Raises:
         InputError: the search would fail.

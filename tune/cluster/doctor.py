@@ -4,8 +4,8 @@ import time
 import urllib.error
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -37,15 +37,38 @@ NODE_REPLY_TIMEOUT_S = 120.0
 
 OPEN = "open all TCP ports between the nodes of the cluster, in their security group or firewall"
 
-RAY_PORT = 6379
-
 MAX_RESULTS_SHOWN = 3
 """Different good results that the one line for many nodes shows."""
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
+def _this_machine(places: Mapping[str, str]) -> Machine:
+    return look(places, name_gpus=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """The probes of the driver.
+
+    Attributes:
+        machine: examines this machine, given the folders that a search writes to.
+        mark: makes a mark in a place that all nodes should see.
+        peers: returns the live nodes of the connected cluster.
+        unreached: returns the nodes that this machine does not reach.
+        clock: returns this machine's time, to which the nodes' clocks are compared.
+        ray_port: the port where a Ray that runs here would listen.
+    """
+
+    machine: Callable[[Mapping[str, str]], Machine] = _this_machine
+    mark: Callable[[SyncedFolder], AbstractContextManager[Mark]] = mark
+    peers: Callable[[], list[Peer]] = peers
+    unreached: Callable[[list[Peer]], dict[str, str]] = unreached
+    clock: Callable[[], float] = time.time
+    ray_port: int = 6379
+
+
+def examine(settings: Settings, probes: Probes = Probes()) -> Iterator[Finding]:
     """Check this machine or, if `address` names a running cluster, each of its nodes; yield findings as they come."""
-    here = look(places_of(settings), name_gpus=True)
+    here = probes.machine(places_of(settings))
     if settings.address == HERE:
         yield _versions(here)
         yield from examined(here, trains_on_gpus=settings.gpus_per_trial != 0)
@@ -54,9 +77,11 @@ def examine(settings: Settings) -> Iterator[Finding]:
         if is_url(settings.out):
             yield _bucket(settings)
         yield _request(settings)
-        yield port(RAY_PORT, "join the Ray that runs there by --address auto, or give ray start --head another --port")
+        yield port(
+            probes.ray_port, "join the Ray that runs there by --address auto, or give ray start --head another --port"
+        )
     else:
-        yield from _cluster(settings, here)
+        yield from _cluster(settings, here, probes)
         yield _data(settings)
     yield _wandb()
 
@@ -144,7 +169,7 @@ def _visit(
     return _Visit(look(places, name_gpus=True), problems, len(tried), time.time())
 
 
-def _cluster(settings: Settings, here: Machine) -> Iterator[Finding]:
+def _cluster(settings: Settings, here: Machine, probes: Probes) -> Iterator[Finding]:
     """Yield the findings on a cluster: problems node by node, good results in one line for all nodes."""
     yield _versions(here)
     try:
@@ -154,7 +179,7 @@ def _cluster(settings: Settings, here: Machine) -> Iterator[Finding]:
         return
     try:
         yield _request(settings)
-        findings = list(_visits(settings, here))
+        findings = list(_visits(settings, here, probes))
     except OSError as error:
         yield Finding("error", "storage", f"--out {settings.out}: cannot be written: {reason_of(error)}")
         return
@@ -166,21 +191,21 @@ def _cluster(settings: Settings, here: Machine) -> Iterator[Finding]:
     yield from merged(findings)
 
 
-def _visits(settings: Settings, here: Machine) -> Iterator[Finding]:
+def _visits(settings: Settings, here: Machine, probes: Probes) -> Iterator[Finding]:
     """Yield the findings of all nodes, as they answer."""
     if is_url(settings.out):
         place = SyncedFolder(nearest(Path(settings.cache)), settings.out, patience=0.0)
     else:
         place = SyncedFolder(nearest(Path(settings.out)))  # only the search itself may create --out
-    all_nodes, own = peers(), this_node()
-    cut_off = unreached([peer for peer in all_nodes if peer.node != own])  # Ray would wait for them forever
+    all_nodes, own = probes.peers(), this_node()
+    cut_off = probes.unreached([peer for peer in all_nodes if peer.node != own])  # Ray would wait for them forever
     for failed in cut_off.values():
         yield from on_node(here.host, [Finding("error", "ports", f"does not reach {failed}; {OPEN}")])
     reached = [peer for peer in all_nodes if peer.node not in cut_off]
-    with mark(place) as seen:
+    with probes.mark(place) as seen:
         visit = partial(_visit, seen, reached, places_of(settings), settings.recipes, settings.recipes_from)
         for answer, _, _ in on_each_node(visit, but=cut_off, patience=NODE_REPLY_TIMEOUT_S):
-            now = time.time()
+            now = probes.clock()
             if answer.result is None:
                 yield Finding("error", "nodes", answer.problem)
                 continue

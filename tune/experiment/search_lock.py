@@ -27,16 +27,23 @@ Taken = Callable[[], InputError | None]
 
 
 @contextmanager
-def leased(place: SyncedFolder) -> Iterator[Taken]:
+def leased(
+    place: SyncedFolder, *, heartbeat_s: float = HEARTBEAT_S, lost_after_s: float = LOST_AFTER_S
+) -> Iterator[Taken]:
     """Hold the search lock of a place, so that only this process searches there.
 
-    Clocks are not compared, because those of machines differ. A process that was cut off for longer than `LOST_AFTER_S`
+    Clocks are not compared, because those of machines differ. A process that was cut off for longer than `lost_after_s`
     may find that another has taken over. It then has to end.
+
+    Args:
+        place: the folder, with its copy in the bucket.
+        heartbeat_s: seconds after which the holder rewrites the file.
+        lost_after_s: seconds of silence after which the holder is taken for lost.
 
     Raises:
         InputError: another process searches there, or the place is out of reach.
     """
-    lease = _Lease(place)
+    lease = _Lease(place, heartbeat_s, lost_after_s)
     try:
         patiently(lease.take, place.patience)
     except OSError as error:
@@ -48,7 +55,7 @@ def leased(place: SyncedFolder) -> Iterator[Taken]:
         yield lambda: lease.taken
     finally:
         ended.set()
-        thread.join(LOST_AFTER_S)
+        thread.join(lost_after_s)
         if lease.taken is None:
             with suppress(OSError):
                 lease.give_back()
@@ -57,30 +64,31 @@ def leased(place: SyncedFolder) -> Iterator[Taken]:
 class _Lease:
     """The search lock, as one process sees it. `taken` is the reason why the process may not go on, or None."""
 
-    def __init__(self, place: SyncedFolder) -> None:
+    def __init__(self, place: SyncedFolder, heartbeat_s: float, lost_after_s: float) -> None:
         self._place = replace(place, patience=0.0)
+        self._heartbeat_s, self._lost_after_s = heartbeat_s, lost_after_s
         self._own = {"writer": uuid4().hex, "host": socket.gethostname(), "process": os.getpid()}
         self._beats = 0
         self.taken: InputError | None = None
 
     def take(self) -> None:
         """Take the lock as soon as nobody holds it, or raise an error if its holder is alive."""
-        found, end = self._read(), time.monotonic() + LOST_AFTER_S
+        found, end = self._read(), time.monotonic() + self._lost_after_s
         while found and time.monotonic() < end:
-            time.sleep(HEARTBEAT_S / 5)
+            time.sleep(self._heartbeat_s / 5)
             now = self._read()
             if now and now != found:
                 raise self._searched_by(now)
             found = now
         self._write()
-        time.sleep(HEARTBEAT_S / 5)  # another process may have found it free too: the last to write holds it
+        time.sleep(self._heartbeat_s / 5)  # another process may have found it free too: the last to write holds it
         now = self._read()
         if now and not self._is_own(now):
             raise self._searched_by(now)
 
     def keep(self, ended: threading.Event) -> None:
         """Rewrite the file again and again, until another process has taken the lock."""
-        while not ended.wait(HEARTBEAT_S):
+        while not ended.wait(self._heartbeat_s):
             with suppress(OSError):
                 now = self._read()
                 if now and not self._is_own(now):

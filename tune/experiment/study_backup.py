@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,25 +25,24 @@ from tune.experiment.experiment import SQLITE, STUDY, Experiment
 from tune.experiment.study import SearchStudy
 from tune.settings.groups import HERE
 
-COPY_EVERY_S = 30.0
-"""Seconds after which the study is copied even if no trial has ended."""
-
-LOOK_EVERY_S = 1.0
-"""Seconds between checks for trials that have ended."""
-
 logger = logging.getLogger("ray.toprung")  # a child of Ray's logger, which writes the driver's log
 
 
+@dataclass(frozen=True)
 class StudyBackup:
     """A study's file on this machine, and its study backup.
 
     Attributes:
         file: the file that the study is written to.
         place: the folder of the backup, which other nodes see directly or through a copy.
+        look_every_s: seconds between checks for trials that have ended.
+        copy_every_s: seconds after which the study is copied even if no trial has ended.
     """
 
-    def __init__(self, file: Path, place: SyncedFolder) -> None:
-        self.file, self.place = file, place
+    file: Path
+    place: SyncedFolder
+    look_every_s: float = 1.0
+    copy_every_s: float = 30.0
 
     @classmethod
     def of(cls, experiment: Experiment) -> "StudyBackup | None":
@@ -104,7 +103,7 @@ class StudyBackup:
 
 @contextmanager
 def backed_up(backup: StudyBackup | None, study: SearchStudy, console: Console) -> Iterator[None]:
-    """Back up a study whenever a trial has ended, and every `COPY_EVERY_S` seconds; retry if the storage is gone."""
+    """Back up a study whenever a trial has ended, and every `copy_every_s` seconds; retry if the storage is gone."""
     if backup is None:
         yield
         return
@@ -115,7 +114,7 @@ def backed_up(backup: StudyBackup | None, study: SearchStudy, console: Console) 
         yield
     finally:
         done.set()
-        thread.join(COPY_EVERY_S)
+        thread.join(backup.copy_every_s)
         try:
             if not study.taken():
                 backup.copy()
@@ -129,11 +128,11 @@ def backed_up(backup: StudyBackup | None, study: SearchStudy, console: Console) 
 
 def _keep_copying(backup: StudyBackup, study: SearchStudy, done: threading.Event) -> None:
     ended, copied = -1, time.monotonic()
-    while not done.wait(LOOK_EVERY_S):
+    while not done.wait(backup.look_every_s):
         now = sum(record.state != "running" for record in study.records)
         if study.taken():
             return
-        if now == ended and time.monotonic() - copied < COPY_EVERY_S - LOOK_EVERY_S:
+        if now == ended and time.monotonic() - copied < backup.copy_every_s - backup.look_every_s:
             continue
         try:
             backup.copy()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tune.experiment.report_figures import Comparison, Interval
-from tune.finals.intervals import DRAWS, LEVEL, Models, percentiles, widened
+from tune.finals.intervals import LEVEL, Models, percentiles, resamples, widened
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def compare(
     # of images of each kind.
     kinds, counts = np.unique(right, axis=1, return_counts=True)
     rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(len(labels), counts / len(labels), size=DRAWS) / len(labels)
+    drawn = resamples(counts, rng) / len(labels)
     accuracies = drawn @ kinds.T  # (draws, models)
     values = (counts / len(labels)) @ kinds.T
     first, second = (Models(values[part], accuracies[:, part]) for part in (slice(len(ours)), slice(len(ours), None)))
@@ -68,7 +68,7 @@ def compare(
         p = mid_p_mcnemar(int((right[0] & ~right[1]).sum()), int((right[1] & ~right[0]).sum()))
     else:
         beyond = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-        p = min(1.0, 2 * (beyond + 1) / (DRAWS + 1))
+        p = min(1.0, 2 * (beyond + 1) / (len(differences) + 1))
     return PairedComparison(mean, differences, p)
 
 

@@ -64,7 +64,12 @@ def _drawn_means(scores: NDArray[np.float64], rng: np.random.Generator) -> NDArr
     if kinds.shape[1] > MANY_SCORES:
         covariance = np.atleast_2d(np.cov(scores, ddof=0)) / images
         return rng.multivariate_normal(scores.mean(axis=1), covariance, size=DRAWS, check_valid="ignore")
-    return np.asarray(rng.multinomial(images, counts / images, size=DRAWS) @ kinds.T / images)
+    return np.asarray(resamples(counts, rng) @ kinds.T / images)
+
+
+def resamples(counts: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Resample images; return the number of images of each kind (draws, kinds), given the real ones (kinds,)."""
+    return rng.multinomial(counts.sum(), counts / counts.sum(), size=DRAWS)
 
 
 def _redrawn(metric: Metric, models: Sequence[Evaluation], at: NDArray[np.int64]) -> list[float]:

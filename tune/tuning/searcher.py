@@ -7,9 +7,9 @@ Ray asks `suggest` for trials. It tells `on_trial_result` of every epoch that do
 import re
 import time
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from traceback import format_exception_only
 from typing import Any
 
@@ -18,68 +18,43 @@ from ray.tune.search import Searcher
 
 from search_spaces import Domains, Space
 from trainables.storage.synced_folder import STORAGE_TIMEOUT_S
-from tune.cluster.ray_private import died_with_its_node
-from tune.cluster.resources import is_alive, this_node
-from tune.experiment.study import SearchStudy
-from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_files import TrialFiles
 from tune.experiment.trial_record import Heard, TrialRecord
-from tune.tuning.retries import MAX_FAILURES, NODE_LOSS_TIMEOUT_S
+from tune.tuning.node_probe import NodeProbe, WorkerDeath
+from tune.tuning.retries import MAX_FAILURES
 from tune.tuning.sampler import RecipeSampler, fingerprint, seed_of
+from tune.tuning.search_context import SearchContext
 from tune.tuning.trainable import trial_config
 
 HOPELESS_AFTER = 5
 """The number of first trials that must fail alike to show that the fault is not theirs."""
 
 
-@dataclass(frozen=True)
-class _Death:
-    """A worker's death without an error: its node and time. The trial caused it, unless the node was lost."""
-
-    node: str | None
-    when: float
-
-    @property
-    def with_its_node(self) -> bool:
-        return self.node is not None and not is_alive(self.node)
-
-    @property
-    def certain(self) -> bool:
-        """True if a loss of its node would be known by now; the driver's own node was not lost."""
-        return self.node in (None, this_node()) or time.monotonic() - self.when > NODE_LOSS_TIMEOUT_S
-
-
 class StudySearcher(Searcher):
     """A searcher that proposes the trials of a study, the unfinished ones of an earlier process first.
 
     Args:
-        study: where everything is kept.
+        search: the search, in whose study everything is kept.
         domains: the searched domains of each recipe, clamped to the data.
-        trials: how many there shall be in the study.
-        seed: determines all draws and the seeds of all trials.
-        adaptive: let the sampler choose the recipe, instead of giving each an equal share.
-        settings: the trial context.
         starts: configurations of each recipe to try after its default.
-        slots: how many trials may run at a time.
         errors: the errors by which trials failed, by Ray's ids.
+        nodes: the nodes that trials run on.
     """
 
     def __init__(
         self,
-        study: SearchStudy,
+        search: SearchContext,
         domains: Mapping[str, Domains],
-        *,
-        trials: int,
-        seed: int,
-        adaptive: bool,
-        settings: TrialContext,
         starts: Mapping[str, Sequence[Space]],
-        slots: Callable[[], int],
         errors: Mapping[str, Exception],
+        nodes: NodeProbe | None = None,
     ) -> None:
         super().__init__()
-        self._study, self._settings, self._errors = study, settings, errors
-        self._trials, self._seed, self._slots = trials, seed, slots
+        self._study, self._errors, self._settings = search.study, errors, search.trial_context
+        self._nodes = nodes or NodeProbe(search.settings, search.resources.concurrent)
+        trials, seed = search.settings.trials, search.settings.seed
+        self._trials, self._seed = trials, seed
+        adaptive = search.settings.allocate == "adaptive"
         groups = [tuple(domains)] if adaptive else [(recipe,) for recipe in domains]
         startup = min(10, max(4, trials // len(groups) // 3))
         self._samplers = {
@@ -88,7 +63,7 @@ class StudySearcher(Searcher):
                 starts,
                 seed=seed,
                 startup=startup,
-                maximize=settings.objective.maximize,
+                maximize=search.settings.objective.maximize,
             )
             for group in groups
         }
@@ -100,12 +75,12 @@ class StudySearcher(Searcher):
         self._running: dict[str, int] = {}
         self._node: dict[int, str] = {}
         self._failures: defaultdict[int, list[str]] = defaultdict(list)
-        self._deaths: defaultdict[int, list[_Death]] = defaultdict(list)
+        self._deaths: defaultdict[int, list[WorkerDeath]] = defaultdict(list)
         self._in_doubt: set[int] = set()
         self._useless: set[int] = set()
         self._first: list[TrialRecord] = []
         self._best: dict[str, TrialRecord] = {}
-        for record in study.records:
+        for record in search.study.records:
             if record.counts:
                 self._count(record)
             if record.state == "running":
@@ -121,7 +96,7 @@ class StudySearcher(Searcher):
         for number in tuple(self._in_doubt):
             self._in_doubt.remove(number)
             self._judge(number)
-        if len(self._running) >= self._slots():
+        if len(self._running) >= self._nodes.slots():
             return None
         if self._waiting:
             record = self._study.again(self._waiting.popleft())
@@ -195,9 +170,9 @@ class StudySearcher(Searcher):
         """Note a failure, by the trial's own error or its worker's death; a lost connection counts as neither."""
         if isinstance(error, RayTaskError):
             self._failures[number].append(format_exception_only(error.cause)[-1].strip().splitlines()[-1])
-        elif not isinstance(error, ActorUnavailableError) and not died_with_its_node(error):
+        elif not isinstance(error, ActorUnavailableError) and not self._nodes.died_with_its_node(error):
             node = node or TrialFiles(self._settings.place, number).node(self._study.attempt(number))
-            self._deaths[number].append(_Death(node, time.monotonic()))
+            self._deaths[number].append(WorkerDeath(node, time.monotonic()))
         self._judge(number)
 
     def _judge(self, number: int) -> None:
@@ -205,9 +180,9 @@ class StudySearcher(Searcher):
 
         Ray may report a worker's death before it knows that the node is lost. Until then, a trial may have to wait.
         """
-        deaths = self._deaths[number] = [death for death in self._deaths[number] if not death.with_its_node]
+        deaths = self._deaths[number] = [death for death in self._deaths[number] if not self._nodes.lost_with(death)]
         failures = self._failures[number]
-        if len(failures) + sum(death.certain for death in deaths) >= MAX_FAILURES:
+        if len(failures) + sum(self._nodes.not_lost_with(death) for death in deaths) >= MAX_FAILURES:
             note = failures[-1] if failures else f"its worker died {MAX_FAILURES} times"
             self._ended(self._study.end(number, "failed", note))
         elif len(failures) + len(deaths) < MAX_FAILURES:

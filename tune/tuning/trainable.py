@@ -43,11 +43,15 @@ class RecipeTrial(Trainable):
         """Begin the first trial of this process."""
         self._settings: TrialContext = config["context"]
         self._files = TrialFiles(self._settings.place, config["number"])
-        self._node = this_node()
+        self._node = self.find_node()
         self._attempt: str = config["attempt"]
         with suppress(OSError):  # essential writes wait for the storage; this one need not
             self._files.write_node(self._attempt, self._node)
         self._results = results(config, self._settings, self._files)
+
+    def find_node(self) -> str:
+        """Return the id of the node that this process runs on."""
+        return this_node()
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         """Begin another trial in this process.

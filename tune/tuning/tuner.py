@@ -11,7 +11,6 @@ from ray.tune.stopper import Stopper
 
 from search_spaces import Domains, Space
 from tune.cluster.ray_session import variables
-from tune.cluster.resources import Slots
 from tune.experiment.trial_files import TrialFiles
 from tune.tuning.asha import RecipeASHA
 from tune.tuning.deadline import Deadline
@@ -53,17 +52,7 @@ def run_trials(
         maximize=settings.objective.maximize,
         known=study.records,
     )
-    searcher = StudySearcher(
-        study,
-        domains,
-        trials=settings.trials,
-        seed=settings.seed,
-        adaptive=settings.allocate == "adaptive",
-        settings=search.trial_context,
-        starts=starts,
-        slots=Slots(settings, resources.concurrent),
-        errors=scheduler.errors,
-    )
+    searcher = StudySearcher(search, domains, starts, scheduler.errors)
     progress = Progress(search.console, settings, study, search.deadline.used, concurrent=resources.concurrent)
     # an autoscaler then sees all waiting trials, and starts their nodes side by side
     side_by_side = variables({"TUNE_MAX_PENDING_TRIALS_PG": str(resources.concurrent)})

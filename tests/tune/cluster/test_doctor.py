@@ -1,6 +1,6 @@
 """`toprung doctor` on this machine; tests/integration has it on a cluster, test_machine.py the checks of a machine."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -8,12 +8,10 @@ from threading import Thread
 
 import pytest
 
-from search_spaces import InputError
-from trainables.training import protocol as _protocol
 from tune.cli import main
-from tune.cluster import doctor, machine
-from tune.cluster.doctor import _versions, _wandb, examine, merged
-from tune.cluster.machine import Finding, look, versions
+from tune.cluster import doctor
+from tune.cluster.doctor import Probes, _versions, _wandb, examine, merged
+from tune.cluster.machine import GIB, Finding, Machine, look, versions
 from tune.settings.settings import make
 
 KEY = "0123456789" * 4
@@ -23,7 +21,6 @@ KEY = "0123456789" * 4
 def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of who runs the tests: no cluster, no login, and nothing listens."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setattr(doctor, "RAY_PORT", 0)
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
@@ -37,25 +34,32 @@ def place(tmp_path: Path) -> dict[str, str]:
 
 
 def of_check(check: str, **given: object) -> Finding:
-    (found,) = (finding for finding in examine(make(given)) if finding.check == check)
+    (found,) = (finding for finding in examine(make(given), Probes(ray_port=0)) if finding.check == check)
     return found
 
 
-def test_each_check_has_a_line_and_nothing_is_left_behind(
-    place: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "LOW_DISK_BYTES", 0)
-    monkeypatch.setattr(machine, "LOW_SHARED_MEMORY_BYTES", 0)
-    monkeypatch.setattr(machine, "gpu_problem", lambda: "")
+def with_room(places: Mapping[str, str]) -> Machine:
+    """This machine, as if nothing else took its disks, its shared memory and its GPUs."""
+    here = look(places)
+    return replace(here, free=dict.fromkeys(here.free, 100 * GIB), shared_memory=8 * GIB, gpu_problem="")
+
+
+def test_each_check_has_a_line_and_nothing_is_left_behind(place: dict[str, str], tmp_path: Path) -> None:
     before = set(tmp_path.iterdir())
-    assert main(["doctor", "--out", place["out"], "--cache", place["cache"]]) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert {line.split()[0] for line in lines} == {"ok"}
-    assert [line[9:24].strip() for line in lines if "shared memory" not in line] == [
-        "versions", "GPUs", "disk", "data", "recipes", "a trial", "ports", "W&B",
+    found = list(examine(make(place), Probes(machine=with_room, ray_port=0)))
+    assert {finding.level for finding in found} == {"ok"}
+    assert [finding.check for finding in found] == [
+        "versions", "GPUs", "disk", "shared memory", "data", "recipes", "a trial", "ports", "W&B",
     ]  # fmt: skip
-    assert "digits: 1,797 images of 10 classes" in lines[-5]
+    assert "digits: 1,797 images of 10 classes" in found[-5].text
     assert set(tmp_path.iterdir()) == before
+
+
+def test_findings_are_lines_with_level_and_check(place: dict[str, str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor", "--gpus-per-trial", "0", "--out", place["out"], "--cache", place["cache"]]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert (lines[0][:9].strip(), lines[0][9:24].strip()) == ("ok", "versions")
+    assert (lines[-1][:9].strip(), lines[-1][9:24].strip()) == ("ok", "W&B")
 
 
 def test_an_error_is_exit_code_1_and_the_rest_is_looked_at(
@@ -86,13 +90,13 @@ def test_a_broken_image_is_named(tmp_path: Path) -> None:
     assert found.text.startswith("a/0.png is broken: ")
 
 
-def test_a_recipe_whose_library_is_missing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(recipe: str) -> None:
-        raise InputError(f"recipe {recipe!r} needs ultralytics: pip install 'toprung[yolo]'")
-
-    monkeypatch.setattr(_protocol, "train_of", missing)
-    found = of_check("recipes", recipes="yolo_cls")
-    assert found == Finding("error", "recipes", "recipe 'yolo_cls' needs ultralytics: pip install 'toprung[yolo]'")
+@pytest.mark.usefixtures("_forgets_recipes")
+def test_a_recipe_whose_library_is_missing_is_an_error(readme_recipe: Path) -> None:
+    file = readme_recipe / "trainables" / "linear.py"
+    needs = "recipe 'linear' needs no_such_library: pip install no-such-library"
+    missing = f'from search_spaces import InputError\nraise InputError("{needs}")\n'
+    file.write_text(file.read_text() + missing)
+    assert of_check("recipes", recipes=str(readme_recipe)) == Finding("error", "recipes", needs)
 
 
 def test_a_package_that_is_missing_is_named() -> None:

@@ -1,8 +1,7 @@
 import shutil
 import socket
 import warnings
-from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,6 @@ from tune.cluster.machine import (
 )
 from tune.settings.settings import make
 
-Usage = namedtuple("Usage", "total used free")
 WELL = Machine(
     host="one",
     versions={"Python": "3.11.9", "torch": "2.15.0", CODE: "abc"},
@@ -162,20 +160,12 @@ def test_a_port_is_taken_while_someone_listens() -> None:
 # What a search does before it begins
 
 
-@pytest.fixture
-def disk(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """Sets how much is free on all disks."""
-
-    def have(free: int) -> None:
-        monkeypatch.setattr(machine.shutil, "disk_usage", lambda folder: Usage(10**15, 10**15 - free, free))
-
-    return have
+def with_free(free: int) -> Callable[[Mapping[str, str]], Machine]:
+    """A machine that has so much free on all disks."""
+    return lambda places: replace(WELL, free={f"{flag} {place}": free for flag, place in places.items()})
 
 
-def test_a_search_says_nothing_where_all_is_well_warns_and_refuses(
-    tmp_path: Path, disk: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(machine, "gpu_problem", lambda: "")
+def test_a_search_says_nothing_where_all_is_well_warns_and_refuses(tmp_path: Path) -> None:
     settings = make({"cache": str(tmp_path), "out": str(tmp_path / "out[1]")})
     for free, expected in (
         (100 * GIB, []),
@@ -184,21 +174,20 @@ def test_a_search_says_nothing_where_all_is_well_warns_and_refuses(
             f"warning: --out {tmp_path}/out[1]: only 1,024 MiB free; make room, or give another --out",
         ]),
     ):  # fmt: skip
-        disk(free)
         console = Console(record=True, quiet=False, file=(tmp_path / "said").open("w"))
-        check_machine(settings, console)
+        check_machine(settings, console, with_free(free))
         assert console.export_text().splitlines() == expected
         console.file.close()
-    disk(1)
     with pytest.raises(InputError, match=r"^--out .*: only 0 MiB free; make room, or give another --out$"):
-        check_machine(settings, Console(quiet=True))
+        check_machine(settings, Console(quiet=True), with_free(1))
 
 
-def test_gpus_of_the_machine_matter_only_where_it_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "gpu_problem", lambda: OLD)
-    monkeypatch.setattr(torch.version, "cuda", "13.0")
+def test_gpus_of_the_machine_matter_only_where_it_trains(tmp_path: Path) -> None:
+    def look(places: Mapping[str, str]) -> Machine:
+        return replace(WELL, gpus=(), gpu_problem=OLD)
+
     given = {"cache": str(tmp_path), "out": str(tmp_path), "address": "local"}
     with pytest.raises(InputError, match="driver on your system is too old"):
-        check_machine(make(given), Console(quiet=True))
-    check_machine(make({**given, "gpus_per_trial": 0}), Console(quiet=True))
-    check_machine(make({**given, "address": "10.0.0.1:6379"}), Console(quiet=True))
+        check_machine(make(given), Console(quiet=True), look)
+    check_machine(make({**given, "gpus_per_trial": 0}), Console(quiet=True), look)
+    check_machine(make({**given, "address": "10.0.0.1:6379"}), Console(quiet=True), look)

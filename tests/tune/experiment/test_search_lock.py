@@ -2,20 +2,17 @@
 
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from search_spaces import InputError
 from trainables.storage.synced_folder import SyncedFolder
-from tune.experiment import search_lock as module
-from tune.experiment.search_lock import LEASE, leased
+from tune.experiment import search_lock
+from tune.experiment.search_lock import LEASE
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "HEARTBEAT_S", 0.05)
-    monkeypatch.setattr(module, "LOST_AFTER_S", 1.0)
+leased = partial(search_lock.leased, heartbeat_s=0.05, lost_after_s=1.0)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,6 @@ from rich.console import Console
 
 from search_spaces import InputError
 from trainables.storage.synced_folder import SyncedFolder
-from tune.experiment import study_backup as module
 from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
 from tune.experiment.study_backup import StudyBackup, backed_up
@@ -25,7 +25,7 @@ CONSOLE = Console(quiet=True)
 @pytest.fixture
 def backup(tmp_path: Path) -> StudyBackup:
     (tmp_path / "shared").mkdir()
-    return StudyBackup(tmp_path / "head.db", SyncedFolder(tmp_path / "shared"))
+    return StudyBackup(tmp_path / "head.db", SyncedFolder(tmp_path / "shared"), look_every_s=0.01)
 
 
 @pytest.fixture
@@ -104,10 +104,7 @@ def test_on_the_same_head_it_goes_on_from_what_was_written_last(backup: StudyBac
         assert (found.process, len(found.records)) == (2, 1)
 
 
-def test_a_trial_that_has_ended_is_soon_in_the_copy(
-    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+def test_a_trial_that_has_ended_is_soon_in_the_copy(backup: StudyBackup, study: SearchStudy) -> None:
     with backed_up(backup, study, CONSOLE):
         trial(study)
         end = time.monotonic() + 10
@@ -117,12 +114,8 @@ def test_a_trial_that_has_ended_is_soon_in_the_copy(
     assert len(copied(backup)) == 1
 
 
-def test_while_no_trial_ends_it_is_copied_from_time_to_time(
-    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
-    monkeypatch.setattr(module, "COPY_EVERY_S", 0.1)
-    with backed_up(backup, study, CONSOLE):
+def test_while_no_trial_ends_it_is_copied_from_time_to_time(backup: StudyBackup, study: SearchStudy) -> None:
+    with backed_up(replace(backup, copy_every_s=0.1), study, CONSOLE):
         for number in range(3):
             study.begin("knn", {"neighbors": number}, seed=0, params={}, distributions={})
             end = time.monotonic() + 10
@@ -131,9 +124,8 @@ def test_while_no_trial_ends_it_is_copied_from_time_to_time(
 
 
 def test_a_storage_that_is_gone_for_a_while_loses_nothing(
-    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    backup: StudyBackup, study: SearchStudy, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
     trial(study)
     backup.copy()
     away = backup.copied_to.parent.rename(backup.copied_to.parent.with_name("away"))
@@ -148,10 +140,7 @@ def test_a_storage_that_is_gone_for_a_while_loses_nothing(
             assert time.monotonic() < end
 
 
-def test_who_was_taken_over_writes_and_copies_nothing(
-    backup: StudyBackup, study: SearchStudy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "LOOK_EVERY_S", 0.01)
+def test_who_was_taken_over_writes_and_copies_nothing(backup: StudyBackup, study: SearchStudy) -> None:
     backup.copy()
     error = InputError("another searches there")
     with backed_up(backup, study, CONSOLE):

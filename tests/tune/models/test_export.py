@@ -24,7 +24,7 @@ from trainables.training.protocol import build_of
 from tune.cli import main
 from tune.experiment.experiment import Experiment
 from tune.experiment.model_folders import recipes_tested
-from tune.models.export import CHECKED, LOGIT_TOLERANCE, Parity, compare, export, images_of, to_onnx
+from tune.models.export import CHECKED, LOGIT_TOLERANCE, compare, export, images_of, to_onnx
 from tune.models.model_folder import ModelFolder
 from tune.models.predict import find, load, predict
 
@@ -41,6 +41,12 @@ def file(searched: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path
     assert exported.file == output
     assert exported.mib == output.stat().st_size / 2**20
     return output
+
+
+@pytest.fixture
+def converted(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every model is converted to `file`, as torch's exporter takes so long."""
+    monkeypatch.setattr("tune.models.export.to_onnx", lambda classifier, card: file.read_bytes())
 
 
 def test_one_file_holds_all_and_says_what_it_is(searched: Experiment, file: Path) -> None:
@@ -163,14 +169,10 @@ def test_logits_beyond_what_float32_can_hold_are_judged_by_its_own_error(searche
     assert (other.passed, other.disagreements) == (False, 0)
 
 
+@pytest.mark.usefixtures("converted")  # to plain_cnn
 def test_what_fails_the_comparison_is_not_written(
-    searched: Experiment,
-    file: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    searched: Experiment, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("tune.models.export.to_onnx", lambda classifier, card: file.read_bytes())  # of another recipe
     output = tmp_path / "mlp.onnx"
     assert main(["export", str(searched.folder), "--recipe", "mlp", "--output", str(output)]) == 1
     out, err = capsys.readouterr()
@@ -194,18 +196,15 @@ def test_a_row_is_exported_with_the_data_that_it_was_shown(
     (input_variant / "data.json").write_text(json.dumps({**card, "digest": "bright", "store": str(store)}))
     metrics = json.loads((folder / "rows/deep/metrics.json").read_text())
     (folder / "rows/deep/metrics.json").write_text(json.dumps({**metrics, "data": "bright"}))
-    seen: list[np.ndarray] = []
-
-    def look(classifier: Classifier, exported: OnnxClassifier, images: np.ndarray) -> Parity:
-        seen.append(images)
-        return compare(classifier, exported, images)
-
-    monkeypatch.setattr("tune.models.export.compare", look)
     monkeypatch.chdir(tmp_path)
-    assert main(["export", str(folder / "rows" / "deep")]) == 0
-    assert (tmp_path / "alone-deep.onnx").is_file()
+    exported = export(folder / "rows" / "deep")
+    assert exported.file == Path("alone-deep.onnx")
     assert OnnxClassifier.load(tmp_path / "alone-deep.onnx").card.recipe == "mlp"
-    assert seen[0].mean() > 128
+    shown = images_of(ModelFolder.find(folder / "rows" / "deep"))
+    assert shown.mean() > 128
+    assert exported.parity.largest == pytest.approx(
+        np.abs(Classifier.load(folder / "rows" / "deep").logits(shown)).max()
+    )
     assert main(["export", str(folder / "rows" / "near")]) == 2
     assert capsys.readouterr().err.endswith(f"; export another network: toprung export {folder}/rows/deep\n")
     (input_variant / "data.json").unlink()
@@ -253,13 +252,13 @@ def test_nearest_neighbours_are_refused_and_the_best_network_is_offered(
 
 @pytest.mark.parametrize("step", ["torch.onnx.export", "onnxruntime.InferenceSession.run"])
 def test_what_exporter_or_runtime_refuse_is_said_in_a_line(
-    searched: Experiment, file: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str
+    searched: Experiment, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no such operator\nand much more")
 
     if step != "torch.onnx.export":
-        monkeypatch.setattr("tune.models.export.to_onnx", lambda classifier, card: file.read_bytes())
+        request.getfixturevalue("converted")
     monkeypatch.setattr(step, refuse)
     with pytest.raises(
         InputError, match=r"^mlp cannot be exported \(no such operator\); .* toprung export /.*/best/plain_cnn$"
@@ -267,16 +266,18 @@ def test_what_exporter_or_runtime_refuse_is_said_in_a_line(
         export(searched.folder, "mlp", tmp_path / "mlp.onnx")
 
 
-def test_where_it_cannot_be_written_it_says_so(
-    searched: Experiment, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tune.models.export.to_onnx", lambda classifier, card: file.read_bytes())
+@pytest.mark.usefixtures("converted")
+def test_where_it_cannot_be_written_it_says_so(searched: Experiment, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--output .*cnn\.pt: must end in \.onnx"):
         export(searched.folder, "plain_cnn", tmp_path / "cnn.pt")
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--output .*cnn\.onnx: .*; choose a file that can be written"):
         export(searched.folder, "plain_cnn", tmp_path / "file" / "cnn.onnx")
-    monkeypatch.undo()
+
+
+def test_without_the_extra_it_says_how_to_install_it(
+    searched: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for package in ("onnx", "onnxscript"):
         monkeypatch.setitem(sys.modules, package, None)
         with pytest.raises(InputError, match=r"pip install 'toprung\[export\]'"):
@@ -284,6 +285,7 @@ def test_where_it_cannot_be_written_it_says_so(
         monkeypatch.undo()
 
 
+@pytest.mark.usefixtures("converted")
 def test_by_default_the_file_is_named_after_experiment_and_recipe(
     searched: Experiment,
     file: Path,
@@ -291,7 +293,6 @@ def test_by_default_the_file_is_named_after_experiment_and_recipe(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("tune.models.export.to_onnx", lambda classifier, card: file.read_bytes())
     monkeypatch.chdir(tmp_path)
     assert main(["export", str(searched.folder), "--recipe", "plain_cnn"]) == 0
     assert "onnxruntime and PyTorch give the same classes, and logits differ by at most" in capsys.readouterr().out

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from reporting.stories import Story
+from tests.tune.draws import draws_of
 from tune.experiment.experiment import Experiment
 from tune.reporting.report import write_report
 
@@ -14,9 +15,7 @@ from tune.reporting.report import write_report
 @pytest.fixture(scope="package", autouse=True)
 def _few_draws() -> Iterator[None]:
     """Intervals of these made-up predictions need not be exact."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tune.finals.intervals.DRAWS", 40)
-        patch.setattr("tune.finals.comparisons.DRAWS", 40)
+    with draws_of(40):
         yield
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pytest
 import tune.reporting
 from reporting.stories import TEST_IMAGES, Story, cost
 from search_spaces import InputError
+from tests.tune.draws import draws_of
 from trainables.storage.pretrained_files import Weights, write_weights
 from tune.experiment.experiment import Experiment
 from tune.experiment.report_json import Report, read_report
@@ -141,6 +142,13 @@ def test_the_second_is_behind_or_not_to_be_told_apart(begin: Callable[..., Story
     assert said in page_of(story)
 
 
+@pytest.fixture
+def exact() -> Iterator[None]:
+    with draws_of(2000):
+        yield
+
+
+@pytest.mark.usefixtures("exact")
 @pytest.mark.parametrize(
     ("right", "said"),
     [
@@ -149,10 +157,7 @@ def test_the_second_is_behind_or_not_to_be_told_apart(begin: Callable[..., Story
         (38, ", p 0.500: not distinguishable."),
     ],
 )
-def test_the_winner_is_compared_with_its_default_point(
-    begin: Callable[..., Story], monkeypatch: pytest.MonkeyPatch, right: int, said: str
-) -> None:
-    monkeypatch.setattr("tune.finals.comparisons.DRAWS", 2000)
+def test_the_winner_is_compared_with_its_default_point(begin: Callable[..., Story], right: int, said: str) -> None:
     story = begin(recipes=("mlp",))
     trial = story.trial("mlp", [0.8])
     story.final(trial, seed=0, val=0.9, right=39)

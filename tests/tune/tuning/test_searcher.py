@@ -1,19 +1,24 @@
 """The searcher over a real study, without Ray's loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ray.exceptions import ActorUnavailableError, RayActorError, RayTaskError
 from ray.tune.search import Searcher
+from rich.console import Console
 
 from search_spaces import DataShape, space_of
 from trainables.storage.synced_folder import SyncedFolder
+from tune.cluster.resources import Resources
+from tune.experiment.experiment import Experiment
 from tune.experiment.study import SearchStudy
-from tune.experiment.trial_context import TrialContext
 from tune.experiment.trial_files import TrialFiles
-from tune.settings.objective import Objective
+from tune.settings.settings import make
+from tune.tuning.deadline import Deadline
+from tune.tuning.node_probe import NodeProbe
+from tune.tuning.search_context import SearchContext
 from tune.tuning.searcher import StudySearcher
 
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
@@ -22,11 +27,21 @@ ERRORS: dict[str, Exception] = {}
 """What Ray says that trials of the searcher have failed by; of those that are not in it, nothing is known."""
 
 
-@pytest.fixture(autouse=True)
-def head(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cluster without Ray, whose nodes are all there."""
-    monkeypatch.setattr("tune.tuning.searcher.is_alive", lambda node: True)
-    monkeypatch.setattr("tune.tuning.searcher.this_node", lambda: "head")
+class Nodes(NodeProbe):
+    """A cluster without Ray, of the driver's node and as many others as there shall be."""
+
+    def __init__(self, lost: Collection[str] = (), slots: Callable[[], int] = lambda: 4) -> None:
+        super().__init__(make({}), concurrent=0)
+        self.lost, self.slots = lost, slots
+
+    def is_alive(self, node: str) -> bool:
+        return node not in self.lost
+
+    def this_node(self) -> str:
+        return "head"
+
+    def died_with_its_node(self, error: Exception | None) -> bool:
+        return isinstance(error, RayActorError) and error.actor_id == "lost with its node"
 
 
 @pytest.fixture
@@ -34,18 +49,18 @@ def study(tmp_path: Path) -> SearchStudy:
     return SearchStudy.create(f"sqlite:///{tmp_path / 'study.db'}", "s", maximize=True)
 
 
-def searcher(
-    study: SearchStudy, tmp_path: Path, trials: int = 6, slots: Callable[[], int] = lambda: 4
-) -> StudySearcher:
-    settings = TrialContext(
-        folders={"whole": str(tmp_path)}, experiment=str(tmp_path), device="cpu", threads=1, max_epochs=3,
-        objective=Objective.of("accuracy"),
-    )  # fmt: skip
+def searcher(study: SearchStudy, tmp_path: Path, trials: int = 6, nodes: Nodes | None = None) -> StudySearcher:
+    settings = make({"recipes": "knn,mlp", "trials": trials, "max_epochs": 3, "out": str(tmp_path), "name": "e"})
+    search = SearchContext(
+        experiment=Experiment(settings=settings, folder=tmp_path),
+        study=study,
+        resources=Resources(cpus=1, gpus=0, concurrent=4),
+        deadline=Deadline(study, None),
+        console=Console(quiet=True),
+    )
     domains = {recipe: space_of(recipe).clamped(SHAPE) for recipe in ("knn", "mlp")}
     ERRORS.clear()
-    return StudySearcher(
-        study, domains, trials=trials, seed=0, adaptive=False, settings=settings, starts={}, slots=slots, errors=ERRORS
-    )
+    return StudySearcher(search, domains, {}, ERRORS, nodes or Nodes())
 
 
 def result(config: dict[str, Any], epoch: int = 1, end: str = "complete") -> dict[str, Any]:
@@ -111,7 +126,7 @@ def test_resumes_do_not_count_as_failures_of_the_machine(study: SearchStudy, tmp
 
 def test_as_many_trials_run_as_there_are_slots_by_now(study: SearchStudy, tmp_path: Path) -> None:
     slots = 1
-    s = searcher(study, tmp_path, slots=lambda: slots)
+    s = searcher(study, tmp_path, nodes=Nodes(slots=lambda: slots))
     first = s.suggest("a")
     assert s.suggest("b") is None
     slots = 3  # a node has joined
@@ -123,11 +138,8 @@ def test_as_many_trials_run_as_there_are_slots_by_now(study: SearchStudy, tmp_pa
     assert s.suggest("d") is None
 
 
-def test_a_lost_node_is_no_failure_of_its_trials(
-    study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tune.tuning.searcher.is_alive", lambda node: node != "n")
-    s = searcher(study, tmp_path, trials=1)
+def test_a_lost_node_is_no_failure_of_its_trials(study: SearchStudy, tmp_path: Path) -> None:
+    s = searcher(study, tmp_path, trials=1, nodes=Nodes(lost=["n"]))
     for n in range(5):
         config = s.suggest(f"ray{n}")
         s.on_trial_result(f"ray{n}", result(config, epoch=n + 1, end=""))
@@ -137,12 +149,11 @@ def test_a_lost_node_is_no_failure_of_its_trials(
 
 @pytest.mark.parametrize("told", [True, False])
 def test_whether_a_node_is_lost_may_be_known_later_than_that_its_workers_are(
-    study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: bool
+    study: SearchStudy, tmp_path: Path, told: bool
 ) -> None:
     """Spot machines, lost one after the other before (`told`) or after the trial has reported an epoch."""
     lost: set[str] = set()
-    monkeypatch.setattr("tune.tuning.searcher.is_alive", lambda node: node not in lost)
-    s = searcher(study, tmp_path, trials=1)
+    s = searcher(study, tmp_path, trials=1, nodes=Nodes(lost))
     for n in range(3):
         config = s.suggest(f"ray{n}")
         if told:
@@ -156,15 +167,13 @@ def test_whether_a_node_is_lost_may_be_known_later_than_that_its_workers_are(
     assert s.suggest("ray4")["number"] == 0
 
 
-def test_a_trial_whose_workers_die_on_nodes_that_stay_has_failed(
-    study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    s = searcher(study, tmp_path, trials=1)
+def test_a_trial_whose_workers_die_on_nodes_that_stay_has_failed(study: SearchStudy, tmp_path: Path) -> None:
+    s = searcher(study, tmp_path, trials=1, nodes=(nodes := Nodes()))
     for n in range(3):
         s.on_trial_result(f"ray{n}", result(s.suggest(f"ray{n}"), epoch=n + 1, end=""))
         s.on_trial_complete(f"ray{n}", error=True)
     assert s.suggest("ray3") is None
-    monkeypatch.setattr("tune.tuning.searcher.NODE_LOSS_TIMEOUT_S", 0.0)
+    nodes.node_loss_timeout_s = 0.0
     assert s.suggest("ray3") == "FINISHED"
     assert (study.records[0].state, study.records[0].note) == ("failed", "its worker died 3 times")
 
@@ -223,13 +232,9 @@ def test_a_search_of_which_one_trial_succeeds_is_not_hopeless(study: SearchStudy
     ],
 )
 def test_what_ray_calls_a_lost_node_or_connection_is_no_failure(
-    study: SearchStudy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    study: SearchStudy, tmp_path: Path, error: Exception
 ) -> None:
     """Of a trial that had not told where it runs."""
-    monkeypatch.setattr(
-        "tune.tuning.searcher.died_with_its_node",
-        lambda error: isinstance(error, RayActorError) and error.actor_id == "lost with its node",
-    )
     s = searcher(study, tmp_path, trials=1)
     for n in range(5):
         s.suggest(f"ray{n}")
