@@ -103,12 +103,12 @@ def export(source: Path, recipe: str | None = None, output: Path | None = None) 
         raise InputError(f"--output {output}: must end in .onnx, as toprung predict tells files by it")
     images, classifier = images_of(trained), trained.load()
     facts = Card(
-        recipe=card["recipe"],
-        config=card["config"],
+        recipe=card.recipe,
+        config=card.config,
         classes=classifier.classes,
         shape=classifier.image_shape,
         variant=classifier.variant,
-        data=card["data"],
+        data=card.data,
         decoding=RESIZE_RULES[classifier.variant],
     )
     try:

@@ -3,19 +3,33 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from search_spaces import InputError, add_recipes, recipes
+from pydantic import BaseModel, Field
+
+from search_spaces import InputError, Variant, add_recipes, recipes
 from trainables.data.data_card import read_card
 from tune.experiment.folder import MODELS, ExperimentFolder
 from tune.experiment.model_folders import row_folders, soup_folders, winner_folder, winner_folders
-from tune.experiment.report_figures import ModelCost
+from tune.experiment.report_figures import READ, Config, ModelCost
 from tune.settings.settings_file import SETTINGS, load
 
 if TYPE_CHECKING:
     from trainables import Classifier
 
 CARD = "metrics.json"
+
+
+class ModelCard(BaseModel):
+    """The facts that `metrics.json` keeps for the use of a model; its figures are for people and other programs."""
+
+    model_config = READ
+
+    recipe: str
+    config: Config
+    model: ModelCost | None = Field(default=None, description="null if it was not measured")
+    variant: Variant
+    data: str = Field(description="digest of the data that it was trained on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,16 +78,14 @@ class ModelFolder:
         return self.folder.name
 
     @property
-    def card(self) -> dict[str, Any]:
-        """The model's recipe, configuration, data and figures."""
-        card: dict[str, Any] = json.loads((self.folder / CARD).read_text(encoding="utf-8"))
-        return card
+    def card(self) -> ModelCard:
+        """The facts about the model."""
+        return ModelCard.model_validate(json.loads((self.folder / CARD).read_text(encoding="utf-8")))
 
     @property
     def cost(self) -> ModelCost | None:
         """The cost of the model; None if it was not measured."""
-        cost = self.card["model"]
-        return ModelCost.model_validate(cost) if cost else None
+        return self.card.model
 
     @property
     def is_network(self) -> bool:
@@ -89,7 +101,7 @@ class ModelFolder:
         """
         from trainables import Classifier  # late, as it imports torch
 
-        if self.experiment and self.card["recipe"] not in recipes():
+        if self.experiment and self.card.recipe not in recipes():
             file = self.experiment.folder / SETTINGS
             for folder in load(file).get("recipes_from", ()):
                 add_recipes(folder, f"{file}: recipes_from")
@@ -109,6 +121,6 @@ class ModelFolder:
         card = self.card
         for folder in (self.experiment.folder, *sorted((self.experiment.folder / "views").glob("*"))):
             data = read_card(folder)
-            if (data["digest"], data["variant"]) == (card["data"], card["variant"]):
+            if (data["digest"], data["variant"]) == (card.data, card.variant):
                 return folder
         raise InputError(f"{self.experiment.folder} no longer has the data of {self.name}; search it again")

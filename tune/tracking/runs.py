@@ -1,6 +1,5 @@
 """The W&B runs of an experiment: one for each trial and final, and one for the search."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -15,11 +14,13 @@ from typing import Any
 import wandb
 import yaml
 
+from trainables.training.metrics import EpochFigures
 from tune.experiment.experiment import Experiment
 from tune.experiment.folder import FINAL
 from tune.experiment.report_json import Report, read_report
 from tune.experiment.trial_ranking import rung_of
 from tune.experiment.trial_record import TrialRecord
+from tune.finals.final_file import FinalRecord, SoupRecord
 from tune.settings.groups import Mark, WandbSettings
 from tune.settings.settings import Settings, marked
 from tune.tracking.client import RunStarter, log_epochs, retry_request
@@ -187,11 +188,16 @@ class Runs:
         return [file.parent for file in sorted((self._experiment.folder / folder).glob(f"[!.]*/{FINAL}"))]
 
     def _show_tested(self, job: str, folder: Path) -> None:
-        final = json.loads((folder / FINAL).read_text())
-        made_of = {key: final[key] for key in ("train_on", "trial", "seed", "kind", "members") if key in final}
-        config = {"recipe": final["recipe"], **final["config"], **made_of}
-        run = self._begin_run(f"{job}-{folder.name}", folder.name, job, config, [final["recipe"]], by_epoch=True)
-        epochs = final.get("curves", [])  # a soup has none
+        record: FinalRecord | SoupRecord = SoupRecord.load(folder) if job == "soup" else FinalRecord.load(folder)
+        made_of: dict[str, object]
+        epochs: list[EpochFigures]
+        if isinstance(record, SoupRecord):
+            made_of, epochs, best_epoch = {"kind": record.kind, "members": record.members}, [], {}
+        else:
+            made_of = {"trial": record.trial, "seed": record.seed}
+            epochs, best_epoch = record.curves, {"best_epoch": record.epoch}
+        config = {"recipe": record.recipe, **record.config, "train_on": record.train_on, **made_of}
+        run = self._begin_run(f"{job}-{folder.name}", folder.name, job, config, [record.recipe], by_epoch=True)
         log_epochs(run, epochs, {})
         classes = self._experiment.read("data.json")["classes"]
         if run.step <= len(epochs) + 1:
@@ -200,14 +206,12 @@ class Runs:
                 tables["test/confusion_matrix"] = confusion(folder, classes)
                 tables |= curves(folder, classes)
             retry_request(lambda: run.log(tables, step=len(epochs) + 1))
-        figures = {f"test/{name}": value for name, value in final["test"].items()}
-        figures |= {f"val/{name}": value for name, value in final["val"].items()}
-        cost = {f"model/{name}": value for name, value in (final["model"] or {}).items()}
-        if "epoch" in final:
-            figures["best_epoch"] = final["epoch"]
+        figures = {f"test/{name}": value for name, value in record.test.items()}
+        figures |= {f"val/{name}": value for name, value in record.val.items()}
+        cost = {f"model/{name}": value for name, value in record.model or ()}
         if job == "row":
             figures |= self._published(folder.name)
-        run.summary.update({"seconds_of_all": final["seconds"], **figures, **cost})
+        run.summary.update({"seconds_of_all": record.seconds, **best_epoch, **figures, **cost})
         run.finish()
 
     def _published(self, row: str) -> dict[str, float]:
