@@ -23,7 +23,7 @@ help:
 search: $(VENV)/.installed
 	$(BIN)/python tune/run.py
 
-# one thread each, as the tests already use all cores
+# one thread a process, as the tests already use all cores
 test-unit test-integration test-fast test-cluster coverage: export OMP_NUM_THREADS = 1
 
 test: test-unit test-integration
@@ -35,7 +35,7 @@ test-unit: install
 test-integration: install
 	$(BIN)/python -m pytest -n 2 --dist loadscope tests/integration
 
-# module by module, two at a time: they wait most of the time
+# module by module, two at a time, as the tests mostly wait
 test-cluster: install
 	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder -rs tests/cluster
 
@@ -61,13 +61,13 @@ format: install
 
 install: $(VENV)/.installed-dev
 
-# what a search needs, and what working on toprung needs beside it
+# the dependencies of a search, and in addition those of development
 $(VENV)/.installed: WHAT = .
 $(VENV)/.installed-dev: WHAT = .[dev]
-# W&B's schema of sweeps is a file in this package, which is not imported: it wants an older numpy
+# contains W&B's schema of sweeps; installed without dependencies, as it requires an older numpy
 $(VENV)/.installed-dev: SCHEMA = sweeps==0.3.0
 
-# uv takes seconds where pip takes minutes; either will do
+# uv takes seconds, pip takes minutes; both work
 $(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --seed --allow-existing --python $(PYTHON) $(VENV) && \
@@ -82,11 +82,11 @@ $(VENV)/.installed $(VENV)/.installed-dev: pyproject.toml constraints.txt
 notebook: install
 	PLOTLY_RENDERER=plotly_mimetype $(BIN)/python -m tests.notebook
 
-# mkdocs-material prints a note on the next mkdocs at each build
+# silences a note on the next mkdocs, which mkdocs-material prints at each build
 docs: install
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-# in an environment of its own, made anew: versions only ever go up in an old one
+# in a new environment each time, as an existing one keeps its higher versions
 LOWEST ?= .venv-lowest
 
 test-lowest:

@@ -1,10 +1,10 @@
-"""What a trial costs beside its training: this project against plain Ray Tune, in seconds a trial.
+"""Overhead of a trial beside its training, in seconds: this project against plain Ray Tune.
 
     python benchmarks/overhead.py [--repeats 1] [--same-work] [--profile]
 
 Both search the same four parameters by TPE and ASHA, 60 trials, two at a time, three epochs at most, in a Ray session
-of their own. t20 and t60 are the seconds from the call of `Tuner.fit` until 20 and 60 trials have ended. What each
-further trial takes is (t60 - t20) / 40; what is left of t20 is start-up: the first workers start and import.
+of their own. t20 and t60 are the seconds from the call of `Tuner.fit` until 20 and 60 trials have ended. Each
+further trial takes (t60 - t20) / 40; the rest of t20 is start-up: the first workers start and import.
 
 Plain Ray Tune (`overhead_plain.py`) is as documented: a function that reports, OptunaSearch, ASHAScheduler, default
 loggers; a process a trial follows from it. Ours (`overhead_ours.py`) also evaluates a model on images, writes a
@@ -25,7 +25,7 @@ HERE = Path(__file__).resolve().parent
 FEW, MANY = 20, 60
 EPOCHS = 3
 OURS_RUNS = 3
-"""Searches of ours for each of plain Ray Tune: they are short, so that the machine's noise weighs more."""
+"""Searches by toprung for each one by plain Ray Tune: they are short, so noise weighs more."""
 TARGET = 15
 
 

@@ -3,7 +3,7 @@
     python benchmarks/overhead_ours.py TRIALS EPOCHS FOLDER [--profile] [--wandb]
 
 It is `tune.search.search` itself that runs: a study on disk, a checkpoint and all figures of every epoch, workers that
-are used again. `Tuner.fit` is wrapped to know when it begins, and to leave after it. Trials end when the study says so.
+are used again. `Tuner.fit` is wrapped to time its start and to exit after it. Trials end when the study says so.
 With --profile the driver's profile is printed first. With --wandb it is shown in W&B, wherever that is.
 """
 

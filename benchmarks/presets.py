@@ -2,10 +2,10 @@
 
     python benchmarks/presets.py [--only yolo_dropout] [--search] [--out FOLDER]
 
-What it shows is that each row runs by its one command on data of its form, not that the published figures come out:
-the images are others, fewer and smaller, and without a network no pretrained weights are there (`pretrained=no`).
-Prints the command of each preset, and a table with all figures of its rows, as docs/presets.md has them; with --search
-also a line of what a few trials around the rows have found.
+It shows that each row runs by its one command on data of its form. It does not reproduce the published figures: the
+images are different, fewer and smaller, and without a network there are no pretrained weights (`pretrained=no`).
+Prints the command of each preset and a table with all figures of its rows, as in docs/presets.md; with --search also a
+line with the result of a few trials around the rows.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from PIL import Image
 Images = NDArray[np.uint8]
 
 TRIALS = 6
-"""So many are a search around the rows: the default of each recipe, rows, and what is drawn."""
+"""Trials of a search around the rows: the default of each recipe, the rows, and random draws."""
 
 
 def main() -> None:
@@ -92,7 +92,7 @@ def table(rows: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def found(summary: Mapping[str, Any]) -> str:
-    """What a search around the rows came to, in a line."""
+    """Format the result of a search around the rows as one line."""
     trials = sum((Counter(entry["trials"]) for entry in summary["recipes"].values()), Counter())
     states = ", ".join(f"{count} {state}" for state, count in trials.items() if count)
     best, accuracy = summary["winner"], summary["recipes"][summary["winner"]]["test"]["accuracy"]
@@ -196,7 +196,7 @@ STAND_INS: dict[str, tuple[Callable[[Path, Images, Images], None], str]] = {
         "--image-size 32 --max-epochs 4 --set yolo_cls.resolution=64",
     ),
 }
-"""How each preset's data are stood in for, and the flags that scale it down."""
+"""The stand-in data of each preset, and the flags that scale it down."""
 
 
 if __name__ == "__main__":

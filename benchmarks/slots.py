@@ -1,11 +1,11 @@
-"""How well a search keeps a cluster busy: trials of one-second epochs on 16 slots of four nodes.
+"""Utilization of a cluster by a search: trials of one-second epochs on 16 slots of four nodes.
 
     python benchmarks/slots.py [--nodes 4] [--slots 4] [--trials 64] [--epochs 6]
 
 The nodes are Ray's own, in processes of this machine, with a logical GPU for each slot: Ray gives them out as it does
-real ones, and trials that ask for one train on cores. An epoch sleeps, so that slots can outnumber cores, and tells
-when it ended. From the moment when all slots first run, the time taken is held against the work that was left, divided
-by the slots. What is above 1 is the time between trials, and what the driver adds to each epoch.
+real ones, and trials that ask for one train on cores. An epoch sleeps, so that slots can outnumber cores, and
+reports when it ended. The result is a ratio: the time from the moment when all slots first run, over the remaining work
+divided by the slots. The excess over 1 is the time between trials and the driver's share of each epoch.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from tune.experiment.trial_record import TrialRecord
 
 TARGET = 1.15
 EPOCH = 1.0
-"""Seconds."""
+"""Seconds of an epoch."""
 
 SPACE = """
 from dataclasses import dataclass
@@ -94,7 +94,7 @@ def main() -> None:
 
 
 def judge(records: list[TrialRecord], slots: int) -> int:
-    """Print how busy the slots were; returns 1 where that is not enough."""
+    """Print the utilization of the slots; return 1 if it is too low."""
     ends = [[epoch["lr"] for epoch in record.epochs] for record in records]
     spans = [(trial[0] - EPOCH, trial[-1]) for trial in ends]
     at_once = {begin: sum(b <= begin < e for b, e in spans) for begin, _ in spans}

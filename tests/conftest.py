@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 def pytest_configure() -> None:
-    """A shell's background job ignores Ctrl-C, and so would all processes that tests start, and send it to."""
+    """Restore Ctrl-C: a shell's background job ignores it, and processes started by the tests inherit that."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays; the garbage collector need not look at it again after every few tests."""
+    """Exempt imported modules from garbage collection, which would scan them again after every few tests."""
     gc.collect()
     gc.freeze()
 
@@ -59,7 +59,7 @@ def digits(digits_folder: Path) -> TrainData:
 
 @pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
-    """One Ray session for all tests of a process; one core, as another process tests beside it."""
+    """One Ray session for all tests of a process, with one core, as another process runs tests beside it."""
     import ray
 
     ray.init(address="local", num_cpus=1, num_gpus=0, include_dashboard=False, object_store_memory=128 * 2**20)
@@ -103,7 +103,7 @@ def readme_recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def _forgets_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Recipes from outside that a test makes known are unknown to the next."""
+    """Forget the outside recipes that a test registered."""
     import search_spaces
     import trainables
     from trainables.training.protocol import build_of, train_of
@@ -125,7 +125,7 @@ def _forgets_recipes(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
-    """Tests compare figures that depend on the number of threads."""
+    """Use one thread, as tests compare figures that depend on the number of threads."""
     import torch
 
     before = torch.get_num_threads()

@@ -1,4 +1,4 @@
-"""Runs `docs/search.ipynb`; as a program it also writes what came out into it, for who reads it without running it."""
+"""Execution of `docs/search.ipynb`; run as a program, it also saves the output in the notebook for its readers."""
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,18 +11,18 @@ NOTEBOOK = Path(__file__).parent.parent / "docs" / "search.ipynb"
 
 
 def kept() -> NotebookNode:
-    """The notebook as it is kept, with what came out when it was run last."""
+    """Read the notebook as committed, with the output of its last run."""
     return nbformat.read(NOTEBOOK, as_version=4)  # type: ignore[no-untyped-call, no-any-return]
 
 
 def executed(folder: Path) -> NotebookNode:
-    """The notebook, run in a folder."""
+    """Run the notebook in a folder and return it."""
     client = NotebookClient(kept(), timeout=300, record_timing=False, resources={"metadata": {"path": str(folder)}})
     return client.execute()
 
 
 def shown(notebook: NotebookNode) -> list[list[set[str]]]:
-    """The kinds in which each result of each cell can be shown."""
+    """Return the media types of each output of each cell."""
     return [
         [set(output.data) for output in cell.outputs if output.output_type in ("display_data", "execute_result")]
         for cell in notebook.cells

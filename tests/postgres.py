@@ -15,11 +15,11 @@ PASSWORD = "correct-horse"
 
 
 class Postgres:
-    """A server that can be stopped and started, and whose users need a password.
+    """A server that can be stopped and started; its users need a password.
 
     Attributes:
-        port: on 127.0.0.1.
-        url: of its database, as user `USER`, without the password.
+        port: the port on 127.0.0.1.
+        url: the URL of its database, as user `USER`, without the password.
     """
 
     def __init__(self, folder: Path, port: int) -> None:
@@ -27,33 +27,33 @@ class Postgres:
         self.url = f"postgresql://{USER}@127.0.0.1:{port}/{USER}"
 
     def start(self) -> None:
-        """Start it; it answers afterwards."""
+        """Start the server and wait until it answers."""
         options = f"-c listen_addresses=127.0.0.1 -p {self.port} -k {self._folder} -c fsync=off"
         self._call("pg_ctl", "-D", f"{self._folder}/data", "-l", f"{self._folder}/log", "-w", "-o", options, "start")
 
     def stop(self) -> None:
-        """Stop it at once: whoever is connected is cut off."""
+        """Stop the server at once, which breaks all connections."""
         self._call("pg_ctl", "-D", f"{self._folder}/data", "-m", "immediate", "-w", "stop")
 
     def sql(self, *commands: str, database: str = USER) -> str:
-        """What commands answer, by the one who may do everything."""
+        """Run SQL as the superuser and return the answer."""
         words = [word for command in commands for word in ("-c", command)]
         return self._call("psql", "-h", str(self._folder), "-p", str(self.port), "-d", database, "-Atq", *words)
 
     def make(self) -> None:
-        """Make its files, and start it with an empty database."""
+        """Create the server's files and start it with an empty database."""
         self._call("initdb", "-D", f"{self._folder}/data", "--auth-local=trust", "--auth-host=scram-sha-256", "-N")
         self.start()
         create = f"CREATE ROLE {USER} LOGIN PASSWORD '{PASSWORD}'"
         self.sql(create, f"CREATE DATABASE {USER} OWNER {USER}", database="postgres")
 
     def empty(self) -> None:
-        """Delete all that is in its database."""
+        """Delete everything in the database."""
         self.sql("DROP SCHEMA public CASCADE", f"CREATE SCHEMA public AUTHORIZATION {USER}")
 
     def _call(self, program: str, *arguments: str) -> str:
         command = [*_as_other_than_root(), f"{_programs()}/{program}", *arguments]
-        # into a file: the server keeps the standard output of who starts it
+        # into a file: the server inherits standard output and keeps it open
         with tempfile.TemporaryFile("w+") as said:
             done = subprocess.run(
                 command, cwd="/", stdin=subprocess.DEVNULL, stdout=said, stderr=said, timeout=60, check=False
@@ -65,7 +65,7 @@ class Postgres:
 
 
 def missing() -> str:
-    """Why there can be no server here; empty where there can."""
+    """Return the reason why no server can run here, or an empty string if one can."""
     if _programs() is None:
         return "needs Debian's package postgresql"
     if os.geteuid() == 0 and not _as_other_than_root():
@@ -94,7 +94,7 @@ def postgres_server() -> Iterator[Postgres]:
 
 
 def _programs() -> Path | None:
-    """Where Debian puts the newest version's, or where those on the path are."""
+    """Find the folder of PostgreSQL's programs: Debian's newest version, else the one on the path."""
     versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda file: float(file.parts[-3]))
     on_path = shutil.which("initdb")
     found = versions[-1] if versions else on_path and Path(on_path)

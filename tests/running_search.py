@@ -1,4 +1,4 @@
-"""Searches as processes of their own, which are watched by their studies."""
+"""Search processes, watched through their studies."""
 
 import os
 import signal
@@ -22,33 +22,35 @@ from tune.experiment.study_backup import copy_database
 from tune.experiment.trial_record import TrialRecord
 
 RUN = [sys.executable, str(Path(__file__).parent.parent / "tune" / "run.py")]
-"""What runs a search on this machine; its flags follow."""
+"""Command of a search on this machine, without flags."""
 
 WAIT = 600.0
-"""Seconds after which a search hangs."""
+"""Seconds after which a search counts as hung."""
 
 TRIAL = "[r]ay::(Resource|Recipe)Tr"
-"""What a process that trains is called, for `pgrep -f`, which does not find its own shell by it."""
+"""Pattern of training processes for `pgrep -f`; the brackets keep it from matching its own shell."""
 
 UNREADABLE = (InputError, SQLAlchemyError, sqlite3.Error, FileNotFoundError)
-"""What reading a study may raise while it or its folder is half made."""
+"""Errors of reading a study while it or its folder is incomplete."""
 
 
 class RunningSearch:
-    """A search, or what runs it elsewhere, in a process group of its own, as a terminal starts it; killed at exit.
+    """A search in its own process group, as a terminal starts it; killed at exit.
+
+    The process may also be a client that runs the search on another machine.
 
     Attributes:
-        process: the first of the group.
+        process: the first process of the group.
     """
 
     def __init__(
         self, command: Sequence[str], records: Callable[[], list[TrialRecord]], env: Mapping[str, str] | None = None
     ) -> None:
-        """Start it.
+        """Start the search.
 
         Args:
-            command: such as `RUN` with flags.
-            records: reads its study, wherever it is; may raise `UNREADABLE`.
+            command: the command line, such as `RUN` with flags.
+            records: a function that reads the trials of its study; may raise `UNREADABLE`.
             env: its environment, if not this process's.
         """
         self._records = records
@@ -67,38 +69,38 @@ class RunningSearch:
         self.close()
 
     def close(self) -> None:
-        """Kill all that is left of it."""
+        """Kill all remaining processes of the group."""
         self.kill()
         self._folder.cleanup()
 
     @property
     def output(self) -> str:
-        """What it wrote so far to its standard output."""
+        """The standard output so far."""
         return self._files[0].read_text()
 
     @property
     def errors(self) -> str:
-        """The same of its standard error."""
+        """The standard error so far."""
         return self._files[1].read_text()
 
     @property
     def said(self) -> str:
-        """Both."""
+        """The standard output and the standard error so far."""
         return self.output + self.errors
 
     def until(
         self, what: str, true: Callable[[list[TrialRecord]], bool], *, hold: bool = False, wait: float = WAIT
     ) -> list[TrialRecord]:
-        """Wait until its study is as wanted, and return that.
+        """Wait until the study meets a condition, and return its trials.
 
         Args:
-            what: is waited for, in words.
-            true: whether it is there.
-            hold: stop the first process then, until it is sent SIGCONT.
-            wait: seconds at most.
+            what: the condition in words.
+            true: the condition.
+            hold: then stop the first process until it receives SIGCONT.
+            wait: the timeout in seconds.
 
         Raises:
-            AssertionError: it has ended before, or hangs.
+            AssertionError: the search has ended before, or hangs.
         """
         end = time.monotonic() + wait
         while True:
@@ -115,15 +117,15 @@ class RunningSearch:
             time.sleep(0.1)
 
     def interrupt(self) -> None:
-        """Send SIGINT to the whole group, as Ctrl-C in a terminal does; one that is held goes on with it."""
+        """Send SIGINT to the whole group, as Ctrl-C in a terminal does, and let a held process continue."""
         os.killpg(self.process.pid, signal.SIGINT)
         self.process.send_signal(signal.SIGCONT)
 
     def end(self, wait: float = WAIT) -> int:
-        """Wait until it ends; returns its exit code.
+        """Wait until the search ends; return its exit code.
 
         Raises:
-            AssertionError: it hangs.
+            AssertionError: the search hangs.
         """
         try:
             return self.process.wait(wait)
@@ -131,13 +133,13 @@ class RunningSearch:
             raise AssertionError(f"it does not end in {wait:g} s: {self.said[-6000:]}") from None
 
     def kill(self) -> None:
-        """Kill the whole group, whatever it does."""
+        """Kill the whole group at once."""
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def _look(self, true: Callable[[list[TrialRecord]], bool]) -> list[TrialRecord] | None:
-        """The study, where it can be read and is as wanted."""
+        """Return the trials if the study can be read and meets the condition."""
         try:
             found = self._records()
         except UNREADABLE:
@@ -146,10 +148,10 @@ class RunningSearch:
 
 
 def records_of(experiment: Path | str) -> list[TrialRecord]:
-    """The trials of an experiment, in its folder or bucket.
+    """Return the trials of an experiment in a folder or bucket.
 
     Raises:
-        InputError: there is none, or not yet: who opened its study before would make its tables.
+        InputError: there is no study yet; opening one too early would create its tables.
     """
     opened = Experiment.open(experiment)
     with closing(SearchStudy.load(opened.storage, opened.settings.name)) as study:
@@ -157,7 +159,7 @@ def records_of(experiment: Path | str) -> list[TrialRecord]:
 
 
 def records_in(file: Path, name: str) -> list[TrialRecord]:
-    """The trials of a study in a file of SQLite's, from a copy: its writer is not disturbed by it.
+    """Return the trials of a study in an SQLite file, from a copy, so that its writer is not disturbed.
 
     Raises:
         InputError: there is no such study in it.
@@ -171,5 +173,5 @@ def records_in(file: Path, name: str) -> list[TrialRecord]:
 
 
 def decisions(records: list[TrialRecord]) -> list[tuple[object, ...]]:
-    """What two searches have in common that decided the same: all but times and attempts."""
+    """Return the decisions of a search: everything in its trials except times and retries."""
     return [(r.number, r.recipe, r.config, r.seed, r.state, r.values) for r in records]

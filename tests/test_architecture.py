@@ -33,7 +33,7 @@ def modules(package: str) -> list[Path]:
 
 
 def imported(path: Path) -> set[str]:
-    """Full names of everything that a module imports, at any depth of its code."""
+    """Return the full names of everything that a module imports, at any depth of its code."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -67,7 +67,7 @@ ROOMS = {
 
 
 def room_of(package: str, parts: Sequence[str]) -> str:
-    """The room of a module, given the parts of its name after the package."""
+    """Return the room of a module, given the parts of its name after the package."""
     if package == "tune":
         return parts[0]
     return parts[0] if parts and parts[0] in ROOMS[package] else "recipes"
@@ -80,7 +80,7 @@ def test_rooms_import_downwards(package: str) -> None:
     assert folders <= set(order), "a room is missing in the list"
     for path in modules(package):
         if path == ROOT / package / "__init__.py" or path.name == "_old_names.py":
-            continue  # the face of the package hands on what is below
+            continue  # the package's public face re-exports its modules
         own = room_of(package, path.relative_to(ROOT / package).with_suffix("").parts)
         for name in imported(path):
             top, *parts = name.split(".")
@@ -100,13 +100,13 @@ PRIVATE_MODULES = {
     "optuna": "tune/experiment/optuna_private.py",
     "wandb": "tune/cluster/wandb_private.py",
 }
-"""The one module a library that may use its private interfaces, and lists them with the reason."""
+"""The only module for each library that may use its private interfaces; it lists them with reasons."""
 
 PRIVATE = re.compile(
     r"(ray|optuna|wandb)\.(.*\.)?_(?!_)|"  # an underscore anywhere in the name
     r"(ray\.(autoscaler|core|tune\.(execution|impl))|optuna\.storages|wandb\.(sdk|proto|apis\.internal))\b"
 )
-"""Names that the libraries do not offer to others, by an underscore or by their word."""
+"""Names that the libraries keep private, by an underscore or by their documentation."""
 
 
 def private_names(code: ast.AST) -> Iterator[str]:
@@ -160,7 +160,7 @@ def test_private_interfaces_of_libraries_are_used_in_one_module_each() -> None:
 
 
 def test_importing_changes_nothing() -> None:
-    """What libraries change by being imported is theirs, so they are imported before."""
+    """Libraries are imported first, so that the changes made by their own imports do not count."""
     files = [path for package in PACKAGES for path in modules(package) if path.name != "__main__.py"]
     ours = [".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__") for path in files]
     foreign = {
@@ -222,7 +222,7 @@ def test_only_what_comes_after_the_search_can_reach_the_test_split() -> None:
     assert readers == {
         "trainables/data/__init__.py",
         "trainables/data/load.py",
-        "tune/models/export.py",  # looks at images alone, whether ONNX and PyTorch say the same of them
+        "tune/models/export.py",  # compares ONNX and PyTorch on images without labels
         "tune/finals/testing.py",
     }
 
@@ -268,7 +268,7 @@ def test_recipes_and_spaces_have_the_same_names() -> None:
 
 @pytest.mark.parametrize("arguments", [["--help"], ["recipes"]])
 def test_help_and_the_list_of_recipes_are_instant(arguments: list[str]) -> None:
-    """Seconds are not asserted; what takes them is not imported."""
+    """The test checks that no slow library is imported, as seconds would vary."""
     code = (
         "import sys, tune.cli\n"
         f"try: tune.cli.main({arguments!r})\n"
@@ -297,11 +297,11 @@ def test_run_py_has_no_logic() -> None:
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
 
 
-@pytest.mark.parametrize("package", PACKAGES)
-def test_docstrings_begin_with_a_noun_or_a_verb(package: str) -> None:
+@pytest.mark.parametrize("folder", [*PACKAGES, "tests", "benchmarks"])
+def test_docstrings_begin_with_a_noun_or_a_verb(folder: str) -> None:
     """A docstring that begins with a clause has to be read twice."""
     clause = re.compile(r"(What|Whether|Who|Whose|Where|How|Of|That|Which|Those)\b")
-    for path in modules(package):
+    for path in modules(folder):
         for node in ast.walk(ast.parse(path.read_text())):
             for statement in getattr(node, "body", []) if not isinstance(node, ast.Lambda | ast.IfExp) else []:
                 if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):

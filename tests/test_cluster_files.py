@@ -1,4 +1,4 @@
-"""The files with which toprung runs on clusters, and the commands that docs/cluster.md names.
+"""The cluster files, and the commands of docs/cluster.md.
 
 Ray's own code reads them, and moto answers in place of AWS: no cloud is reached, no credentials are needed, and no Ray
 is started.
@@ -118,7 +118,7 @@ def test_the_sources_are_synced_and_nothing_else(config: Config, tmp_path: Path)
 
 @pytest.mark.parametrize("name", [*CLOUDS, "cluster/on-prem.yaml"])
 def test_every_node_asks_for_the_token_that_it_gets(name: str) -> None:
-    """Ray refuses to start without one; it is on the laptop, and in no file of these."""
+    """Ray refuses to start without a token; the token is on the laptop and in none of these files."""
     config = read(name)
     assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
     (shell,) = (command for command in config["setup_commands"] if "> ~/.toprung.sh" in command)
@@ -148,7 +148,7 @@ def ray_start(commands: list[str]) -> Config:
 
 
 def ray_options(words: list[str]) -> Config:
-    """What the installed Ray makes of a command; it exits at an option that it does not know."""
+    """Parse a command's options as the installed Ray does; an unknown option exits."""
     (name, *rest), command, context = words[1:], ray_cli, None
     command = ray_cli.commands[name]
     while hasattr(command, "commands"):
@@ -158,7 +158,7 @@ def ray_options(words: list[str]) -> Config:
 
 
 def test_the_shell_of_the_head_names_cluster_and_results(config: Config, tmp_path: Path) -> None:
-    """What the setup writes is run in a home of its own, and read as the launcher's login shells read it."""
+    """The setup commands run in an empty home, which is then read as the launcher's login shells read it."""
     writes = [
         command
         for command in config["setup_commands"] + config["head_setup_commands"]
@@ -327,7 +327,7 @@ def test_the_roles_reach_the_bucket_and_the_head_passes_on_the_workers_role_alon
     assert not [each for each in statements if "*" in each["Action"]]
 
 
-# Google Cloud, whose client Ray needs for more than this
+# Google Cloud; Ray needs its client for more than the checks below
 
 
 def test_on_google_cloud_workers_alone_are_spot_and_leave_nothing() -> None:
@@ -373,7 +373,7 @@ def test_rays_autoscaler_reads_the_cluster(manifest: dict[str, Config]) -> None:
 
 
 def test_the_manifest_has_no_field_that_kuberay_does_not_know(manifest: dict[str, Config]) -> None:
-    """A field that is spelt wrong would be dropped in silence."""
+    """KubeRay would silently drop a misspelled field."""
     cluster, job = manifest["RayCluster"]["spec"], manifest["RayJob"]["spec"]
     assert set(cluster) <= {
         *("rayVersion", "enableInTreeAutoscaling", "autoscalerOptions", "headGroupSpec", "workerGroupSpecs"),
@@ -415,7 +415,7 @@ def test_keys_come_from_a_secret_that_need_not_be_there(manifest: dict[str, Conf
 
 
 def test_the_operator_makes_a_token_in_a_secret_that_is_no_one_elses(manifest: dict[str, Config]) -> None:
-    """It is called as the cluster is, and an older one of the name would be taken for it."""
+    """The operator gives its secret the cluster's name, and would reuse an older secret of that name."""
     assert manifest["RayCluster"]["spec"]["authOptions"] == {"mode": "token"}
     named = re.findall(r"secretKeyRef: \{name: ([\w-]+)", (ROOT / "cluster/kuberay.yaml").read_text())
     assert named

@@ -1,4 +1,4 @@
-"""README and docs say what is there: commands, flags, files, messages; the site loads nothing from elsewhere."""
+"""Agreement of README and docs with the code: commands, flags, files, messages; the site is self-contained."""
 
 import re
 import shlex
@@ -114,7 +114,7 @@ def test_every_extra_is_real() -> None:
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path.parent != ROOT / "docs"], ids=names)
 def test_every_link_to_a_file_leads_somewhere(path: Path) -> None:
-    """Those of the docs are checked by mkdocs."""
+    """The links within docs/ are left to mkdocs."""
     links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", path.read_text()) if "://" not in link]
     assert not [link for link in links if not (path.parent / link).exists()]
 
@@ -179,7 +179,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def loaded_from_elsewhere(folder: Path) -> list[str]:
-    """What a browser would fetch from another host when it shows the pages; links to click are none of it."""
+    """List the resources that a browser would fetch from another host to show the pages, links excluded."""
     fetched = []
     for page in folder.rglob("*.html"):
         tags = re.findall(r"<(?:script|link|img|iframe|source|video|audio|form)\b[^>]*>", page.read_text())

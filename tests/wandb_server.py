@@ -1,4 +1,4 @@
-"""A stand-in for W&B on this machine: as much of its GraphQL, file stream and storage as its client asks for.
+"""A stand-in for W&B on this machine: the part of its GraphQL, file stream and storage that its client uses.
 
 It shows what the client sends, and not what W&B displays.
 """
@@ -79,11 +79,11 @@ class WandbServer:
     """See `wandb_server`.
 
     Attributes:
-        runs, sweeps, artifacts: what it was told, by name.
+        runs, sweeps, artifacts: those received, by name.
         asked: how often each operation was asked for.
-        unknown: what nobody has taught it.
-        fails: says of the count of a request whether it is answered with an error.
-        hangs: while it is set no request is answered; `hangs_after` is the count of the request that sets it.
+        unknown: requests that it does not implement.
+        fails: takes the count of a request; returns True to answer with an error.
+        hangs: while set, no request is answered; `hangs_after` is the count of the request that sets it.
         key: the only one that it takes, where it is particular.
     """
 
@@ -104,18 +104,18 @@ class WandbServer:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def start(self) -> None:
-        """Answer from now on."""
+        """Start to answer."""
         threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()
 
     def stop(self) -> None:
-        """Be gone."""
+        """Stop answering."""
         self.hangs.clear()
         self._server.shutdown()
         self._server.server_close()
 
     @property
     def environment(self) -> dict[str, str]:
-        """What leads W&B's client here."""
+        """The environment variables that send W&B's client to this server."""
         return {
             "WANDB_BASE_URL": self.url,
             "WANDB_API_KEY": KEY,
@@ -232,7 +232,7 @@ class WandbServer:
     def _do_MarkRunFilesUploaded(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"markRunFilesUploaded": {"success": True}}
 
-    # who asks, and what there is
+    # the user and the server's features
 
     def _do_ServerFeaturesQuery(self, given: dict[str, Any]) -> dict[str, Any]:  # noqa: N802
         return {"serverInfo": {"features": []}}
@@ -375,7 +375,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Nothing: a client that is killed does not wait for its answer."""
+        """Ignore the error: a killed client does not wait for its answer."""
 
 
 def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
@@ -383,10 +383,10 @@ def _handler(server: WandbServer) -> type[BaseHTTPRequestHandler]:
         protocol_version = "HTTP/1.1"
 
         def log_message(self, *_: Any) -> None:
-            """Nothing."""
+            """Log nothing."""
 
         def handle_any(self) -> None:
-            """Answer whatever is asked."""
+            """Answer any request."""
             body = self._body()
             try:
                 code, content = server.answer(self.command, urlsplit(self.path).path, body, dict(self.headers))

@@ -1,4 +1,4 @@
-"""A search under random faults, on the hosts of a lab; what must hold afterwards is checked: `make chaos`.
+"""A search under random faults on the hosts of a lab, followed by checks of its guarantees: `make chaos`.
 
     python -m tests.cluster.chaos --seed 7 --faults 20
 
@@ -32,31 +32,31 @@ OPTIONS = (
     f"--reduction-factor {REDUCTION} --final-seeds 1 --set plain_cnn.batch_size=32"
 )
 MANY = 500
-"""More trials than can be begun before the last fault."""
+"""More trials than can begin before the last fault."""
 
 AWAY = (10.0, 60.0)
-"""Seconds for which a storage is full, read-only or gone: at least and at most."""
+"""Shortest and longest time for which the storage is full, read-only or gone, in seconds."""
 
 SHORT, LONG = 3.0, 30.0
-"""Seconds for which a cable is pulled: Ray gives up a node before the second."""
+"""Seconds for which a cable is pulled: Ray gives up a node within the second time, not the first."""
 
 LINGERS = 10.0
-"""Seconds that a node which was given up is left to itself: until it knows, it may write."""
+"""Seconds for which a given-up node runs on: it may write until it knows."""
 
 WAIT = 600.0
-"""Seconds after which a search hangs: a storage may be away for a part of it."""
+"""Seconds after which a search counts as hung, including faults of the storage."""
 
 HEAD_LOST = "head lost with its disk"
 
 
 @dataclass
 class Faulted:
-    """A fault, and what came of it.
+    """A fault and its consequences.
 
     Attributes:
         kind: its name in `Chaos.faults`.
-        lost: epochs and ended trials that the study had before, and has not afterwards.
-        repeated: epochs that it has more than once afterwards.
+        lost: epochs and ended trials that were in the study before, but not afterwards.
+        repeated: epochs that are in the study more than once afterwards.
         begun_again: trials that another process took up from their last checkpoint.
         seconds: from the fault until all trials that had been running went on.
     """
@@ -74,8 +74,8 @@ class Chaos:
 
     Attributes:
         hosts: with a head, `WORKERS` and `SPARE`.
-        draw: what is random.
-        search: as it runs now, from `start` on.
+        draw: the source of randomness.
+        search: the running search, set by `start`.
     """
 
     hosts: RayHosts
@@ -86,7 +86,7 @@ class Chaos:
 
     @property
     def faults(self) -> dict[str, Callable[[], None]]:
-        """Every kind of fault, and what does it and lets it pass."""
+        """Map each kind of fault to the function that causes and ends it."""
         return {
             "trial's process killed": self.kill_trial,
             "raylet killed": self.kill_raylet,
@@ -102,12 +102,12 @@ class Chaos:
         }
 
     def start(self) -> None:
-        """Start cluster and search."""
+        """Start the cluster and the search."""
         self.hosts.start(*WORKERS)
         self.search = self.hosts.search(f"{OPTIONS} --trials {MANY}")
 
     def kill_trial(self) -> None:
-        """Kill the process of a trial, as soon as there is one."""
+        """Wait for a process that trains, and kill it."""
         self.search.until("process of a trial", lambda _: self.hosts.send_trial(self.worker(), "KILL"))
 
     def kill_raylet(self) -> None:
@@ -124,7 +124,7 @@ class Chaos:
         self.hosts.join(name)
 
     def cut(self, seconds: float) -> None:
-        """Pull a worker's cable, and put it back; where it was given up, it joins anew."""
+        """Pull a worker's cable and put it back; a worker that Ray gave up joins again."""
         name = self.worker()
         self.hosts.lab.cut(name)
         time.sleep(seconds)
@@ -142,12 +142,12 @@ class Chaos:
         self.spare = not self.spare
 
     def kill_driver(self) -> None:
-        """Kill the search and go on with it."""
+        """Kill the search and resume it."""
         self.end_driver("KILL")
         self.go_on()
 
     def lose_head(self) -> None:
-        """Lose the head with its disk, put another one in its place, and go on."""
+        """Lose the head with its disk, replace it, and resume the search."""
         self.hosts.lab.kill("head")
         self.search.end()
         self.hosts.lab.replace("head")
@@ -159,7 +159,7 @@ class Chaos:
         self.go_on()
 
     def hide(self, how: str) -> None:
-        """Have all hosts find the storage gone or read-only for a while."""
+        """Hide the storage from all hosts, or make it read-only, for a while."""
         for name in ("head", *WORKERS, SPARE):
             self.hosts.lab.hide_storage(name, how)
         time.sleep(self.draw.uniform(*AWAY))
@@ -179,22 +179,22 @@ class Chaos:
         filler.unlink()
 
     def worker(self) -> str:
-        """One of the workers."""
+        """Draw one of the workers."""
         return self.draw.choice(WORKERS)
 
     def end_driver(self, how: str) -> None:
-        """Send the driver, and nothing that it has started, a signal."""
+        """Send a signal to the driver, but not to its child processes."""
         assert self.search.process.poll() is None, self.search.said[-6000:]
         self.hosts.lab.run("head", f"pkill -{how} -f '[t]une/run.py --address auto'")
         self.search.end()
 
     def go_on(self, flags: str = "") -> None:
-        """Go on with a search that has ended."""
+        """Resume a search that has ended."""
         self.search.close()
         self.search = self.hosts.resume(flags)
 
     def run(self, count: int) -> list[TrialRecord]:
-        """Let so many faults happen, then the search end; returns its trials."""
+        """Cause this number of faults, wait for the search to end, and return its trials."""
         self.search.until(
             "two trials", lambda found: sum(record.state == "running" for record in found) >= len(WORKERS), wait=WAIT
         )
@@ -211,12 +211,12 @@ class Chaos:
         return self.hosts.records()
 
     def let_happen(self, kind: str) -> None:
-        """Do something, and see that every trial that was running goes on and nothing is lost."""
+        """Cause a fault, then check that every running trial continues and nothing is lost."""
         before = self.hosts.copied() if kind == HEAD_LOST else self.hosts.records()
         running = {record.number: len(record.epochs) for record in before if record.state == "running"}
         began = time.monotonic()
         self.faults[kind]()
-        if kind != HEAD_LOST:  # what a process told of before it was killed is not that it went on
+        if kind != HEAD_LOST:  # epochs reported before the kill do not show that a trial continues
             now = self.hosts.records()
             running = {number: len(now[number].epochs) for number in running if now[number].state == "running"}
 
@@ -245,7 +245,7 @@ class Chaos:
 
 
 def losses(before: list[TrialRecord], after: list[TrialRecord]) -> int:
-    """Epochs and ends of trials that were known before, and are not afterwards."""
+    """Count the epochs and ended trials that were in the study before, but not afterwards."""
     lost = 0
     for old in before:
         new = after[old.number] if old.number < len(after) else None
@@ -258,7 +258,7 @@ def losses(before: list[TrialRecord], after: list[TrialRecord]) -> int:
 
 
 def faults_of(records: list[TrialRecord]) -> list[str]:
-    """What does not hold of a finished search, in lines."""
+    """List the guarantees that a finished search broke."""
     wrong = []
     if [record.number for record in records] != list(range(len(records))):
         wrong.append("trials are missing or there twice")
@@ -276,7 +276,7 @@ def faults_of(records: list[TrialRecord]) -> list[str]:
 
 
 def table(done: list[Faulted]) -> str:
-    """What happened, as Markdown."""
+    """Format the faults and their consequences as a Markdown table."""
     by_kind: dict[str, list[Faulted]] = defaultdict(list)
     for each in done:
         by_kind[each.kind].append(each)
@@ -293,7 +293,7 @@ def table(done: list[Faulted]) -> str:
 
 
 def main() -> int:
-    """Run it; returns 1 where something does not hold."""
+    """Run the search under faults; return 1 if a guarantee is broken."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--faults", type=int, default=20)

@@ -18,10 +18,10 @@ import pytest
 NETWORK = "10.77.0"
 LAUNCHER = "launcher"
 SHARED = Path("/mnt/shared")
-"""A folder that all hosts see, as they would a network file system."""
+"""A folder that all hosts see, like a network file system."""
 
 SSH, LISTENS = ":0016", "0A"
-"""Port 22, and a socket that listens, in /proc/net/tcp."""
+"""Port 22 and the state of a listening socket, as in /proc/net/tcp."""
 
 NEEDED = {
     "ip": "iproute2",
@@ -30,10 +30,10 @@ NEEDED = {
     "rsync": "rsync",
     "unshare": "util-linux",
 }
-"""Commands, and Debian's packages that have them."""
+"""Commands and their Debian packages."""
 
 HIDDEN = (Path("/tmp"), Path("/root"), Path("/run"))
-"""What each host has of its own."""
+"""Folders that each host has for itself."""
 
 SPACES = ("--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--uts", "--ipc")
 
@@ -45,7 +45,7 @@ mount -t overlay overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt
 ip link add one type veth peer two
 hostname lab
 """
-"""What a host asks of the machine."""
+"""A probe of the rights that a host needs: mounts and a host name."""
 
 INIT = r"""
 set -euo pipefail
@@ -83,7 +83,7 @@ exec "$SSHD" -D -f /dev/null -E /run/sshd.log -o ListenAddress="$ADDRESS" -o Hos
 
 
 def missing() -> str:
-    """Why there can be no lab here; empty where there can."""
+    """Return the reason why a lab cannot run here, or an empty string if it can."""
     if sys.platform != "linux" or os.geteuid() != 0:
         return "needs Linux, and root for namespaces"
     absent = [package for command, package in NEEDED.items() if which(command, path=_path()) is None]
@@ -96,7 +96,7 @@ def missing() -> str:
 
 
 def require_lab() -> None:
-    """Skip a test where there can be no lab, or fail it where the environment says that there has to be one."""
+    """Skip a test if no lab can run here, or fail it if the environment requires a lab."""
     if reason := missing():
         (pytest.fail if os.environ.get("TESTS_NEED_LAB") else pytest.skip)(reason)
 
@@ -104,22 +104,22 @@ def require_lab() -> None:
 class Lab:
     """Hosts with a network, processes, /tmp, /root and installed packages of their own, and an sshd each.
 
-    `launcher` is the laptop from which a cluster is started; the others are named by the caller. All are joined by a
-    bridge that lies in the launcher's network, so that the machine's own network is left as it is. What the machine has
-    is seen by all, but for `HIDDEN`; what a host installs into the virtual environment is seen by it alone.
+    `launcher` is the laptop that starts a cluster; the caller names the other hosts. A bridge in the launcher's network
+    joins them, so the network of the machine does not change. All hosts see the machine's files, except `HIDDEN`;
+    packages that a host installs into the virtual environment are visible to that host only.
     """
 
     def __init__(
         self, folder: Path, hosts: Sequence[str], *, checkout: Path, everywhere: bool = False, size: str = ""
     ) -> None:
-        """Prepare a lab in `folder`, which is new.
+        """Prepare a lab in `folder`, which must not exist yet.
 
         Args:
-            folder: for all that the hosts write.
+            folder: receives everything that the hosts write.
             hosts: their names.
-            checkout: a folder that is seen by the launcher.
-            everywhere: or by all hosts.
-            size: of the shared folder, such as 300m, which can be full then; it is in memory.
+            checkout: a folder that only the launcher sees.
+            everywhere: let all hosts see the checkout.
+            size: limit of the shared folder, such as 300m; the folder is then in memory and can run full.
         """
         self._folder, self._checkout, self._everywhere, self._size = folder, checkout, everywhere, size
         self.addresses = {name: f"{NETWORK}.{10 + n}" for n, name in enumerate([LAUNCHER, *hosts])}
@@ -148,16 +148,16 @@ class Lab:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End all hosts and all that runs on them."""
+        """End all hosts and all their processes."""
         self._end()
 
     @property
     def shared(self) -> Path:
-        """Where this machine sees `SHARED`."""
+        """The path of `SHARED` on this machine."""
         return self._folder / "shared"
 
     def home(self, name: str) -> Path:
-        """Where this machine sees a host's /root."""
+        """Return the path of a host's /root on this machine."""
         return self._folder / name / "root"
 
     def boot(self, name: str) -> None:
@@ -188,12 +188,12 @@ class Lab:
         _until(lambda: self._ready(name), f"{name} does not start; see {self._folder / name}.log")
 
     def kill(self, name: str) -> None:
-        """Switch a host off: all that runs on it dies at once."""
+        """Switch a host off: all its processes die at once."""
         os.kill(self._init(name), signal.SIGKILL)
         self._processes.pop(name).wait()
 
     def replace(self, name: str) -> None:
-        """Put a new machine, with an empty disk, in the place of one that is switched off, and switch it on."""
+        """Replace a switched-off host by a new one with an empty disk, and switch that on."""
         shutil.rmtree(self._folder / name)
         self.boot(name)
 
@@ -206,7 +206,7 @@ class Lab:
         self._ip(LAUNCHER, "link", "set", f"to-{name}", "up")
 
     def hide_storage(self, name: str, how: str) -> None:
-        """Have a host find `SHARED` gone, or read-only; `how` is one of these words."""
+        """Hide `SHARED` from a host or make it read-only: `how` is "gone" or "read-only"."""
         mounts = {
             "gone": f"mount -t tmpfs -o ro,size=4k none {SHARED}",
             "read-only": f"mount --bind {SHARED} {SHARED} && mount -o remount,bind,ro {SHARED}",
@@ -214,11 +214,11 @@ class Lab:
         self.run(name, mounts[how])
 
     def show_storage(self, name: str) -> None:
-        """Undo that."""
+        """Undo `hide_storage`."""
         self.run(name, f"umount --lazy {SHARED}")
 
     def command(self, name: str, command: str) -> list[str]:
-        """What this machine calls to run a shell command on a host, in its /root."""
+        """Return the command that runs a shell command on a host, in its /root, from this machine."""
         inside = ["nsenter", "-t", str(self._init(name)), "-n", "-m", "-p", "-u", "-i", "--wd=/root"]
         path = f"{sys.prefix}/bin:{_path()}"
         return [
@@ -235,7 +235,7 @@ class Lab:
         ]
 
     def run(self, name: str, command: str, *, timeout: float = 120) -> str:
-        """Run a shell command on a host and give what it says.
+        """Run a shell command on a host and return its output.
 
         Raises:
             AssertionError: it fails.
@@ -268,12 +268,12 @@ class Lab:
         return f"toprung-{os.getpid()}-{name}"
 
     def _init(self, name: str) -> int:
-        """The process of a host that is its first, as this machine sees it."""
+        """Return this machine's PID of a host's first process."""
         outer = self._processes[name].pid
         return int(Path(f"/proc/{outer}/task/{outer}/children").read_text().split()[0])
 
     def _ready(self, name: str) -> bool:
-        """Whether its sshd listens."""
+        """Tell if the host's sshd listens."""
         try:
             first = Path(f"/proc/{self._init(name)}")
             if (first / "comm").read_text().strip() != "sshd":
@@ -285,7 +285,7 @@ class Lab:
 
     def _end(self) -> None:
         for process in self._processes.values():
-            process.kill()  # and with it its first process, and with that all others
+            process.kill()  # which also ends its first process, and thereby all others
             process.wait()
         if self._size:
             _call("umount", "--lazy", str(self.shared))

@@ -1,4 +1,4 @@
-"""Ray on the hosts of a lab, started as a person does without a launcher, and a search on it: see `RayHosts`."""
+"""Ray on the hosts of a lab, started by hand instead of by a launcher, and a search on it: see `RayHosts`."""
 
 import shlex
 from collections.abc import Mapping
@@ -11,24 +11,24 @@ from tests.running_search import RUN, TRIAL, RunningSearch, records_in
 from tune.experiment.trial_record import TrialRecord
 
 GIVES_UP = "RAY_health_check_period_ms=1000 RAY_health_check_timeout_ms=3000 RAY_health_check_failure_threshold=4"
-"""After 15 seconds, where Ray by itself takes a minute to give up a node."""
+"""Ray settings that give up a node after 15 seconds instead of a minute."""
 
 _FAKETIME = next(map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), "")
 AHEAD = {
-    "FAKETIME": "+1h",  # of all clocks: where those are left out that only go on, libfaketime breaks time.sleep
-    # Ray preloads a library of its own into its processes, and none into workers, unless it is told otherwise
+    "FAKETIME": "+1h",  # shifts all clocks: without the monotonic ones, libfaketime breaks time.sleep
+    # by default Ray preloads its own library into its processes, and none into workers
     "RAY_JEMALLOC_LIB_PATH": _FAKETIME, "RAY_LD_PRELOAD_ON_WORKERS": "1",
 } if _FAKETIME else {}  # fmt: skip
-"""What makes the clocks of a node's processes an hour ahead; nothing without Debian's package faketime."""
+"""Environment that sets the clocks of a node's processes an hour ahead; empty without Debian's package faketime."""
 
 
 @dataclass(frozen=True)
 class RayHosts:
-    """A cluster of hosts that all see the checkout, for a search whose results are in the folder that they share.
+    """A cluster of hosts that all see the checkout, for a search with its results in their shared folder.
 
     Attributes:
         lab: with a host `head`, on which no trial runs.
-        name: of the search.
+        name: the name of the search.
     """
 
     lab: Lab
@@ -36,7 +36,7 @@ class RayHosts:
 
     @property
     def folder(self) -> Path:
-        """Where this machine sees the search's results."""
+        """The path of the search's results on this machine."""
         return self.lab.shared / "results" / self.name
 
     def start(self, *workers: str) -> None:
@@ -46,15 +46,15 @@ class RayHosts:
             list(pool.map(self._add, workers))
 
     def join(self, host: str, environment: Mapping[str, str] | None = None) -> None:
-        """Have a host join the cluster, for one trial at a time, and end what it did before.
+        """Let a host join the cluster, for one trial at a time, after ending its old Ray processes.
 
-        `environment` is of Ray's processes there, such as `AHEAD`.
+        `environment` is set for Ray's processes on that host, such as `AHEAD`.
         """
         self.leave(host)
         self._add(host, environment)
 
     def leave(self, host: str) -> None:
-        """Have a host leave the cluster; what ran there is killed."""
+        """Let a host leave the cluster; its processes are killed."""
         self.lab.run(host, "ray stop --force")
 
     def search(self, flags: str) -> RunningSearch:
@@ -62,20 +62,20 @@ class RayHosts:
         return self._start(f"{flags} --out {SHARED}/results --name {self.name}")
 
     def resume(self, flags: str = "") -> RunningSearch:
-        """Go on with it."""
+        """Resume the search on the head."""
         return self._start(f"--resume {SHARED}/results/{self.name} {flags}")
 
     def send_trial(self, host: str, signal: str) -> bool:
-        """Send the process that trains on a host a signal, such as STOP; returns whether there is one."""
+        """Send a signal, such as STOP, to the process that trains on a host; return False if there is none."""
         return self.lab.run(host, f"pkill -{signal} -n -f '{TRIAL}' && echo sent || true").strip() == "sent"
 
     def records(self) -> list[TrialRecord]:
-        """The study as the head has it; none before there is one."""
+        """Return the trials of the study on the head; an empty list before there is a study."""
         files = list(self.lab.home("head").glob(f".cache/toprung/studies/{self.name}-*.db"))
         return records_in(files[0], self.name) if files and (self.folder / "settings.yaml").is_file() else []
 
     def copied(self) -> list[TrialRecord]:
-        """The study as the shared folder has it."""
+        """Return the trials of the study backup in the shared folder."""
         file = self.folder / "study.db"
         return records_in(file, self.name) if file.is_file() else []
 

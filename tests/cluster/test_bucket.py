@@ -1,4 +1,4 @@
-"""A search whose results are kept in a bucket: its machine is lost with its disk, and another one goes on."""
+"""A search with its results in a bucket: its machine is lost with its disk, and another machine resumes it."""
 
 import os
 import shutil
@@ -27,7 +27,7 @@ def bucket() -> Iterator[str]:
 
 @pytest.fixture
 def laptop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where these tests keep copies: none of what the machines of the search have."""
+    """Give the tests a cache of their own, which shares nothing with the machines of the search."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "laptop"))
     monkeypatch.delenv("TOPRUNG_OUT", raising=False)
     return tmp_path

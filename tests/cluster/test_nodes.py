@@ -70,7 +70,7 @@ def test_with_one_trial_at_a_time_what_is_decided_is_the_same_though_its_node_is
 
 
 def test_ray_tells_an_actor_that_is_lost_with_its_node_from_one_that_dies(cluster: Cluster) -> None:
-    """Held against the installed Ray: it is in none of Ray's public interfaces."""
+    """Ray has no public interface for this, so the test checks the installed Ray."""
     first = cluster.add_node(num_cpus=2, **SMALL)
     code = (
         "import os, sys, time, ray\n"
@@ -101,7 +101,7 @@ def test_ray_tells_an_actor_that_is_lost_with_its_node_from_one_that_dies(cluste
     ) as driver:
         assert driver.stdin
         assert driver.stdout
-        told = (line.split()[1] for line in driver.stdout if line.startswith("lost"))  # among what Ray says
+        told = (line.split()[1] for line in driver.stdout if line.startswith("lost"))  # among Ray's own output
         assert next(told) == "False"
         cluster.remove_node(first)
         driver.stdin.write("\n")
@@ -118,7 +118,7 @@ def searching(cluster: Cluster, out: Path, cache: Path, name: str, *flags: str) 
 
 
 def ahead(cluster: Cluster, node: str) -> float:
-    """By how many seconds the clock of a node's workers is ahead."""
+    """Return the seconds by which the clock of a node's workers is ahead."""
     ask = (
         "import ray, time; from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy as On; "
         f"ray.init({cluster.address!r}); "
@@ -130,6 +130,6 @@ def ahead(cluster: Cluster, node: str) -> float:
 
 
 def on_the_head(cache: Path, name: str) -> list[TrialRecord]:
-    """What the head's own study has, of which the folder of the experiment has but a copy."""
+    """Return the trials of the head's own study; the experiment's folder has only a backup of it."""
     files = list(cache.glob(f"studies/{name}-*.db"))
     return records_in(files[0], name) if files else []

@@ -28,10 +28,10 @@ EPOCHS = 10
 SEARCH = (
     f"--recipes plain_cnn --max-epochs {EPOCHS} --grace-period {EPOCHS} --final-seeds 1 --set plain_cnn.batch_size=32"
 )
-"""Trials of some seconds, none of which is stopped."""
+"""Flags for trials of some seconds without early stopping."""
 BUCKET = "s3://shelf"
 LEAVES = "RAY_gcs_rpc_server_reconnect_timeout_s=15"
-"""Seconds after which a worker without a head ends by itself, where Ray by itself takes a minute."""
+"""Ray settings that end a worker without a head within seconds instead of a minute."""
 pytestmark = pytest.mark.timeout(900)  # Ray takes minutes to bring clusters up and down
 RECORDS = """
 import json, sys, time
@@ -51,7 +51,7 @@ print(json.dumps([{key: value for key, value in asdict(r).items() if key != "dis
 
 
 def cluster_file(lab: Lab) -> str:
-    """cluster/on-prem.yaml with what a person fills in, and what a network without packages asks for."""
+    """cluster/on-prem.yaml, filled in as by a person and adapted to a network without a package index."""
     text = (ROOT / "cluster" / "on-prem.yaml").read_text()
     text = text.replace("~/.toprung/bin", f"{sys.prefix}/bin")
     assert "export RAY_AUTH_MODE=token PATH=" in text
@@ -91,7 +91,7 @@ def cluster(lab: Lab) -> Iterator[Lab]:
             yield lab
             down(lab)
         finally:
-            server.kill()  # or it is waited for without end
+            server.kill()  # or the end of `with` would wait for it forever
     end = time.monotonic() + 180  # workers leave by themselves: see LEAVES
     while left := [host for host in ("head", "one", "two") if lab.run(host, "pgrep raylet || true")]:
         assert time.monotonic() < end, left
@@ -129,7 +129,7 @@ def test_every_host_runs_what_was_synced_to_it(cluster: Lab) -> None:
 
 
 def test_only_who_has_the_token_is_answered(cluster: Lab) -> None:
-    """It came from the launcher to every host, for its user alone."""
+    """The launcher copied the token to every host, readable by its user only."""
     (token,) = {
         cluster.run(host, "stat -c %a ~/.ray/auth_token; cat ~/.ray/auth_token")
         for host in (LAUNCHER, "head", "one", "two")
@@ -166,7 +166,7 @@ def test_a_search_over_two_hosts_goes_on_when_one_is_switched_off(cluster: Lab) 
 
 
 def test_a_head_is_lost_with_its_disk_and_another_goes_on_from_a_bucket(cluster: Lab) -> None:
-    """Nothing but the bucket is shared: also the images are seen by the head alone."""
+    """The hosts share only the bucket; only the head sees the images."""
     cluster.boot("two")
     on_launcher(cluster, f"from tests.buckets import make_bucket; make_bucket('{BUCKET.partition('//')[2]}')")
     give_images(cluster)
@@ -178,7 +178,7 @@ def test_a_head_is_lost_with_its_disk_and_another_goes_on_from_a_bucket(cluster:
     assert any(record["state"] == "running" for record in before), "or nothing is left to go on with"
     cluster.replace("head")
     give_images(cluster)
-    down(cluster)  # or the launcher takes it for the machine that it has set up
+    down(cluster)  # or the launcher would take the new head for the old one
     up(cluster)
     with submit(cluster, "head", f"--resume {BUCKET}/results/head") as search:
         assert search.end() == 0, search.said
@@ -210,7 +210,7 @@ def trains(lab: Lab, host: str) -> bool:
 
 
 def records(lab: Lab, name: str) -> list[TrialRecord]:
-    """Of a search whose results are in the shared folder."""
+    """Return the trials of a search with its results in the shared folder."""
     file = lab.shared / "results" / name / "study.db"
     return records_in(file, name) if file.exists() else []
 

@@ -1,4 +1,4 @@
-"""A worker that is cut off from the others, but not from the storage, is given up, goes on writing, and comes back."""
+"""A worker that loses the network but not the storage: Ray gives it up, it continues to write, and comes back."""
 
 import hashlib
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def hosts(tmp_path: Path) -> Iterator[RayHosts]:
 
 @pytest.mark.timeout(900)
 def test_what_is_cut_off_and_goes_on_writes_over_nothing_of_its_successor(hosts: RayHosts) -> None:
-    """Ray asks for one epoch at a time, so it is held in the one that it was asked for before its cable was pulled."""
+    """Ray requests one epoch at a time, so the trial is stopped in an epoch requested before the cable was pulled."""
     with hosts.search(SEARCH) as search:
         number = stop_in_an_epoch(hosts, "one", search)
         checkpoints = checkpoints_of(hosts, number)
@@ -46,7 +46,7 @@ def test_what_is_cut_off_and_goes_on_writes_over_nothing_of_its_successor(hosts:
         assert hosts.send_trial("one", "CONT")
         search.until("epoch of the process that is cut off", lambda _: bool(names(checkpoints) - set(before)))
         hosts.lab.plug("one")
-        hosts.join("one")  # and what was cut off has ended
+        hosts.join("one")  # which ends the process that was cut off
         after = digests(checkpoints)
         assert last_epoch(checkpoints) == last >= reached + 2, "a third process would go on from there"
         assert hosts.send_trial("two", "CONT")
@@ -61,7 +61,7 @@ def test_what_is_cut_off_and_goes_on_writes_over_nothing_of_its_successor(hosts:
 
 
 def stop_in_an_epoch(hosts: RayHosts, host: str, search: RunningSearch) -> int:
-    """Stop what trains on one of two hosts before it has written the epoch that it was asked for; returns its trial."""
+    """Stop training on one of two hosts before it has written its current epoch; return its trial."""
     while True:
         number, told = stop(hosts, host, search)
         if last_epoch(checkpoints_of(hosts, number)) == told:
@@ -70,7 +70,7 @@ def stop_in_an_epoch(hosts: RayHosts, host: str, search: RunningSearch) -> int:
 
 
 def stop(hosts: RayHosts, host: str, search: RunningSearch) -> tuple[int, int]:
-    """Stop what trains on one of two hosts; returns its trial, and the epochs of it that the driver was told of."""
+    """Stop training on one of two hosts; return its trial and the trial's epochs that the driver knows."""
     before = search.until(
         "two trials that train", lambda found: len(found) == 2 and all(len(record.epochs) >= 2 for record in found)
     )
@@ -79,7 +79,7 @@ def stop(hosts: RayHosts, host: str, search: RunningSearch) -> tuple[int, int]:
     def gained(found: list[TrialRecord]) -> list[int]:
         return [len(now.epochs) - len(old.epochs) for now, old in zip(found[:2], before, strict=True)]
 
-    # by the other: meanwhile the driver is told of all that was written, and asks for more
+    # by the other: meanwhile the driver learns of all written epochs and requests the next
     found = search.until("two epochs more", lambda found: max(gained(found)) >= 2)
     number = gained(found).index(min(gained(found)))
     return number, len(found[number].epochs)
@@ -90,12 +90,12 @@ def checkpoints_of(hosts: RayHosts, number: int) -> Path:
 
 
 def names(checkpoints: Path) -> set[str]:
-    """The whole epochs in a folder."""
+    """Return the names of the complete epochs in a folder."""
     return {folder.name for folder in checkpoints.glob("[0-9]*-[0-9]*")}
 
 
 def digests(checkpoints: Path) -> dict[str, str]:
-    """What is in them; while nothing writes."""
+    """Return a digest of each epoch's files; nothing may write meanwhile."""
     return {
         name: hashlib.sha256(b"".join(f.read_bytes() for f in sorted((checkpoints / name).iterdir()))).hexdigest()
         for name in names(checkpoints)

@@ -1,4 +1,4 @@
-"""A search whose study is in a PostgreSQL that others share."""
+"""A search with its study in a shared PostgreSQL database."""
 
 from pathlib import Path
 from typing import Any

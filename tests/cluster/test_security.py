@@ -1,4 +1,4 @@
-"""What a search writes, says and opens, as a process of its own: no key of its environment, and nothing to others."""
+"""The files, output and ports of a search process: they reveal no key and are closed to other users."""
 
 import os
 import signal
@@ -33,7 +33,7 @@ WAIT = 200.0
 
 @dataclass(frozen=True)
 class Searched:
-    """A search that has ended: its folder, what it said, the addresses on which its processes listened."""
+    """A finished search: its folder, its output, the addresses on which its processes listened."""
 
     folder: Path
     said: str
@@ -46,7 +46,7 @@ class Searched:
 
 @pytest.fixture(scope="module")
 def searched() -> Iterator[Searched]:
-    """A search with keys in its environment and odd class names, of which trials fail with their tracebacks."""
+    """A search with keys in its environment, odd class names, and trials that fail with tracebacks."""
     with TemporaryDirectory(prefix="s-") as folder:  # pytest's own has too long a path for Ray's sockets
         yield search_in(Path(folder))
 
@@ -91,7 +91,7 @@ def write_digits(file: Path) -> None:
 
 
 def until_it_ends(process: psutil.Popen) -> set[str]:
-    """The addresses on which it and its children listen meanwhile."""
+    """Wait for the end; return the addresses on which the search and its children listened."""
     end, addresses = time.monotonic() + WAIT, set()
     while process.poll() is None:
         assert time.monotonic() < end, "the search does not end"
@@ -116,7 +116,7 @@ def test_trials_failed_and_left_tracebacks(searched: Searched) -> None:
 
 
 def test_no_credential_is_in_any_file_or_said(searched: Searched) -> None:
-    """Also not in Ray's own logs, nor packed in Parquet."""
+    """The scan covers Ray's own logs and the compressed columns of Parquet files."""
     looked_at = [*files(searched.experiment), *files(searched.folder / "cache"), *files(searched.folder / "ray")]
     assert {file.suffix for file in looked_at} >= {".yaml", ".json", ".db", ".parquet", ".html", ".md", ".log", ".txt"}
     assert any("ray" in file.relative_to(searched.folder).parts[0] for file in looked_at)

@@ -1,4 +1,4 @@
-"""The place of results is full, read-only or gone for a while: a search waits, and decides as undisturbed."""
+"""Results on a disk that is full, read-only or gone for a while: the search waits, and its decisions stay the same."""
 
 import shutil
 import subprocess
@@ -17,11 +17,11 @@ from tune.experiment.study import SearchStudy
 from tune.experiment.trial_record import TrialRecord
 
 MINUTE = 61.0
-"""Seconds that a fault lasts: it is time that is given, and not some tries."""
+"""Seconds that a fault lasts, so that a limit on retries instead of time would fail."""
 
 
 class Disk:
-    """A file system of 400 MB at `place`, which a process of its own sees, and those that are run in it."""
+    """A file system of 400 MB at `place`, visible only in its own mount namespace."""
 
     def __init__(self, place: Path) -> None:
         self.place = place
@@ -34,17 +34,17 @@ class Disk:
         self.seen = Path(f"/proc/{self._holder.pid}/root{place}")
 
     def close(self) -> None:
-        """Let it go."""
+        """Release the file system."""
         self._holder.kill()
         self._holder.communicate()
 
     def command(self, *words: str) -> list[str]:
-        """What runs a command that sees it."""
+        """Return the command that runs `words` where the file system is visible."""
         return ["nsenter", "-t", str(self._holder.pid), "-m", *words]
 
     @contextmanager
     def full(self) -> Iterator[None]:
-        """Without a free byte."""
+        """Fill the file system to the last byte."""
         filler = self.seen / "filler"
         with filler.open("wb") as file, suppress(OSError):
             while True:
@@ -55,13 +55,13 @@ class Disk:
 
     @contextmanager
     def gone(self) -> Iterator[None]:
-        """With nothing in it, and not to be written to."""
+        """Replace the file system by an empty read-only one."""
         with self._hidden(f"mount -t tmpfs -o ro none {self.place}"):
             yield
 
     @contextmanager
     def read_only(self) -> Iterator[None]:
-        """Not to be written to, but for files that are open."""
+        """Make the file system read-only, except for files that are already open."""
         with self._hidden(f"mount --bind {self.place} {self.place} && mount -o remount,bind,ro {self.place}"):
             yield
 
@@ -107,7 +107,11 @@ def at_least(trials: int) -> Callable[[list[TrialRecord]], bool]:
 
 
 def records_on(disk: Disk) -> list[TrialRecord]:
-    """From a copy, as SQLite does not find its way to what only others see; InputError where there is no study yet."""
+    """Read the trials from a copy, as SQLite cannot open files in another mount namespace.
+
+    Raises:
+        InputError: there is no study yet.
+    """
     with TemporaryDirectory() as copy:
         for file in (disk.seen / "x").glob("study.db*"):
             shutil.copy(file, copy)

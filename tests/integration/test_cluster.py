@@ -1,4 +1,4 @@
-"""What a connected cluster has."""
+"""The resources of a connected cluster."""
 
 import pytest
 import ray

@@ -48,7 +48,7 @@ def test_the_study_is_shown_from_a_copy_that_follows_it(tmp_path: Path) -> None:
 
 
 def ask(port: int, path: str) -> Any:
-    """What its API answers, once it does."""
+    """Return the answer of the dashboard's API, waiting until it serves."""
     end = time.monotonic() + 60
     while True:
         try:

@@ -1,4 +1,4 @@
-"""`toprung doctor` and what a search looks at first, on a cluster that runs."""
+"""`toprung doctor` and the first checks of a search, on a running cluster."""
 
 import os
 import socket
@@ -52,7 +52,7 @@ def test_a_running_cluster_is_looked_at_by_its_address(tmp_path: Path) -> None:
 
 
 def found(place: Path, probes: Probes | None = None, here: Machine | None = None) -> list[Finding]:
-    """What is wrong with the cluster, apart from disks: others fill them."""
+    """List the problems of the cluster, except disks, which other programs may fill."""
     settings = make({"address": "auto", "recipes": "knn", "out": str(place), "cache": str(place)})
     visits = _visits(settings, here or look({}), probes or Probes())
     return [finding for finding in visits if finding.level != "ok" and finding.check != "disk"]
@@ -92,7 +92,7 @@ def unseen(place: SyncedFolder) -> Iterator[Mark]:
 
 
 def test_a_folder_that_is_not_the_same_on_a_node_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the driver marked is not there on the node, or what the node writes does not come back."""
+    """Either the node does not see the driver's mark, or the driver does not see the node's files."""
     (error,) = found(tmp_path, Probes(mark=unseen))
     assert f"--out {tmp_path}: is not seen there; give --out that every node can write to" in error.text
     monkeypatch.setattr(Mark, "answer_of", lambda seen, node: f"{seen.name}-other")
@@ -106,7 +106,7 @@ def test_a_search_on_a_cluster_warns_of_other_versions_and_goes_on(
 ) -> None:
     here = look({})
     other = replace(here, versions={**here.versions, "timm": "0.9"})
-    monkeypatch.setattr(search, "connect", lambda address: None)  # as the session of these tests is one
+    monkeypatch.setattr(search, "connect", lambda address: None)  # as these tests already have a session
     monkeypatch.setattr(checks, "look", lambda places: other)
     arguments = ["--recipes", "knn", "--trials", "1", "--limit", "100", "--out", str(tmp_path), "--cache", str(cache)]
     assert main(["search", "--address", "auto", "--name", "x", "--final-seeds", "1", *arguments]) == 0

@@ -1,6 +1,6 @@
-"""Trials that fail: by their own error, by divergence, with their machine. One search has them all.
+"""Trials that fail by their own error, by divergence or with their machine, all in one search.
 
-Their recipe is one from outside: that the others go on shows that workers know it, too.
+Their recipe comes from outside, so the trials that continue show that workers know it too.
 """
 
 import json
@@ -122,7 +122,7 @@ def test_a_search_whose_first_trials_fail_alike_is_stopped_with_their_error(
 
 
 def die(place: str) -> None:
-    """Note that it was begun, and end its process."""
+    """Record that the trial has begun, and end its process."""
     with (Path(place) / "begun").open("a") as file:
         file.write("x")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""An experiment that version 0.1.0 made is still shown, reported, predicted with and resumed."""
+"""Compatibility with experiments made by version 0.1.0: show, report, predict, resume."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ MADE = Path(__file__).parent.parent / "experiments" / "made_by_0_1"
 
 @pytest.fixture
 def older(tmp_path: Path, cache: Path) -> Experiment:
-    """A copy of the experiment, with this machine's folders in place of those that it was made in."""
+    """A copy of the experiment, with its original folders replaced by this machine's."""
     folder = tmp_path / "experiments" / MADE.name
     shutil.copytree(MADE, folder)
     for name in ("settings.yaml", "data.json"):

@@ -1,4 +1,4 @@
-"""Searches that are stopped or killed in the middle, as processes of their own, and go on."""
+"""Search processes that are stopped or killed in the middle, and resumed."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a recipe from outside, kNN under another name, which keeps the import path of who imports it."""
+    """A folder with an outside recipe, kNN under another name, that records its importer's import path."""
     folder = tmp_path_factory.mktemp("own")
     space = 'from search_spaces.knn import KNN\n\n\nclass Own(KNN):\n    """kNN."""\n'
     recipe = (
@@ -41,7 +41,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def arguments(out: Path, cache: Path, own: Path) -> list[str]:
-    """A search whose decisions can be repeated: one trial at a time."""
+    """Return the flags of a search with reproducible decisions: one trial at a time."""
     return [
         "--data", "digits", "--recipes", f"plain_cnn,{own}",
         "--set", "plain_cnn.width=16", "--set", "plain_cnn.batch_size=32",
@@ -58,7 +58,7 @@ def undisturbed(ray_session: None, out: Path, arguments: list[str]) -> list[Tria
 
 @pytest.fixture
 def start(out: Path, arguments: list[str]) -> Callable[..., RunningSearch]:
-    """Starts such a search as a process, with a name, or goes on with it."""
+    """A function that starts such a search as a process, by name, or resumes it."""
 
     def started(name: str, *, resumed: bool = False) -> RunningSearch:
         flags = ["--resume", str(out / name)] if resumed else [*arguments, "--name", name]
@@ -74,7 +74,7 @@ def in_the_middle(found: list[TrialRecord]) -> bool:
 def test_whatever_is_killed_or_stopped_once_resumed_it_decides_as_if_nothing_had_been(
     out: Path, undisturbed: list[TrialRecord], start: Callable[..., RunningSearch]
 ) -> None:
-    """First the process of a trial is killed, then that of the search, then Ctrl-C stops it."""
+    """A kill ends the process of a trial, another that of the search, then Ctrl-C stops the search."""
     hit: list[int] = []
 
     def hold_another(search: RunningSearch) -> list[TrialRecord]:
@@ -170,7 +170,7 @@ def test_ctrl_c_in_the_finals_stops_at_once_and_the_finals_that_were_trained_are
 
 
 def trials_of(search: RunningSearch) -> list[psutil.Process]:
-    """The processes of its own Ray that train; others may do so on this machine."""
+    """Return the training processes of the search's own Ray; other searches may train on this machine."""
     found = []
     for process in psutil.Process(search.process.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):

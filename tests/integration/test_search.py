@@ -27,7 +27,7 @@ from tune.experiment.trial_record import TrialRecord
 pytestmark = pytest.mark.usefixtures("ray_session")
 
 PROBE = Path(__file__).parent.parent / "recipes"
-"""A recipe that says in which process it is trained."""
+"""A recipe that reports its training process."""
 
 QUICK = ["--data", "digits", "--limit", "200", "--max-epochs", "6", "--grace-period", "1", "--reduction-factor", "2"]
 
@@ -100,7 +100,7 @@ def test_the_default_point_of_each_recipe_is_its_first_trial(searched: Path) -> 
         firsts.setdefault(record.recipe, record)
     assert firsts["knn"].config["neighbors"] == 5
     assert firsts["mlp"].config["lr"] == firsts["plain_cnn"].config["lr"] == 2e-3
-    assert firsts["plain_cnn"].config["width"] == 16  # 32 is outside of what was asked for
+    assert firsts["plain_cnn"].config["width"] == 16  # the default, 32, is outside the given domain
 
 
 def test_only_the_best_complete_trial_of_a_recipe_keeps_checkpoints(searched: Path) -> None:
@@ -344,6 +344,6 @@ def test_the_time_budget_ends_a_search_by_loss_whose_sampler_chooses_the_recipe(
     assert all(record.state in ("complete", "pruned") for record in found)
     assert any("time budget" in record.note for record in found)
     assert {record.recipe for record in found[:2]} == {"mlp", "knn"}
-    for record in found:  # of loss, the best is the smallest
+    for record in found:  # the best loss is the smallest
         losses = [epoch["loss"] for epoch in record.epochs]
         assert record.value == min(losses, default=None)

@@ -68,7 +68,7 @@ def test_agents_train_what_a_sweep_draws_and_stop_when_told(
 
 
 def the_one_that_trains_on(server: WandbServer) -> str:
-    """The run of a trial that would not end for hours, once it has trained some epochs."""
+    """Wait until a trial of several hours has trained some epochs; return its run."""
     end = time.monotonic() + WAIT
     while time.monotonic() < end:
         for name, run in list(server.runs.items()):

@@ -1,4 +1,4 @@
-"""Searches that W&B is shown: its real client, and a stand-in for its server that may be good, bad or gone."""
+"""Searches tracked by W&B's real client, with a stand-in server that works, fails or is gone."""
 
 import json
 import shutil
@@ -32,7 +32,7 @@ COMMON = [
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WandbServer]:
-    """A server that W&B's client is led to."""
+    """A stand-in server, set in the environment for W&B's client."""
     with wandb_server() as server:
         for name, value in server.environment.items():
             monkeypatch.setenv(name, value)
@@ -58,7 +58,7 @@ def begun(ray_session: None, cache: Path, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(scope="module")
 def alone(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
-    """What the search decides without W&B."""
+    """The decisions of the search without W&B."""
     experiment = shutil.copytree(begun, tmp_path_factory.mktemp("alone") / "alone")
     assert main(["search", "--resume", str(experiment), "--trials", "8"]) == 0
     return came_of(experiment)
@@ -66,7 +66,7 @@ def alone(begun: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def offline(ray_session: None, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The search with runs that are kept in files; W&B's client is led to a server that is asked for nothing."""
+    """The search with offline runs; W&B's client knows a server, but sends it no request."""
     out = tmp_path_factory.mktemp("offline")
     with wandb_server() as server, pytest.MonkeyPatch.context() as patch, redirect_stdout(StringIO()) as said:
         for name, value in server.environment.items():
@@ -224,13 +224,13 @@ def test_a_full_disk_under_wandb_loses_nothing(
 
 
 def came_of(experiment: Path) -> list[Any]:
-    """What a search decided, and its winner."""
+    """Return the decisions of a search and its winner."""
     summary = json.loads((experiment / "report.json").read_text())
     return [*decisions(records_of(experiment)), summary["winner"], summary["recipes"][summary["winner"]]["config"]]
 
 
 def same(run: Run | WrittenRun, record: TrialRecord) -> None:
-    """A run says what the study does."""
+    """Check that a run agrees with the study's trial."""
     config = {"recipe": record.recipe, **record.config, "trial": record.number, "seed": record.seed}
     assert run.values == config
     rows = [row for row in run.history if "val/accuracy" in row]

@@ -1,4 +1,4 @@
-"""Every search space does what one must; a new one is found by its file. And the checks find what is wrong."""
+"""Conformance of every search space, found by its file; the checks also find faulty spaces."""
 
 import re
 from dataclasses import dataclass
@@ -17,19 +17,19 @@ def test_a_space_does_what_one_must(recipe: str, check: Check) -> None:
 
 
 class Undecorated(Space):
-    """It has no fields."""
+    """A space without fields, as the decorator is missing."""
 
 
 @dataclass(frozen=True)
 class Positional(Space):
-    """It can be given by position."""
+    """A space that accepts positional arguments."""
 
     width: Annotated[int, Int(1, 9)] = 3
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outside(Space):
-    """Its default lies outside; a field has no domain; more is searched than there is."""
+    """A space with a default outside its domain, a field without a domain, and a searched field that does not exist."""
 
     width: Annotated[int, Int(1, 9)] = 30
     bare: int = 3
@@ -38,7 +38,7 @@ class Outside(Space):
 
 @dataclass(frozen=True, kw_only=True)
 class Backwards(Space):
-    """A condition on what comes later, and on what never is."""
+    """A space with a condition on a later field and one on a missing field."""
 
     momentum: Annotated[float, Float(0.1, 0.5), When("kind", Choice(("a",)))] = 0.2
     kind: Annotated[str, Choice(("a", "b"))] = "a"
@@ -47,19 +47,19 @@ class Backwards(Space):
 
 @dataclass(frozen=True, kw_only=True)
 class Restless(Space):
-    """Each clamping leaves less."""
+    """A space that changes each time it is clamped."""
 
     width: Annotated[int, Int(1, 9)] = 3
 
     @classmethod
     def clamped(cls, shape: DataShape, domains: object = None) -> dict[str, Int | Float | Choice]:
-        """One less each time."""
+        """Return domains that shrink by one each time."""
         domain = domains["width"] if isinstance(domains, dict) else Int(1, 9)
         return {"input_variant": Choice(("whole",)), "width": Int(1, domain.high - 1 if isinstance(domain, Int) else 9)}
 
     @classmethod
     def limits(cls, shape: DataShape) -> Limits:
-        """A limit that is not held."""
+        """Return a limit below the upper bound of `width`."""
         return {"width": 2}
 
 

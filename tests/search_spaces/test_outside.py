@@ -1,4 +1,4 @@
-"""Recipes from outside the checkout: folders, and packages that are installed."""
+"""Recipes from outside the checkout: folders and installed packages."""
 
 import inspect
 import json
@@ -169,7 +169,7 @@ def test_two_folders_with_a_recipe_of_one_name_are_refused(tmp_path: Path) -> No
 
 
 def test_an_installed_package_brings_its_recipes(tmp_path: Path) -> None:
-    """In a process of its own, as the list of packages is read once."""
+    """A separate process is needed, as the list of packages is read only once."""
     written(tmp_path / "my_recipes", "mine")
     (tmp_path / "my_recipes" / "__init__.py").write_text("raise RuntimeError('there is no need to import it')\n")
     (tmp_path / "my_recipes-1.dist-info").mkdir()

@@ -1,4 +1,4 @@
-"""Every recipe does what one must; a new one is found by its file. And the checks find what is wrong."""
+"""Conformance of every recipe, found by its file; the checks also find faulty recipes."""
 
 from functools import partial
 from pathlib import Path
@@ -66,7 +66,7 @@ MIXING = "Mixing(), "
 def test_the_checks_find_what_is_wrong(
     readme_recipe: Path, samples: Samples, check: str, before: str, after: str, fault: str
 ) -> None:
-    """The recipe of the README, spoilt."""
+    """The README's recipe is spoilt in several ways."""
     file = readme_recipe / "trainables" / "linear.py"
     code = file.read_text()
     assert before in code

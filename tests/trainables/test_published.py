@@ -1,4 +1,4 @@
-"""Settings that others have published can be reached by fields: the networks have as many parameters as theirs."""
+"""Published settings, reached by fields: the networks have the published numbers of parameters."""
 
 from search_spaces import DataShape, Space, space_of
 from search_spaces.shared.training import Training
@@ -93,7 +93,7 @@ def test_the_perceptron_with_and_without_batch_norm() -> None:
 
 
 def test_no_published_field_is_searched_for_free() -> None:
-    """What is asked for by name costs the default search nothing."""
+    """Fields that are searched only on request leave the default search as small as before."""
     new = {"clip_norm", "ema", "label_smoothing", "normalize", "window", "hue", "policy", "erasing", "mix"}
     searched = Training.searched()
     assert all(len(searched[name].options) == 1 for name in new)  # type: ignore[union-attr]

@@ -1,4 +1,4 @@
-"""From settings to the data that a search is given."""
+"""The path from settings to the data of a search."""
 
 from dataclasses import fields
 from types import SimpleNamespace

@@ -8,7 +8,7 @@ from search_spaces import Choice, Float, Int, Space
 
 @dataclass(frozen=True, kw_only=True)
 class Instant(Space):
-    """Four parameters of three kinds, of which the accuracy follows."""
+    """Four parameters of three kinds, which determine the accuracy."""
 
     x: Annotated[float, Float(0.0, 1.0)] = 0.9
     y: Annotated[float, Float(1e-4, 1.0, log=True)] = 0.5
@@ -17,5 +17,5 @@ class Instant(Space):
 
 
 def distance(x: float, y: float, n: int, kind: str) -> float:
-    """How far a configuration is from the best one, 0 to 4."""
+    """Return a configuration's distance from the best one, 0 to 4."""
     return abs(x - 0.3) + abs(y - 0.1) + abs(n - 50) / 100 + (kind == "b")

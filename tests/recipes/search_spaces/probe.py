@@ -1,4 +1,4 @@
-"""A recipe for tests: it trains nothing, at once, and behaves as it is told."""
+"""A recipe for tests that trains nothing and behaves as configured."""
 
 from dataclasses import dataclass
 from typing import Annotated
@@ -8,7 +8,7 @@ from search_spaces import Choice, Float, Int, Space
 
 @dataclass(frozen=True, kw_only=True)
 class Probe(Space):
-    """What it shall do, and how good it shall look."""
+    """The behavior of a trial and its apparent skill."""
 
     behaviour: Annotated[str, Choice(("train", "raise", "diverge", "die", "die-always"))] = "train"
     skill: Annotated[float, Float(0.0, 1.0)] = 0.5

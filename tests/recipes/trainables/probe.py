@@ -1,4 +1,4 @@
-"""A recipe for tests: it trains nothing, at once, and behaves as it is told."""
+"""A recipe for tests that trains nothing and behaves as configured."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from trainables.training import Epoch, Metrics, State
 
 
 class Guess(nn.Module):
-    """Says class 0, more or less firmly."""
+    """A classifier that always predicts class 0, with a given confidence."""
 
     def __init__(self, skill: float, classes: int) -> None:
         super().__init__()
@@ -47,6 +47,6 @@ def train(space: Probe, data: TrainData, *, epochs: int, state: State | None = N
             model.logits += 0.01
         yield Epoch(
             model=model, last=epoch == epochs, train_loss=1.0, train_accuracy=0.1,
-            lr=float(os.getpid()),  # who trained, for tests that ask
+            lr=float(os.getpid()),  # tells tests which process trained
             state=lambda val, epoch=epoch: {"epoch": epoch},
         )  # fmt: skip

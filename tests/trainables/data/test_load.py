@@ -171,7 +171,7 @@ def test_a_folder_without_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_machine_without_the_store_makes_its_own(prepared_once: Path, experiment: Path, tmp_path: Path) -> None:
-    """As a node of a cluster does, whose data may have been copied: written later, in another place."""
+    """A cluster node does this; its data may be a later copy in another place."""
     card = json.loads((experiment / "data.json").read_text())
     spec = {
         **card["spec"],

@@ -74,7 +74,7 @@ def test_whole_images_and_boxes_are_two_stores(hub: Path, tmp_path: Path) -> Non
 
 
 def test_images_that_are_seen_in_two_ways_are_split_once(tmp_path: Path) -> None:
-    """Whole images are other pixels than what lies in their boxes, and would be dealt in another order."""
+    """Whole images and their boxes have different pixels, which alone would give different splits."""
     write_hub(tmp_path / "d" / "x.parquet", range(60))
     specs = [DataSpec(source=f"parquet:{tmp_path}/d", variant=variant) for variant in ("whole", "box")]
     whole, box = prepare_input_variants(specs, cache=tmp_path / "cache")

@@ -213,7 +213,7 @@ def test_a_group_that_cannot_be_found_is_refused(root: Path, group_by: str, mess
 
 def test_identical_images_are_kept_in_one_split(root: Path) -> None:
     for i in range(30):
-        save(root / "a" / f"copy{i}.bmp", noise(i % 3))  # of three pictures that are in "a" already
+        save(root / "a" / f"copy{i}.bmp", noise(i % 3))  # copies of three pictures in "a"
     data = prepared(root)
     assert data.card["duplicates"]["across_splits"]["total"] == 0
     for i in range(3):

@@ -1,4 +1,4 @@
-"""What holds for every source."""
+"""Rules for every data source."""
 
 import json
 from collections.abc import Callable

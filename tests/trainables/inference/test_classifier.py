@@ -1,4 +1,4 @@
-"""A winner that is taken away, on files."""
+"""An exported winner, applied to files."""
 
 import dataclasses
 import io

@@ -1,4 +1,4 @@
-"""What a model costs, against counts by hand."""
+"""The cost of a model, compared with counts by hand."""
 
 import pytest
 import torch
@@ -39,7 +39,7 @@ def test_a_network_costs_what_it_costs_by_hand() -> None:
 
 
 class Prior(nn.Module):
-    """Says the same of every image."""
+    """A model with the same output for every image."""
 
     def __init__(self) -> None:
         super().__init__()

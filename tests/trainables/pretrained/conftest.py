@@ -1,4 +1,4 @@
-"""What is fine-tuned on."""
+"""The data of the fine-tuning tests."""
 
 from pathlib import Path
 

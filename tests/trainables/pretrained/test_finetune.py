@@ -36,7 +36,7 @@ def space(**fields: object) -> TimmFineTuning:
 
 
 def epochs_of(configuration: TimmFineTuning, data: TrainData, epochs: int = 1) -> Iterator[tuple[Epoch, set[str]]]:
-    """Each epoch with the names of what it changed, parameters and buffers."""
+    """Return each epoch with the names of the parameters and buffers that it changed."""
     training = timm_finetune.train(configuration, data, epochs=epochs)
     torch.manual_seed(0)
     before = timm_finetune.build(configuration, data.shape).network.state_dict()
@@ -69,7 +69,7 @@ def test_freezing_changes_the_head_alone(few: TrainData) -> None:
     ],
 )
 def test_a_new_head_gives_small_logits_whatever_the_number_of_classes(library: object, model: str) -> None:
-    """Those of EfficientNets were in the tens: a frozen network's head then takes all its epochs to forget them."""
+    """EfficientNets began with logits in the tens, which a frozen network's head takes all its epochs to unlearn."""
 
     def network_of(classes: int) -> nn.Module:
         return (

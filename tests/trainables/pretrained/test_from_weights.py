@@ -1,4 +1,4 @@
-"""Every fine-tuning recipe from a file of weights to a trained network: what it begins with, keeps and changes."""
+"""Every fine-tuning recipe, from a file of weights to a trained network: initial, frozen and trained weights."""
 
 import shutil
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from trainables.training.protocol import train_of
 
 NETWORKS = {"timm_finetune": "test_resnet", "torchvision_finetune": "resnet18", "yolo_cls": "yolo11n-cls"}
 STEP = 1e-5
-"""The smallest learning rate of a backbone: one with it has hardly moved from where it began."""
+"""The smallest learning rate of a backbone, which hardly changes its weights."""
 
 
 def test_every_fine_tuning_recipe_is_here() -> None:
@@ -29,7 +29,7 @@ def test_every_fine_tuning_recipe_is_here() -> None:
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def pretrained(request: pytest.FixtureRequest) -> tuple[str, dict[str, Tensor]]:
-    """A recipe, and weights of its network for ImageNet's classes that no beginning would draw."""
+    """A recipe and weights of its network for ImageNet's classes, unlike any random initialization."""
     recipe: str = request.param
     torch.manual_seed(99)
     state = zoo_of(recipe).untrained(NETWORKS[recipe]).state_dict()

@@ -121,7 +121,7 @@ def test_up_to_five_differences_are_all_named(tmp_path: Path, network: nn.Module
 
 
 def test_weights_of_a_deeper_network_of_the_family_are_refused(tmp_path: Path) -> None:
-    """They have all that the network has, and more; a further head would do no harm."""
+    """The weights contain all of the network's tensors and further layers; only a further head would be harmless."""
     state = dict(timm.create_model("resnet18").state_dict())
     save_file({**state, "aux.weight": torch.zeros(3, 3)}, tmp_path / "w.safetensors")
     find_weights(Zoo(), "resnet18", given=tmp_path / "w.safetensors", cache=tmp_path / "c")
@@ -227,14 +227,14 @@ def test_what_lies_in_a_librarys_cache_cannot_run_code(tmp_path: Path, monkeypat
 
 
 def in_torchs_cache(home: Path, state: dict[str, torch.Tensor]) -> None:
-    """As `torch.hub` lays it out."""
+    """Put a file where `torch.hub` caches it."""
     name = models.get_model_weights("resnet18").DEFAULT.url.rpartition("/")[2]
     (home / "hub" / "checkpoints").mkdir(parents=True, exist_ok=True)
     torch.save(state, home / "hub" / "checkpoints" / name)
 
 
 def in_the_hubs_cache(home: Path, state: dict[str, torch.Tensor]) -> None:
-    """As huggingface_hub lays it out: a commit's files are links to blobs."""
+    """Put a file where huggingface_hub caches it: a commit's files are links to blobs."""
     folder = home / f"models--{timm.get_pretrained_cfg(NETWORK).hf_hub_id.replace('/', '--')}"
     commit = "c0ffee" * 6 + "c0ff"
     for part in ("blobs", f"snapshots/{commit}", "refs"):

@@ -1,4 +1,4 @@
-"""What the YOLO recipe has of its own: dropout before its last layer."""
+"""The dropout before the last layer, which only the YOLO recipe has."""
 
 import pytest
 import torch
@@ -22,7 +22,7 @@ def network(dropout: float, *, frozen: bool) -> FineTuned:
 
 
 def into_the_last_layer(model: FineTuned) -> Tensor:
-    """What the last linear layer is given."""
+    """Return the input of the last linear layer."""
     (last,) = (layer for layer in model.network.modules() if isinstance(layer, nn.Linear))
     seen: list[Tensor] = []
     handle = last.register_forward_pre_hook(lambda layer, given: seen.append(given[0].clone()))
@@ -40,6 +40,6 @@ def test_dropout_is_before_the_last_layer_in_training_and_not_in_evaluation(drop
     assert torch.equal(into_the_last_layer(model.eval()), into_the_last_layer(without.eval()))
     given, whole = into_the_last_layer(model.train()), into_the_last_layer(without.train())
     assert (whole != 0).all(), "or what follows shows nothing"
-    assert (given == 0).float().mean().item() == pytest.approx(dropout, abs=0.02)  # of 20,480
+    assert (given == 0).float().mean().item() == pytest.approx(dropout, abs=0.02)  # 20,480 values
     torch.testing.assert_close(given * (1 - dropout), torch.where(given == 0, 0, whole))
     assert not torch.equal(given == 0, into_the_last_layer(model) == 0), "drawn anew"

@@ -142,7 +142,7 @@ def test_a_plateau_of_val_accuracy_lowers_the_rate() -> None:
 
 
 def step(space: MLP, digits: TrainData) -> float:
-    """How far one step of plain SGD moves the weights, over the learning rate: the norm of the gradient."""
+    """Return the norm of the gradient: the length of one plain SGD step over the learning rate."""
     space = dataclasses.replace(
         space, optimizer="sgd", momentum=0.0, weight_decay=0.0, schedule="constant", batch_size=len(digits.train)
     )

@@ -24,7 +24,7 @@ def test_targets_say_how_much_of_which_image_is_there(kind: str, digits: TrainDa
 def test_a_small_alpha_mixes_little_and_one_evenly() -> None:
     torch.manual_seed(0)
     images, others = torch.zeros(4000, 1, 1, 1), torch.ones(4000, 1, 1, 1)
-    for alpha, variance in ((0.2, 1 / (4 * 1.4)), (1.0, 1 / 12)):  # of Beta(a, a): 1 / (4 (2a + 1))
+    for alpha, variance in ((0.2, 1 / (4 * 1.4)), (1.0, 1 / 12)):  # Beta(a, a) has variance 1 / (4 (2a + 1))
         mixed, share = mixup(images, others, alpha)
         torch.testing.assert_close(mixed[:, 0, 0, 0], 1 - share)
         assert share.var().item() == pytest.approx(variance, rel=0.1)

@@ -177,7 +177,7 @@ def test_failed_checks_are_counted(
 
 @pytest.mark.parametrize(("command", "code"), [("recipes", 1), ("--help", 0)])  # argparse is silent on its own
 def test_who_stops_reading_gets_no_traceback(command: str, code: int) -> None:
-    """As `head` does, here at once."""
+    """The reader closes the pipe, as `head` does, before the first line."""
     with subprocess.Popen(
         [sys.executable, "-m", "tune.cli", command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:

@@ -1,4 +1,4 @@
-"""What `toprung doctor` says of the cluster files that come along, and of spoilt ones."""
+"""`toprung doctor` on the shipped cluster files and on spoilt ones."""
 
 import os
 import shutil
@@ -37,7 +37,7 @@ LAUNCHER = Launcher(
     find_spec=lambda module: module,
     dashboard_port=0,
 )
-"""A machine that has what `ray up` runs."""
+"""A machine with the programs that `ray up` runs."""
 
 
 def found(file: Path | str, launcher: Launcher = LAUNCHER, **given: Any) -> dict[str, list[tuple[str, str]]]:
@@ -138,7 +138,7 @@ def test_whether_a_trial_fits_is_said_where_it_is_known(tmp_path: Path) -> None:
     assert error == "--cpus-per-trial 8: no node has more than 7 CPUs; ask for at most that"
 
 
-# what nodes have, where the file does not say so
+# the resources of nodes that the file does not state
 
 
 @pytest.fixture

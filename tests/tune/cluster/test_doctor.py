@@ -19,7 +19,7 @@ KEY = "0123456789" * 4
 
 @pytest.fixture(autouse=True)
 def _elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing of who runs the tests: no cluster, no login, and nothing listens."""
+    """Hide the developer's own cluster, login and W&B settings from the tests."""
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for name in ("WANDB_MODE", "WANDB_API_KEY", "WANDB_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
@@ -39,7 +39,7 @@ def of_check(check: str, **given: object) -> Finding:
 
 
 def with_room(places: Mapping[str, str]) -> Machine:
-    """This machine, as if nothing else took its disks, its shared memory and its GPUs."""
+    """Return this machine with free disks, free shared memory and free GPUs."""
     here = look(places)
     return replace(here, free=dict.fromkeys(here.free, 100 * GIB), shared_memory=8 * GIB, gpu_problem="")
 

@@ -157,11 +157,11 @@ def test_a_port_is_taken_while_someone_listens() -> None:
     assert machine.port(number, "take another").level == "ok"
 
 
-# What a search does before it begins
+# The checks before a search begins
 
 
 def with_free(free: int) -> Callable[[Mapping[str, str]], Machine]:
-    """A machine that has so much free on all disks."""
+    """Return a machine with this much free space on all disks."""
     return lambda places: replace(WELL, free={f"{flag} {place}": free for flag, place in places.items()})
 
 

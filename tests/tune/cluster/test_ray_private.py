@@ -20,7 +20,7 @@ READERS = (
     "train/constants.py", "tune/execution/tune_controller.py", "tune/experimental/output.py", "tune/tune.py",
     "tune/utils/callback.py",
 )  # fmt: skip
-"""The modules of Ray that read the variables which a search sets."""
+"""The modules of Ray that read the variables set by a search."""
 
 
 @pytest.mark.parametrize("variable", [*ENVIRONMENT, "TUNE_MAX_PENDING_TRIALS_PG"])

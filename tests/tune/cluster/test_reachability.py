@@ -1,4 +1,4 @@
-"""Whether nodes reach each other, on ports of this machine; tests/integration has it on a cluster."""
+"""The check that nodes reach each other, on ports of this machine; tests/integration has it on a cluster."""
 
 import socket
 from collections import Counter
@@ -18,7 +18,7 @@ def listening() -> Iterator[int]:
 
 @pytest.fixture
 def silent() -> Iterator[int]:
-    """A port that answers nobody, as one whose packets a firewall drops: its queue is full."""
+    """A port that never answers, as behind a firewall that drops packets: its queue is full."""
     with ExitStack() as stack:
         server = stack.enter_context(socket.socket())
         server.bind(("127.0.0.1", 0))

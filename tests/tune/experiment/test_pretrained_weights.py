@@ -1,4 +1,4 @@
-"""What fine-tuning needs is found, or refused, before a search begins."""
+"""Pretrained weights, found or refused before a search begins."""
 
 import re
 from functools import partial

@@ -196,7 +196,7 @@ def test_searches_that_are_the_first_in_a_database_begin_at_the_same_time(postgr
 
 
 def test_a_server_that_is_restarted_loses_nothing(postgres: Postgres, caplog: pytest.LogCaptureFixture) -> None:
-    """Whatever is next finds it gone, and it is back some time later; or it was back before anyone noticed."""
+    """The server is back either some time after the next query fails, or before any query."""
     with closing(SearchStudy.create(postgres.url, "s", maximize=True)) as study:
         steps: list[Callable[[], object]] = [
             lambda: begin(study),

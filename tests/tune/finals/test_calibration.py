@@ -13,7 +13,7 @@ def test_images_are_gathered_by_how_sure_the_model_is() -> None:
     low, high = reliability(np.log(probabilities), np.array([0, 1, 1, 1]))
     assert (low.images, high.images) == (2, 2)
     assert low.confidence == pytest.approx(0.505)
-    assert low.accuracy == 0.5  # of two that are as likely, the first
+    assert low.accuracy == 0.5  # the first of two equally likely classes
     assert (high.confidence, high.accuracy) == (pytest.approx(0.98), 0.5)
     assert expected_calibration_error([low, high]) == pytest.approx((0.005 + 0.48) / 2)
 

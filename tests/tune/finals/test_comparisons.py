@@ -40,7 +40,7 @@ def test_95_of_100_intervals_of_single_models_hold_the_true_accuracy(n: int, acc
 
 
 def images(rng: np.random.Generator, accuracy: float, n: int) -> NDArray[np.float64]:
-    """How likely models are right on each of n images (n,): most are easy or hard for all."""
+    """Draw the probability that models are right on each of n images (n,); most are easy or hard for all."""
     return rng.beta(accuracy * 0.4, (1 - accuracy) * 0.4, size=n)
 
 

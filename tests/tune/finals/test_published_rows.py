@@ -236,7 +236,7 @@ def test_other_data_than_a_preset_names_are_said(
 def test_a_row_may_be_trained_on_whole_images_and_evaluated_on_their_boxes(
     experiment: Experiment, tmp_path: Path, cache: Path
 ) -> None:
-    """As boxes, the same digits upside down."""
+    """The boxes contain the same digits, upside down."""
     shutil.copytree(experiment.folder / "splits", tmp_path / "splits")
     card = experiment.read("data.json")
     store = Path(shutil.copytree(card["store"], tmp_path / "store"))

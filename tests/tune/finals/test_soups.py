@@ -1,4 +1,4 @@
-"""Weight soups: what goes into one, what comes out, and that test decides nothing."""
+"""Weight soups: their ingredients and results; the test split decides nothing."""
 
 import json
 import shutil

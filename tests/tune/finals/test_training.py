@@ -200,7 +200,7 @@ def test_the_bootstrap_agrees_with_the_normal_interval_for_accuracy() -> None:
 
 
 def test_the_bootstrap_is_that_of_images_drawn_one_by_one() -> None:
-    """Of models that differ no more than images explain."""
+    """The models differ no more than the images explain."""
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 150)
     predictions = np.where(rng.random((2, 150)) < 0.2, rng.integers(0, 3, (2, 150)), labels)
@@ -227,7 +227,7 @@ def test_models_without_an_error_are_not_certain() -> None:
 
 
 def test_seeds_that_disagree_widen_the_interval_as_the_analysis_of_variance_says() -> None:
-    """In a two-way layout the variance of the mean is (MS images + MS seeds - MS error) / (images x seeds)."""
+    """The variance of the mean in a two-way layout is (MS images + MS seeds - MS error) / (images x seeds)."""
     seeds, n, rng = 4, 2000, np.random.default_rng(3)
     difficulty = rng.random(n)
     predictions = (rng.random((seeds, n)) > 0.5 * difficulty + np.array([[0.3], [0.34], [0.38], [0.42]])).astype(int)

@@ -1,4 +1,4 @@
-"""What winners cost, from the final to the words."""
+"""The cost of winners, from the final to the text of the report."""
 
 import json
 import shutil

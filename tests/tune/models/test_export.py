@@ -108,7 +108,7 @@ def test_another_model_does_not_pass(searched: Experiment, file: Path) -> None:
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return classifier.model(images) + self.by  # type: ignore[no-any-return]
 
-    for by in (2e-4, -2e-4):  # of every logit, so that the classes are the same
+    for by in (2e-4, -2e-4):  # added to every logit, so the classes stay the same
         slightly = compare(replace(classifier, model=Shifted(torch.tensor(by))), exported, images)
         assert slightly.difference == pytest.approx(2e-4, rel=0.1)
         assert (slightly.passed, slightly.disagreements, slightly.noise) == (False, 0, 0)
@@ -139,7 +139,7 @@ def test_a_network_of_every_recipe_gives_the_same_logits_exported(recipe: str, d
 
 
 class Louder:
-    """What is exported or trained, with logits so many times as large."""
+    """A classifier with logits that are `times` as large."""
 
     def __init__(self, times: float, quiet: OnnxClassifier) -> None:
         self.times, self.quiet = np.float32(times), quiet
@@ -232,7 +232,7 @@ def test_few_images_of_test_are_joined_by_those_of_val_and_train(searched: Exper
 
 
 def test_a_winner_of_a_recipe_from_outside_is_exported(searched_outside: Experiment, tmp_path: Path) -> None:
-    """In a process of its own, which does not know the recipe."""
+    """The exporting process does not know the recipe."""
     command = [sys.executable, "-m", "tune.cli", "export", str(searched_outside.folder)]
     done = subprocess.run([*command, "--output", str(tmp_path / "p.onnx")], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

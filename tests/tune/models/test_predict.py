@@ -103,7 +103,7 @@ def test_an_experiment_means_its_winner_and_a_winner_can_be_taken_away(
 def test_a_winner_of_a_recipe_from_outside_is_found_in_its_experiment(
     searched_outside: Experiment, pictures: Path
 ) -> None:
-    """In a process of its own, which does not know the recipe."""
+    """The predicting process does not know the recipe."""
     folder = searched_outside.folder
     for model in (folder, folder / "best" / "linear"):
         command = [sys.executable, "-m", "tune.cli", "predict", str(model), str(pictures), "--json"]

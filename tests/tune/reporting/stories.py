@@ -152,7 +152,7 @@ class Story:
             "classes": len(self.classes),
             "model": cost(),
             "examples": self.examples,
-            **own,  # over what is above
+            **own,  # overrides the values above
         }
         (place / "final.json").write_text(json.dumps(final))
 
@@ -162,7 +162,7 @@ class Story:
         self._final(f"{recipe}-default-{seed}", recipe, config, None, seed=seed, val=val, right=right)
 
     def row(self, name: str, config: dict[str, Value], *, right: int, val_right: int | None, epochs: int = 1) -> None:
-        """What came out of a row of the preset in preset.yaml; without `val_right`, val was trained on."""
+        """Write the result of a published row of preset.yaml; without `val_right`, it was also trained on val."""
         preset = self.experiment.preset
         assert preset is not None
         labels, predictions = self._images(right)
@@ -248,7 +248,7 @@ def environment() -> dict[str, Any]:
 
 
 def evaluated(val: str, test: str) -> dict[str, dict[str, str]]:
-    """What a data card says of the images of val and test, which are others where these texts are."""
+    """Return a data card's digests of val and test; different texts stand for different images."""
     return {split: {"pixels": text, "names": f"names of {text}"} for split, text in (("val", val), ("test", test))}
 
 

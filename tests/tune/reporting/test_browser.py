@@ -83,7 +83,7 @@ def page(browser: Browser, searched: Experiment, scheme: Any) -> Iterator[Page]:
 
 
 def draw(page: Page) -> None:
-    """Have all figures drawn that are to be seen."""
+    """Draw all visible figures."""
     for figure in page.locator("[data-figure]:visible").all():
         figure.scroll_into_view_if_needed()
         figure.locator("svg.main-svg").first.wait_for()
@@ -150,7 +150,7 @@ def test_progress_is_shown_against_trials_epochs_and_time(page: Page) -> None:
 
 
 def serious(page: Page) -> list[str]:
-    """What axe finds that is in the way of who cannot see a page, or has no mouse."""
+    """Return the barriers that axe finds for people who cannot see the page or use a mouse."""
     return [
         f"{violation['id']}: {violation['help']}: {[node['target'] for node in violation['nodes']][:3]}"
         for violation in Axe().run(page).response["violations"]

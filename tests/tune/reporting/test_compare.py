@@ -1,4 +1,4 @@
-"""Several experiments in one page: what is ranked, what is paired, and what is said where neither may be."""
+"""Several experiments in one page: ranked, paired, or explained where neither is valid."""
 
 import json
 from collections.abc import Callable

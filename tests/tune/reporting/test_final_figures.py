@@ -1,4 +1,4 @@
-"""What val promised of the finals, and what test held."""
+"""The figures that compare the finals on val and on test."""
 
 from collections.abc import Callable
 

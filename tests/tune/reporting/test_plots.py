@@ -30,7 +30,7 @@ def pictures(experiment: Experiment) -> dict[str, Path]:
 
 
 def alts(experiment: Experiment) -> dict[str, str]:
-    """What the Markdown says of each picture that it shows."""
+    """Return the alternative text of each picture in the Markdown."""
     text = (experiment.folder / "report.md").read_text()
     return {name: alt for alt, name in re.findall(r"^!\[(.*)\]\(report/(\w+)\.png\)$", text, re.MULTILINE)}
 

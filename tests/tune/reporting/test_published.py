@@ -1,4 +1,4 @@
-"""The rows of a preset: published beside measured, whatever was run of them."""
+"""The rows of a preset: published values beside measured ones, also when only some rows were run."""
 
 import json
 import re

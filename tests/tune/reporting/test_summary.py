@@ -1,4 +1,4 @@
-"""report.json: what it says, and that it says it as its schema does."""
+"""The content of report.json, which follows its schema."""
 
 import json
 import re
@@ -249,7 +249,7 @@ def test_soups_stand_beside_the_ensembles_they_compete_with(begin: Callable[...,
     story.final(knn, seed=0, val=0.7, right=20)
     pool = [f"timm_finetune-00000-{seed}" for seed in range(3)]
     story.soup(tuned, "uniform", pool=pool, right=36)
-    story.soup(tuned, "greedy", pool=pool[:2], right=36)  # of other finals than those that are there
+    story.soup(tuned, "greedy", pool=pool[:2], right=36)  # a soup of a different pool
     noted = Weights(file="/x", source="a hub", digest="0" * 64)
     write_weights(story.experiment.folder, {f"timm_finetune.{name}": noted for name in ("resnet50", "efficientnet_b0")})
     entries = summary_of(story, tuned, knn)["ensembles"]

@@ -1,4 +1,4 @@
-"""What each worker did when, and what its time went to."""
+"""The figures of each worker's timeline and use of time."""
 
 from collections.abc import Callable
 

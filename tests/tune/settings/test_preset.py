@@ -1,4 +1,4 @@
-"""The presets that are shipped, and what may be wrong with one of a person's own."""
+"""The shipped presets, and mistakes in a person's own."""
 
 import re
 import tomllib
@@ -58,7 +58,7 @@ def test_a_shipped_preset_holds_together(name: str) -> None:
 
 @pytest.mark.parametrize("name", names())
 def test_the_search_of_a_shipped_preset_begins_near_its_rows(name: str) -> None:
-    """But for what is not a matter of choice, a row's configuration is among those that are searched."""
+    """A row's configuration lies in the searched space, except for fields that a search does not choose."""
     preset = read_preset(file_of(name))
     settings = make(settings_with(preset, {"data": "digits", "preset": name}))
     for line in preset.rows.values():

@@ -204,5 +204,5 @@ def test_paths_mean_the_same_wherever_a_search_is_resumed(tmp_path: Path, monkey
     (tmp_path / "digits").mkdir()
     assert make({"data": "digits"}).data == "digits"
     assert make({"data": "./digits"}).data == str(tmp_path / "digits")
-    assert make({"data": "nowhere"}).data == "nowhere"  # refused later, with what there is
+    assert make({"data": "nowhere"}).data == "nowhere"  # refused later, with a list of the sources
     assert make({}).out == str(tmp_path / "results")

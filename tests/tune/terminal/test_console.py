@@ -1,4 +1,4 @@
-"""The terminal, kept free of what libraries say."""
+"""The terminal, kept free of the output of libraries."""
 
 import logging
 

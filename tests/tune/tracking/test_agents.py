@@ -1,4 +1,4 @@
-"""Which GPUs the agents of a sweep get."""
+"""The GPUs of a sweep's agents."""
 
 import pytest
 

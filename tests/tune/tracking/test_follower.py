@@ -1,4 +1,4 @@
-"""What `toprung track` refuses, before W&B is asked anything."""
+"""Refusals of `toprung track` before its first request to W&B."""
 
 from pathlib import Path
 

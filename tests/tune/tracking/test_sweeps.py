@@ -18,7 +18,7 @@ from tune.tracking.sweeps import configuration, drawn_by, driving_sweep, joined,
 
 @pytest.fixture(scope="module")
 def schema() -> jsonschema.Draft7Validator:
-    """What W&B takes for a sweep, by its own package."""
+    """The schema of sweeps from W&B's own package."""
     found = find_spec("sweeps")
     assert found, "make install"
     assert found.origin

@@ -1,4 +1,4 @@
-"""What the screen says of a search."""
+"""The screen that shows a search."""
 
 import io
 from pathlib import Path

@@ -126,7 +126,7 @@ def test_all_of_a_finite_space_is_found_before_it_is_exhausted() -> None:
 
 @pytest.mark.slow
 def test_it_keeps_away_from_what_diverged() -> None:
-    """Of a switch whose one side always diverges, that side is drawn less and less."""
+    """The side of a switch that always diverges is drawn less and less."""
     s = sampler("mlp")
     sides = []
     tried: set[str] = set()

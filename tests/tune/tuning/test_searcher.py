@@ -24,7 +24,7 @@ from tune.tuning.searcher import StudySearcher
 SHAPE = DataShape(samples=1000, channels=1, height=8, width=8, classes=10)
 
 ERRORS: dict[str, Exception] = {}
-"""What Ray says that trials of the searcher have failed by; of those that are not in it, nothing is known."""
+"""Errors that Ray reports for failed trials; a trial without an entry has an unknown error."""
 
 
 class Nodes(NodeProbe):
@@ -234,7 +234,7 @@ def test_a_search_of_which_one_trial_succeeds_is_not_hopeless(study: SearchStudy
 def test_what_ray_calls_a_lost_node_or_connection_is_no_failure(
     study: SearchStudy, tmp_path: Path, error: Exception
 ) -> None:
-    """Of a trial that had not told where it runs."""
+    """The trial had not yet reported its node."""
     s = searcher(study, tmp_path, trials=1)
     for n in range(5):
         s.suggest(f"ray{n}")

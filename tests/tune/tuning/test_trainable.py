@@ -104,7 +104,7 @@ def test_a_process_goes_on_with_a_trial_of_another_recipe_unless_memory_was_left
     last = process.step()
     assert (last["number"], last["end"], last["node"]) == (1, "complete", "here")
     assert last["worker"].endswith(f" {os.getpid()}")
-    monkeypatch.setitem(data_bytes, "cpu", -LEAK_BYTES - 2**20)  # as on a GPU on which so much more is allocated
+    monkeypatch.setitem(data_bytes, "cpu", -LEAK_BYTES - 2**20)  # as on a GPU with this much more memory allocated
     with pytest.raises(RuntimeError, match="65 MiB of the last trial stay allocated on cpu"):
         process.reset_config(configs[0])
     process.cleanup()
