@@ -75,12 +75,12 @@ def test_what_cannot_be_begun_leaves_no_study_behind(
 def test_a_server_that_stays_away_ends_the_search_in_a_line_and_it_goes_on_later(
     postgres: Postgres, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tune.experiment.study.STORAGE_TIMEOUT_S", 0.5)
     report, gone = SearchStudy.report, []
 
     def switched_off(study: SearchStudy, number: int, *arguments: Any) -> None:
         if number == 1 and not gone:
             gone.append(True)
+            study.patience = 0.5
             postgres.stop()
         report(study, number, *arguments)
 

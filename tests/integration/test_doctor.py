@@ -91,12 +91,28 @@ def unseen(place: SyncedFolder) -> Iterator[Mark]:
         yield seen
 
 
-def test_a_folder_that_is_not_the_same_on_a_node_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+class Elsewhere(Mark):
+    """A mark whose answers the driver does not find; on a node it is a mark like others."""
+
+    def answer_of(self, node: str) -> str:
+        return f"{self.name}-other"
+
+    def __reduce__(self) -> tuple[type[Mark], tuple[SyncedFolder, str]]:
+        return Mark, (self.place, self.name)
+
+
+@contextmanager
+def elsewhere(place: SyncedFolder) -> Iterator[Mark]:
+    """A mark in a folder that is another one on the nodes."""
+    with mark(place) as seen:
+        yield Elsewhere(seen.place, seen.name)
+
+
+def test_a_folder_that_is_not_the_same_on_a_node_is_an_error(tmp_path: Path) -> None:
     """Either the node does not see the driver's mark, or the driver does not see the node's files."""
     (error,) = found(tmp_path, Probes(mark=unseen))
     assert f"--out {tmp_path}: is not seen there; give --out that every node can write to" in error.text
-    monkeypatch.setattr(Mark, "answer_of", lambda seen, node: f"{seen.name}-other")
-    (error,) = found(tmp_path)
+    (error,) = found(tmp_path, Probes(mark=elsewhere))
     assert f"{tmp_path}: is another folder there" in error.text
     assert (error.level, error.check) == ("error", "storage")
 

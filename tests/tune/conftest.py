@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 from tests.tune.draws import draws_of
 
 if TYPE_CHECKING:
+    from trainables.training.metrics import Metric
     from tune.experiment.experiment import Experiment
 
 RECIPES = ("knn", "mlp", "plain_cnn")
@@ -25,6 +27,14 @@ def searched(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Experimen
     experiment = finished(RECIPES, tmp_path_factory.mktemp("results"), cache)
     assert recipes_tested(experiment)[0] == "knn"
     return experiment
+
+
+@pytest.fixture
+def measure(monkeypatch: pytest.MonkeyPatch) -> Callable[[Sequence[Metric]], None]:
+    """Sets the metrics of the table `METRICS`."""
+    from trainables.training import metrics
+
+    return lambda measured: monkeypatch.setattr(metrics, "METRICS", tuple(measured))
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A metric that is added to `METRICS` is measured, with an interval, and shown everywhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from io import StringIO
 from pathlib import Path
@@ -12,8 +12,7 @@ from rich.console import Console
 
 from tests.tune.draws import draws_of
 from tests.tune.reporting.stories import Story
-from trainables.training import metrics
-from trainables.training.metrics import CountMetric, GeneralMetric, MeanMetric, Metric
+from trainables.training.metrics import METRICS, CountMetric, GeneralMetric, MeanMetric, Metric
 from tune.api import Result
 from tune.experiment.report_json import read_report
 from tune.reporting.leaderboard_text import leaderboard_table
@@ -61,9 +60,9 @@ def told(folder: Path) -> Story:
 @pytest.mark.usefixtures("few_draws")
 @pytest.mark.parametrize("metric", MADE_UP, ids=lambda metric: type(metric).__name__)
 def test_a_new_metric_is_in_terminal_page_markdown_python_and_wandb(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metric: Metric
+    tmp_path: Path, measure: Callable[[Sequence[Metric]], None], metric: Metric
 ) -> None:
-    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, metric))
+    measure((*METRICS, metric))
     experiment = told(tmp_path).experiment
     report = read_report(experiment)
     assert report is not None
@@ -93,10 +92,12 @@ def test_a_new_metric_is_in_terminal_page_markdown_python_and_wandb(
 
 
 @pytest.mark.usefixtures("few_draws")
-def test_a_loss_is_said_to_be_better_where_it_is_smaller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    loss = next(metric for metric in metrics.METRICS if metric.name == "loss")
-    others = tuple(metric for metric in metrics.METRICS if metric.name != "loss")
-    monkeypatch.setattr(metrics, "METRICS", (*others, replace(loss, shown=True)))
+def test_a_loss_is_said_to_be_better_where_it_is_smaller(
+    tmp_path: Path, measure: Callable[[Sequence[Metric]], None]
+) -> None:
+    loss = next(metric for metric in METRICS if metric.name == "loss")
+    others = tuple(metric for metric in METRICS if metric.name != "loss")
+    measure((*others, replace(loss, shown=True)))
     page = (told(tmp_path).experiment.folder / "report/index.html").read_text()
     assert '<th class="n" title="smaller is better">loss</th>' in page
 

@@ -1,20 +1,18 @@
 """The path from settings to the data of a search."""
 
 from dataclasses import fields
-from types import SimpleNamespace
 
 import pytest
 import torch
-from rich.console import Console
 
 from trainables.data import DataSpec
 from tune.cli.flags import resumed_with
-from tune.experiment import inputs
 from tune.experiment.environment import environment
+from tune.experiment.input_variants import input_variants_of, spec_of
 from tune.settings.settings import make
 
 
-def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_setting_of_the_data_reaches_the_spec() -> None:
     given = {
         "image_size": 48,
         "variant": "box",
@@ -29,9 +27,8 @@ def test_every_setting_of_the_data_reaches_the_spec(monkeypatch: pytest.MonkeyPa
         "seed": 7,
         "on_bad_image": "skip",
     }
-    specs: list[DataSpec] = []
-    monkeypatch.setattr(inputs, "prepare_input_variants", lambda asked, **_: specs.extend(asked) or [SimpleNamespace()])
-    inputs._prepared(make({"data": "parquet:/x/*.parquet", **given}), None, Console(quiet=True))
+    settings = make({"data": "parquet:/x/*.parquet", **given})
+    specs = [spec_of(settings, input_variant) for input_variant in input_variants_of(None, settings)]
     assert specs == [DataSpec(source="parquet:/x/*.parquet", **given)]
     assert {field.name for field in fields(DataSpec)} == {"source", *given}
 

@@ -67,13 +67,13 @@ class Split:
         self.seconds = 0.0
         self.labels = torch.from_numpy(labels[rows]).to(device)
         size = len(rows) * images[:1].nbytes
-        self.resident = size <= RESIDENT_SHARE * free_memory(device) if resident is None else resident
+        self.resident = fits(size, free_memory(device)) if resident is None else resident
         # a resident split has no reference to the store, which also holds the other splits; any other reaches only
         # `rows`
         self._images: Tensor | None = None
         self._load: Callable[[npt.NDArray[np.int64]], Tensor] | None = None
         if self.resident:
-            self._images = _resident(images, rows, device)
+            self._images = copied_rows(images, rows, device)
         else:
             self._load = lambda indices: _take(images, rows[indices], device)
 
@@ -124,10 +124,17 @@ class Split:
         return images, self.labels.cpu().numpy().copy()
 
 
-def _resident(images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device: torch.device) -> Tensor:
-    """Copy rows of the store to the device, uint8 (N, C, H, W)."""
+def fits(size: int, free: int) -> bool:
+    """Return True if a split of `size` bytes is kept whole on a device with `free` bytes."""
+    return size <= RESIDENT_SHARE * free
+
+
+def copied_rows(
+    images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], device: torch.device, at_once: int = _COPIED_AT_ONCE
+) -> Tensor:
+    """Copy rows of the store to the device, uint8 (N, C, H, W), about `at_once` bytes at a time."""
     copied = torch.empty((len(rows), *images.shape[1:]), dtype=torch.uint8, device=device)
-    step = max(1, _COPIED_AT_ONCE // images[:1].nbytes)
+    step = max(1, at_once // images[:1].nbytes)
     for start in range(0, len(rows), step):
         copied[start : start + step].copy_(torch.from_numpy(images[rows[start : start + step]]))
     return copied

@@ -43,13 +43,14 @@ logger = logging.getLogger("ray.toprung")  # a child of Ray's logger, which writ
 class SearchStudy:
     """An Optuna study whose trials carry recipe, configuration and the figures of every epoch.
 
-    Whoever opens it must close it. If the server is gone, calls that read or write retry for two minutes and then raise
+    Whoever opens it must close it. If the server is gone, calls that read or write retry for a while and then raise
     InputError. Later calls raise it at once.
 
     Attributes:
         process: the number of the search's process that writes, or wrote last; from 1.
         writer: the unique name of this process; two processes that do not see each other may take the same number.
         gone: the error raised when the storage stayed out of reach; None until then.
+        patience: seconds for which a call retries while the server is gone.
         taken: returns an error once another process has taken over the search; it is then raised instead of a write.
         records: all trials, by number; read from the storage only once, because nobody else writes to it.
     """
@@ -61,7 +62,7 @@ class SearchStudy:
         attrs = storage.get_study_user_attrs(self._id)
         self.process, self.writer = int(attrs.get("process", 1)), str(attrs.get("writer", ""))
         self._ids: dict[int, int] = {}
-        self._patience = STORAGE_TIMEOUT_S
+        self.patience = STORAGE_TIMEOUT_S
         self.gone: InputError | None = None
         self.taken = taken
 
@@ -242,9 +243,9 @@ class SearchStudy:
                 raise
 
         try:
-            return patiently(attempt, self._patience)
+            return patiently(attempt, self.patience)
         except OSError as error:
-            self._patience = 0.0
+            self.patience = 0.0
             self.gone = InputError(
                 f"the storage of the study is gone: {error}; what it has is kept: go on by --resume when it is back"
             )

@@ -1,5 +1,7 @@
 import warnings
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
@@ -257,22 +259,28 @@ def test_a_file_that_cannot_be_read_is_not_called_broken(tmp_path: Path) -> None
     assert not isinstance(caught.value, BrokenImageError)
 
 
+@pytest.fixture
+def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets the pixels beyond which Pillow warns of an image; it refuses twice as many."""
+    return partial(monkeypatch.setattr, Image, "MAX_IMAGE_PIXELS")
+
+
 def test_a_decompression_bomb_is_broken_and_a_large_image_raises_no_warning(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limit: Callable[[int], None]
 ) -> None:
     path = save(tmp_path / "x.png", noise(0, (10, 10)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)
+    limit(60)
     assert decode(path, 10, 3).shape == (3, 10, 10)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
+    limit(40)
     with pytest.raises(BrokenImageError, match="decompression bomb"):
         decode(path, 10, 3)
 
 
 def test_decoding_in_many_threads_leaves_the_warning_filters_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limit: Callable[[int], None]
 ) -> None:
     path = save(tmp_path / "x.png", noise(0, (10, 10)))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 60)  # each opening warns
+    limit(60)  # each opening warns
     before = list(warnings.filters)
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: decode(path, 4, 3), range(200)))

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from search_spaces.space.errors import InputError
-from trainables.data import DataSpec, Split, bring_store, load, load_test, load_train, prepare
+from trainables.data import DataSpec, Split, bring_store, load_test, load_train, prepare
+from trainables.data.load import copied_rows, fits
 from trainables.data.memory import _below_limit, free_memory
 
 from .pictures import fill
@@ -110,11 +111,11 @@ def test_streamed_batches_equal_resident_ones(experiment: Path, device: str) -> 
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_a_split_is_loaded_in_parts(experiment: Path, device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_split_is_loaded_in_parts(experiment: Path, device: str) -> None:
     whole, _ = load_train(experiment, CPU).train.arrays()
-    monkeypatch.setattr(load, "_COPIED_AT_ONCE", 1000)
-    split = load_train(experiment, torch.device(device), resident=True).train
-    np.testing.assert_array_equal(torch.cat([images for images, _ in split.batches(16)]).cpu(), whole)
+    rows = np.arange(0, len(whole), 2)
+    copied = copied_rows(whole, rows, torch.device(device), at_once=1000)
+    np.testing.assert_array_equal(copied.cpu(), whole[::2])
 
 
 @pytest.mark.parametrize("resident", [True, False])
@@ -151,11 +152,13 @@ def test_an_index_outside_the_split_is_an_error(experiment: Path, resident: bool
 
 
 @pytest.mark.parametrize(("free", "resident"), [(4 * 70 * 192, True), (4 * 70 * 192 - 4, False)])
-def test_a_split_is_resident_if_it_fits_in_a_quarter_of_the_free_memory(
-    experiment: Path, monkeypatch: pytest.MonkeyPatch, free: int, resident: bool
-) -> None:
-    monkeypatch.setattr(load, "free_memory", lambda _: free)
-    assert load_train(experiment, CPU).train.resident is resident
+def test_a_split_is_resident_if_it_fits_in_a_quarter_of_the_free_memory(free: int, resident: bool) -> None:
+    assert fits(70 * 192, free) is resident
+
+
+@pytest.mark.parametrize(("device", "resident"), [("cpu", True), ("meta", False)])  # meta tensors have no memory
+def test_a_split_looks_at_the_free_memory_of_its_device(experiment: Path, device: str, resident: bool) -> None:
+    assert load_train(experiment, torch.device(device)).train.resident is resident
 
 
 def test_an_empty_split_has_no_batches() -> None:

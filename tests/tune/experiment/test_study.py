@@ -21,7 +21,6 @@ from optuna.trial import TrialState
 
 from search_spaces import InputError
 from tests.postgres import PASSWORD, Postgres
-from tune.experiment import study as module
 from tune.experiment import study_storage
 from tune.experiment.study import SearchStudy
 
@@ -242,11 +241,9 @@ def test_what_was_written_before_the_server_was_gone_is_not_written_twice(
         assert [record.state for record in again.records] == ["complete"]
 
 
-def test_a_server_that_stays_away_is_an_error_and_then_at_once(
-    postgres: Postgres, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "STORAGE_TIMEOUT_S", 0.6)
+def test_a_server_that_stays_away_is_an_error_and_then_at_once(postgres: Postgres) -> None:
     with closing(SearchStudy.create(postgres.url, "s", maximize=True)) as study:
+        study.patience = 0.6
         postgres.stop()
         try:
             for _ in range(2):

@@ -1,5 +1,6 @@
 """The server, and no waiting between attempts."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -12,3 +13,13 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Iterator[Web]:
     monkeypatch.setenv("no_proxy", "*")
     with serving() as web:
         yield web
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that cannot resolve any name."""
+
+    def unknown(*args: object, **options: object) -> None:
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)

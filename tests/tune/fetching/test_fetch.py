@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import pickle
-import socket
 import tarfile
 import zipfile
 from collections import Counter
@@ -242,13 +241,10 @@ def test_a_hostile_archive_leaves_nothing(web: Web, tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.usefixtures("no_network")
 def test_without_a_network_it_says_what_to_put_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def unknown(*args: object, **options: object) -> None:
-        raise socket.gaierror(-2, "Name or service not known")
-
-    monkeypatch.setattr(socket, "getaddrinfo", unknown)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.chdir(tmp_path)
     archive = "in a browser or on another machine, then: toprung fetch {} --from ARCHIVE"

@@ -1,12 +1,14 @@
 """Intervals of metrics that are not functions of predictions alone."""
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from trainables.training import metrics
-from trainables.training.metrics import Evaluation, GeneralMetric, MeanMetric, Metric
-from tune.finals.intervals import intervals, mean_interval, wilson
+from trainables.training.metrics import METRICS, Evaluation, GeneralMetric, MeanMetric, Metric
+from tune.finals.intervals import MANY_SCORES, intervals, mean_interval, wilson
 
 
 def models(seeds: int, images: int, classes: int = 8) -> list[Evaluation]:
@@ -36,9 +38,9 @@ def right(labels: NDArray[np.int64], log_probabilities: NDArray[np.floating]) ->
     ids=lambda metric: type(metric).__name__,
 )
 def test_the_accuracy_has_the_same_interval_whatever_kind_of_metric_it_is(
-    monkeypatch: pytest.MonkeyPatch, accuracy: Metric
+    measure: Callable[[Sequence[Metric]], None], accuracy: Metric
 ) -> None:
-    monkeypatch.setattr(metrics, "METRICS", (*metrics.METRICS, accuracy))
+    measure((*METRICS, accuracy))
     found = intervals(models(3, 400))
     width = found["accuracy"].high - found["accuracy"].low
     assert found["again"].mean == pytest.approx(found["accuracy"].mean)
@@ -47,12 +49,15 @@ def test_the_accuracy_has_the_same_interval_whatever_kind_of_metric_it_is(
     )
 
 
-def test_the_mean_of_many_scores_has_the_same_interval_as_a_resample(monkeypatch: pytest.MonkeyPatch) -> None:
-    evaluations = models(3, 900)
-    resampled = intervals(evaluations)["loss"]
-    monkeypatch.setattr("tune.finals.intervals.MANY_SCORES", 10)
-    normal = intervals(evaluations)["loss"]
-    assert normal.mean == resampled.mean == pytest.approx(np.mean([model.loss for model in evaluations]))
+def test_the_mean_of_many_scores_has_the_same_interval_as_a_resample() -> None:
+    """Losses that are rounded to tenths have the same mean, nearly, and few different scores."""
+    evaluations = models(2, 1500)
+    rounded = [replace(model, losses=model.losses.round(1)) for model in evaluations]
+    different = [len({*zip(*(model.losses for model in each), strict=True)}) for each in (evaluations, rounded)]
+    assert different[0] > MANY_SCORES > different[1]
+    normal, resampled = (intervals(each)["loss"] for each in (evaluations, rounded))
+    assert normal.mean == pytest.approx(np.mean([model.loss for model in evaluations]))
+    assert resampled.mean == pytest.approx(normal.mean, abs=0.002)
     width = resampled.high - resampled.low
     assert (normal.low, normal.high) == pytest.approx((resampled.low, resampled.high), abs=0.1 * width)
 

@@ -21,7 +21,7 @@ from trainables import Classifier
 from trainables.inference.onnx_classifier import Card
 from tune.cli import main
 from tune.experiment.experiment import Experiment
-from tune.models.predict import Prediction, find, load, predict, table
+from tune.models.predict import PREDICTED_AT_ONCE, Prediction, find, load, predict, table
 
 CARD = Card(
     recipe="mlp", config={"width": 3}, classes=["dark", "bright"], shape=[1, 8, 8], variant="whole", data="d",
@@ -144,17 +144,15 @@ def test_without_a_winner_the_rows_are_offered(rows_alone: Experiment) -> None:
         load(deep, "mlp")
 
 
-def test_batches_do_not_change_what_is_predicted(
-    searched: Experiment, pictures: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_do_not_change_what_is_predicted(searched: Experiment, pictures: Path) -> None:
     model, done = load(searched.folder, "mlp"), []
     files = find([pictures])
     whole = predict(model, files, top=1)
-    monkeypatch.setattr("tune.models.predict.PREDICTED_AT_ONCE", 4)
-    batched = predict(model, files, top=1, progress=done.append)
-    assert [p.image for p in batched] == files
-    assert [p.ranked[0][0] for p in batched] == [p.ranked[0][0] for p in whole]
-    assert done == [4, 6]
+    often = PREDICTED_AT_ONCE // len(files) + 1
+    batched = predict(model, files * often, top=1, progress=done.append)
+    assert [p.image for p in batched] == files * often
+    assert [p.ranked[0][0] for p in batched] == [p.ranked[0][0] for p in whole] * often
+    assert done == [PREDICTED_AT_ONCE, len(files) * often]
 
 
 def test_a_broken_image_is_named_and_the_others_are_classified(

@@ -32,13 +32,14 @@ class Story:
     """An experiment that is being made up.
 
     Each trial draws its configuration at random; a final is right on so many of the test images and takes the
-    others for the next class.
+    others for the next class. `model` is the cost of each network.
     """
 
     experiment: Experiment
     study: SearchStudy
     classes: Sequence[str]
     examples: list[dict[str, Any]] = field(default_factory=list)
+    model: dict[str, Any] = field(default_factory=lambda: cost())
     _draws: optuna.Study = field(
         default_factory=lambda: optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     )
@@ -150,7 +151,7 @@ class Story:
             "test": test,
             "seconds": 2.0,
             "classes": len(self.classes),
-            "model": cost(),
+            "model": self.model,
             "examples": self.examples,
             **own,  # overrides the values above
         }
@@ -187,7 +188,7 @@ class Story:
             "classes": len(self.classes),
             "curves": [{"accuracy": 0.1 * n, "train_accuracy": 0.2 * n} for n in range(epochs)],
             "scores": [{"config": config, "accuracy": 0.25, "seconds": 1.0}],
-            "model": cost(),
+            "model": self.model,
         }
         (place / "final.json").write_text(json.dumps(final))
 
