@@ -53,10 +53,10 @@ class Shard:
 class RowGroups:
     """A thread-safe reader of images by row; it keeps the last row groups, because rows are requested in order."""
 
-    def __init__(self, shards: Sequence[Shard], column: str) -> None:
+    def __init__(self, shards: Sequence[Shard], column: str, kept_bytes: int = _KEPT_BYTES) -> None:
         self._places = [(shard.path, group) for shard in shards for group in range(len(shard.groups))]
         self._starts = [0, *accumulate(rows for shard in shards for rows in shard.groups)]
-        self._column = column
+        self._column, self._kept_bytes = column, kept_bytes
         self._kept: OrderedDict[int, pa.ChunkedArray] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -69,7 +69,7 @@ class RowGroups:
                 images = self._read(number)
                 self._kept[number] = images
             self._kept.move_to_end(number)
-            while len(self._kept) > 2 and sum(kept.nbytes for kept in self._kept.values()) > _KEPT_BYTES:
+            while len(self._kept) > 2 and sum(kept.nbytes for kept in self._kept.values()) > self._kept_bytes:
                 self._kept.popitem(last=False)
         data: bytes | None = images[row - self._starts[number]].as_py()
         return data or None

@@ -11,6 +11,7 @@ import pytest
 
 from search_spaces.space.errors import InputError
 from trainables.data import DataSpec, Prepared, parquet_files, prepare, prepare_input_variants
+from trainables.data.decode import read_image
 from trainables.data.parquet import ParquetShards
 
 from .pictures import garment, placed, png
@@ -122,14 +123,17 @@ def test_row_groups_are_read_one_by_one_and_once_in_order(
         return original(path, group, column)
 
     monkeypatch.setattr(parquet_files, "read_row_group", count)
-    monkeypatch.setattr(parquet_files, "_KEPT_BYTES", threads_keep)
-    contents = shards(hub).contents()
+    shards(hub).contents()
+    _, files = parquet_files.find_files(hub)
+    images = parquet_files.RowGroups(list(map(parquet_files.read_footer, files)), "image", kept_bytes=threads_keep)
     assert read == []
     for i in range(60):
-        contents.image(i)
+        images.image(i)
     groups = {"train-00000": 3, "train-00001": 2, "validation-": 2}
     assert read == [(name, group) for name, count in groups.items() for group in range(count)]
-    np.testing.assert_array_equal(np.asarray(contents.image(3)), placed(3)[0])  # and again from the beginning
+    np.testing.assert_array_equal(
+        np.asarray(read_image(images.image(3) or b"")), placed(3)[0]
+    )  # and again from the beginning
     assert len(read) == (8 if threads_keep == 0 else 7)
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from filelock import FileLock
+from PIL import Image
 
 from search_spaces.space.errors import InputError
-from trainables.data import image_folder as _folder
 from trainables.data.decode import decode
-from trainables.data.image_folder import ImageFolder
+from trainables.data.image_folder import ImageFolder, _File
 from trainables.data.store import Store, ensure_store
 
 from .pictures import fill, noise, save
@@ -26,22 +26,27 @@ def root(tmp_path: Path) -> Path:
     return fill(tmp_path / "data", {"a": 60, "b": 60}, size=(6, 6))
 
 
+class Watched(ImageFolder):
+    """A folder that notes the paths that are decoded."""
+
+    def __init__(self, root: Path, decoded: list[str]) -> None:
+        super().__init__(root)
+        self.decoded = decoded
+
+    def _image(self, file: _File) -> Image.Image:
+        self.decoded.append(file.path)
+        return super()._image(file)
+
+
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def decoded() -> list[str]:
     """The paths that are decoded, as they are."""
-    paths: list[Path] = []
-
-    def count(path: Path) -> object:
-        paths.append(path)
-        return read_image(path)
-
-    read_image = _folder.read_image
-    monkeypatch.setattr(_folder, "read_image", count)
-    return paths
+    return []
 
 
-def store_of(root: Path, cache: Path, **options: object) -> tuple[Store, bool]:
-    return ensure_store(ImageFolder(root), **{"image_size": None, "cache": cache, **options})
+def store_of(root: Path, cache: Path, decoded: list[str] | None = None, **options: object) -> tuple[Store, bool]:
+    source = ImageFolder(root) if decoded is None else Watched(root, decoded)
+    return ensure_store(source, **{"image_size": None, "cache": cache, **options})
 
 
 def test_a_store_holds_what_decode_gives_for_each_file(root: Path, tmp_path: Path) -> None:
@@ -55,22 +60,22 @@ def test_a_store_holds_what_decode_gives_for_each_file(root: Path, tmp_path: Pat
     assert len(np.unique(store.digests, axis=0)) == 120
 
 
-def test_a_second_run_decodes_nothing(root: Path, tmp_path: Path, decoded: list[Path]) -> None:
-    first, _ = store_of(root, tmp_path / "cache")
+def test_a_second_run_decodes_nothing(root: Path, tmp_path: Path, decoded: list[str]) -> None:
+    first, _ = store_of(root, tmp_path / "cache", decoded)
     assert len(decoded) == 120
-    second, decoded_now = store_of(root, tmp_path / "cache")
+    second, decoded_now = store_of(root, tmp_path / "cache", decoded)
     assert len(decoded) == 120
     assert not decoded_now
     np.testing.assert_array_equal(first.images, second.images)
 
 
 def test_another_size_variant_and_changed_files_are_other_stores(
-    root: Path, tmp_path: Path, decoded: list[Path]
+    root: Path, tmp_path: Path, decoded: list[str]
 ) -> None:
-    keys = {store_of(root, tmp_path / "cache", image_size=size)[0].key for size in (None, 4, 5)}
+    keys = {store_of(root, tmp_path / "cache", decoded, image_size=size)[0].key for size in (None, 4, 5)}
     save(root / "a" / "000.png", noise(500, (6, 6)))
-    keys.add(store_of(root, tmp_path / "cache")[0].key)
-    keys.add(store_of(root, tmp_path / "cache", variant="box")[0].key)
+    keys.add(store_of(root, tmp_path / "cache", decoded)[0].key)
+    keys.add(store_of(root, tmp_path / "cache", decoded, variant="box")[0].key)
     assert len(keys) == 5
     assert len(decoded) == 600
 
@@ -174,12 +179,12 @@ def truncate(store: Path) -> None:
     ],
 )
 def test_a_damaged_store_is_built_anew(
-    root: Path, tmp_path: Path, decoded: list[Path], damage: Callable[[Path], object]
+    root: Path, tmp_path: Path, decoded: list[str], damage: Callable[[Path], object]
 ) -> None:
-    whole = store_of(root, tmp_path / "cache")[0]
+    whole = store_of(root, tmp_path / "cache", decoded)[0]
     before = whole.images.copy()
     damage(whole.path)
-    mended, decoded_now = store_of(root, tmp_path / "cache")
+    mended, decoded_now = store_of(root, tmp_path / "cache", decoded)
     assert decoded_now
     assert len(decoded) == 240
     assert mended.path == whole.path
@@ -193,12 +198,12 @@ def test_a_cache_that_cannot_be_written_is_refused(root: Path, tmp_path: Path) -
 
 
 def test_a_disk_without_room_is_refused_before_anything_is_decoded(
-    root: Path, tmp_path: Path, decoded: list[Path]
+    root: Path, tmp_path: Path, decoded: list[str]
 ) -> None:
     with pytest.raises(
         InputError, match=r"image store to .*cache: its 120 images take 343,322,753\.9 MiB, and [0-9,.]+ MiB are free"
     ):
-        ensure_store(ImageFolder(root), image_size=10**6, cache=tmp_path / "cache")
+        store_of(root, tmp_path / "cache", decoded, image_size=10**6)
     assert decoded == []
 
 
@@ -241,7 +246,7 @@ def test_two_processes_that_start_at_once_decode_once(root: Path, tmp_path: Path
 
 @forks
 def test_a_killed_build_is_not_taken_for_whole_and_is_swept_by_the_next(
-    root: Path, tmp_path: Path, decoded: list[Path]
+    root: Path, tmp_path: Path, decoded: list[str]
 ) -> None:
     cache = tmp_path / "cache"
 
@@ -256,7 +261,7 @@ def test_a_killed_build_is_not_taken_for_whole_and_is_swept_by_the_next(
         assert child.exitcode == -signal.SIGKILL
         assert [path.suffix for path in cache.iterdir() if path.is_dir()] == [".building"]
 
-    store, decoded_now = store_of(root, cache)
+    store, decoded_now = store_of(root, cache, decoded)
     assert decoded_now
     assert len(decoded) == 120
     assert store.images.shape[0] == 120

@@ -128,13 +128,14 @@ def test_the_flag_that_was_meant_is_named(capsys: pytest.CaptureFixture[str]) ->
         assert capsys.readouterr().err.endswith(f" (did you mean --trials?){WAY_OUT}\n")
 
 
+@pytest.mark.usefixtures("_forgets_recipes")
 def test_a_broken_recipe_is_named_with_its_line_and_the_others_are_listed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "broken.py").write_text("import math\n\nmath.tau + Flaot\n")
     (tmp_path / "syntax.py").write_text("def build(:\n")
     (tmp_path / "empty.py").write_text("")
-    monkeypatch.setattr(search_spaces, "__path__", [*search_spaces.__path__, str(tmp_path)])
+    search_spaces.__path__.append(str(tmp_path))
     assert main(["recipes"]) == 2
     out, err = capsys.readouterr()
     assert "knn: " in out
