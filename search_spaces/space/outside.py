@@ -33,6 +33,8 @@ def add_recipes(folder: Path | str, flag: str = "--recipes") -> tuple[str, ...]:
         InputError: the folder has another layout, or a module has the name of an existing one.
     """
     root = Path(folder).expanduser().absolute()
+    if not root.is_dir():
+        raise InputError(f"{flag} {folder}: there is no such folder; give one with recipes, or bring it back")
     found = {package: modules_on([str(root / package)]) for package in RECIPE_PACKAGES}
     names = {package: {name for name in found[package] if not name.startswith("_")} for package in RECIPE_PACKAGES}
     spaces, trainings = names.values()

@@ -196,7 +196,7 @@ def resumes(recipe: str, samples: Samples) -> Iterator[str]:
 
 
 def windows(recipe: str, samples: Samples) -> Iterator[str]:
-    """The network sees only a window of the image."""
+    """With a window, the network sees only that part of the image."""
     digits = samples.digits
     space = default(recipe, digits)
     if isinstance(space, Training):

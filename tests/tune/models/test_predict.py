@@ -124,7 +124,7 @@ def test_where_the_recipe_is_gone_the_folder_that_it_came_from_is_named(
         text=True,
     )
     assert done.returncode == 2
-    assert done.stderr.startswith(f"toprung: {file}: recipes_from {readme_recipe}: has no recipes: ")
+    assert done.stderr.startswith(f"toprung: {file}: recipes_from {readme_recipe}: there is no such folder; ")
     assert done.stderr.count("\n") == 1
 
 
