@@ -60,7 +60,7 @@ ROOMS = {
     "trainables": ("recipes", "inference", "pretrained", "training", "data", "storage"),
     "tune": (
         "run", "api", "cli", "search", "tracking", "reporting", "models", "finals", "tuning", "cluster", "experiment",
-        "settings", "fetching", "terminal",
+        "settings", "fetching", "terminal", "version",
     ),
 }  # fmt: skip
 """The rooms of each package, from the top down. "recipes" stands for the modules beside the folders."""

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from tune import __version__
 from tune.cli import command_parser, main
+from tune.version import __version__
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
@@ -216,7 +216,7 @@ def test_the_reference_has_the_public_names_with_their_attributes(site: Path) ->
 def test_the_version_is_set_in_one_place() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["dynamic"] == ["version"]
-    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "tune.__version__"}
+    assert project["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "tune.version.__version__"}
     for path in (
         path for package in ("search_spaces", "trainables", "tune") for path in (ROOT / package).rglob("*.py")
     ):

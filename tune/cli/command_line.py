@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 
 from search_spaces import InputError
-from tune import __version__
 from tune.cli import doctor, fetch, models, recipes, reports, search, sweeps
 from tune.cli.parser import Parser
+from tune.version import __version__
 
 
 def main(argv: Sequence[str] | None = None) -> int:

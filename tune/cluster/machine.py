@@ -17,9 +17,9 @@ from typing import Literal
 import torch
 
 from trainables.storage.synced_folder import is_url, reason_of
-from tune import __version__
 from tune.experiment.environment import PACKAGES
 from tune.settings.settings import Settings
+from tune.version import __version__
 
 GIB = 2**30
 

@@ -11,9 +11,9 @@ from plotly.graph_objects import Figure
 from plotly.offline import get_plotlyjs
 
 from trainables.training.metrics import label_of
-from tune import __version__
 from tune.experiment.report_figures import Interval
 from tune.reporting.formatting import duration, finite, interval, metric, percent, printable, setting, signed, spread
+from tune.version import __version__
 
 PADDING = 0.06
 """The margin on either side of the bars, as a fraction of their range."""
