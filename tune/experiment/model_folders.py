@@ -13,8 +13,8 @@ def winner_folder(experiment: ExperimentFolder, recipe: str | None = None) -> Pa
     Raises:
         InputError: no recipe was tested yet, or not this one.
     """
-    tested, rows = recipes_tested(experiment), row_folders(experiment)
-    if not tested and rows:
+    tested = recipes_tested(experiment)
+    if not tested and (rows := row_folders(experiment)):
         raise InputError(
             f"{experiment} has no winner, as only the rows of its preset were tested; give one of them: "
             f"{', '.join(map(str, rows))}"

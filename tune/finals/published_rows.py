@@ -33,12 +33,12 @@ def run_rows(search: SearchContext, rows: list[PlannedRow]) -> list[str]:
     Returns a line for each row that failed; a resumed search retries those.
     """
     train = trainer(search.resources.cpus, search.resources.gpus)
-    experiment, seed = search.experiment, search.settings.seed
+    experiment, seed, context = search.experiment, search.settings.seed, search.trial_context
     jobs = {}
     for row in rows:
         if result_of(row, experiment) is None:
             own = replace(
-                search.trial_context,
+                context,
                 folders=folders_of(experiment, row.input_variants),
                 eval_variant=row.eval_variant,
                 max_epochs=row.epochs,

@@ -69,7 +69,7 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
     tracked.config.update(new)  # type: ignore[no-untyped-call]
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     objective = settings.objective
-    reached: list[float] = []
+    best: float | None = None
     with TemporaryDirectory(prefix="toprung-") as scratch:
         folder = Path(scratch)
         prepared.write(folder)
@@ -81,8 +81,10 @@ def _train(settings: Settings, tracked: wandb.Run) -> str:
             if epoch.diverged:
                 tracked.summary["note"] = f"diverged in epoch {epoch.epoch}"
                 return "failed"
-            reached.append(epoch.figures[objective.metric])
-            tracked.log(row(epoch.epoch, epoch.figures, objective.best_so_far(reached)[-1]), step=epoch.epoch)
+            value = epoch.figures[objective.metric]
+            if best is None or objective.is_better(value, than=best):
+                best = value
+            tracked.log(row(epoch.epoch, epoch.figures, best), step=epoch.epoch)
     return "complete"
 
 
